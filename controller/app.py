@@ -1,0 +1,336 @@
+"""The composition root: the only place that knows every part, and puts them together."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+
+import structlog
+
+from controller.adoption import Configured
+from controller.discovery import Discovery
+from controller.domain.errors import Error, SettingsError, TargetGone, TransientError
+from controller.domain.target import InvalidTarget, Target, TargetKey
+from controller.engine import Engine, own_container_id
+from controller.followers import Followers
+from controller.label_values import AUTO, parse_domains
+from controller.policies import Decision, Facts
+from controller.ports import Source
+from controller.probe import ContainerProbe
+from controller.proxies import Proxies
+from controller.reconciler import Reconciler, Result, Timing
+from controller.settings import Settings
+from controller.store import Store
+from controller.supervisor import Supervisor
+from controller.web.health import Vitals
+from controller.web.metrics import Metrics
+from controller.web.server import serve
+from controller.wishes import Wishes
+from controller.workqueue import WorkQueue
+from sinks.container import ContainerSink
+from sinks.profiles import DEFAULT, PROFILES
+from sources import registry
+from sources.recognise import recognise
+from sources.self_signed import SelfSigned
+from sources.self_signed_files import write_files
+from sources.surroundings import Surroundings
+from sources.url import parse_url
+
+log = structlog.get_logger()
+
+ENDPOINT = "local"
+ONCE_ATTEMPTS = 5
+
+
+def jitter() -> float:
+    """A factor from 0.9 to 1.1, so that periodic work spreads out."""
+    return random.uniform(0.9, 1.1)  # noqa: S311 -- nothing secret about it
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Unplanned:
+    """A target that could not be looked at, and why."""
+
+    name: str
+    message: str
+
+
+Plan = tuple[Facts, Decision] | InvalidTarget | Unplanned
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """All parts, connected."""
+
+    settings: Settings
+    engine: Engine
+    store: Store
+    sources: tuple[Source, ...]
+    proxies: Proxies | None
+    """``None`` where proxies are not to be looked for."""
+    discovery: Discovery
+    wishes: Wishes
+    reconciler: Reconciler
+
+
+def source_urls(settings: Settings) -> tuple[str, ...]:
+    """The configured sources, else those of the conventional mount points.
+
+    Raises:
+        SettingsError: there is none, and none will be found.
+    """
+    urls = settings.sources or registry.conventional()
+    if not urls and settings.discover == "off":
+        places = ", ".join(dict.fromkeys(str(path) for path, _ in registry.CONVENTIONAL))
+        raise SettingsError(
+            f"no source of certificates: mount the proxy's store at one of {places},"
+            " or set CERTFERRY_SOURCES, e.g. traefik:///traefik/acme.json"
+        )
+    return urls
+
+
+def configured(url: str, name: str) -> Configured:
+    """What the source of a URL reads."""
+    parsed = parse_url(url)
+    return Configured(name, PurePosixPath(parsed.path), parsed.host)
+
+
+def build(settings: Settings) -> App:
+    """Put the parts together; nothing is connected yet.
+
+    Raises:
+        SettingsError: as `source_urls`, or one is wrongly configured.
+    """
+    urls = source_urls(settings)
+    store = Store()
+    engine = Engine(settings.docker_host, timeout=settings.engine_timeout, exec_timeout=settings.exec_timeout)
+    wishes = Wishes()
+    surroundings = Surroundings(containers=engine, wishes=wishes)
+    sources = registry.create_all(urls, surroundings)
+    discovery = Discovery(
+        engine,
+        endpoint=ENDPOINT,
+        prefix=settings.label_prefix,
+        profiles=PROFILES,
+        default=DEFAULT,
+        sources=store.sources.keys(),
+    )
+    proxies = Proxies(
+        engine,
+        store,
+        recognise=recognise,
+        create=lambda url, name: registry.create(url, surroundings, name=name),
+        configured=[configured(url, source.name) for url, source in zip(urls, sources, strict=True)],
+        prefix=settings.label_prefix,
+        own_id=own_container_id(Path("/proc/self/mountinfo")),
+    )
+    probe = ContainerProbe(execute=engine.execute, own_networks=lambda: engine.own_networks, timeout=settings.probe_timeout)
+    reconciler = Reconciler(
+        targets=discovery,
+        sink=ContainerSink(engine),
+        probe=probe,
+        store=store,
+        wishes=wishes,
+        timing=Timing(settings.settle, settings.verify_timeout, settings.start_grace, settings.resync),
+        now=now,
+        clock=time.monotonic,
+    )
+    return App(settings, engine, store, sources, proxies if settings.discover == "on" else None, discovery, wishes, reconciler)
+
+
+def _supervise(app: App, metrics: Metrics | None = None, queue: WorkQueue[TargetKey] | None = None) -> Supervisor:
+    return Supervisor(
+        engine=app.engine,
+        discovery=app.discovery,
+        reconciler=app.reconciler,
+        sources=app.sources,
+        proxies=app.proxies,
+        store=app.store,
+        queue=queue or _queue(app.settings),
+        settings=app.settings,
+        jitter=jitter,
+        observer=metrics or Metrics(app.store),
+    )
+
+
+def _queue(settings: Settings) -> WorkQueue[TargetKey]:
+    return WorkQueue(retry_min=settings.retry_min, retry_max=settings.retry_max, clock=time.monotonic, jitter=jitter)
+
+
+async def run(settings: Settings) -> None:
+    """``certferry run``: until SIGTERM or SIGINT.
+
+    Raises:
+        SettingsError: the operator must change something first.
+    """
+    app = build(settings)
+    queue = _queue(settings)
+    metrics = Metrics(app.store, queue_depth=lambda: queue.depth)
+    supervisor = _supervise(app, metrics, queue)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    vitals = Vitals(dead_tasks=lambda: supervisor.dead_tasks, first_pass_done=lambda: supervisor.first_pass_done)
+    async with serve(settings.http, app.store, metrics=metrics, vitals=vitals) as address:
+        log.info("controller.started", http=str(address or "off"), sources=", ".join(source.name for source in app.sources))
+        try:
+            await _connect(app, stop)
+            if not stop.is_set():
+                await supervisor.run(stop)
+        finally:
+            await app.engine.close()
+    log.info("controller.stopped")
+
+
+async def _connect(app: App, stop: asyncio.Event) -> None:
+    """Wait for an engine that does not answer yet; one that never will is a matter of settings."""
+    delay = 1.0
+    while not stop.is_set():
+        try:
+            await app.engine.connect()
+        except TransientError as error:
+            app.store.engine_message = str(error)
+            log.warning("engine.unavailable", message=str(error), next_in=delay)
+        else:
+            return
+        try:
+            async with asyncio.timeout(delay):
+                await stop.wait()
+        except TimeoutError:
+            delay = min(delay * 2, 30.0)
+
+
+@asynccontextmanager
+async def connected(settings: Settings) -> AsyncIterator[App]:
+    """Everything connected, proxies looked for and every source read once, for the commands that do not stay.
+
+    Raises:
+        SettingsError, EngineUnavailable: it cannot be.
+    """
+    app = build(settings)
+    try:
+        await app.engine.connect()
+        app.store.engine_up, app.store.engine_message = True, ""
+        followers = _supervise(app).followers
+        await followers.read_once()
+        await _make_stand_ins(app, followers)
+        yield app
+    finally:
+        await app.engine.close()
+
+
+async def _make_stand_ins(app: App, followers: Followers) -> None:
+    """What the self-signed source makes depends on the targets, and those are known last."""
+    makers = {source.name for source in app.sources if isinstance(source, SelfSigned)}
+    if not makers:
+        return
+    for key in await app.discovery.keys():
+        with suppress(Error):  # whoever works on the target says what is wrong
+            if isinstance(target := await app.discovery.resolve(key), Target):
+                app.wishes.note(target)
+    for follower in followers:
+        if follower.source_name in makers:
+            await follower.load_once()
+
+
+async def read_sources(settings: Settings) -> Store:
+    """``certferry sources``: every source read once. Docker is asked for proxies only; what is configured does without it.
+
+    Raises:
+        SettingsError, EngineUnavailable: as `connected`, where no source is configured.
+    """
+    app = build(settings)
+    app.store.engine_message = "CERTFERRY_DISCOVER is off"
+    try:
+        if app.proxies:
+            await app.engine.connect()
+            app.store.engine_up, app.store.engine_message = True, ""
+    except Error as error:
+        if not app.sources:
+            raise
+        app.store.engine_message = str(error)
+        app = replace(app, proxies=None)
+    try:
+        await _supervise(app).followers.read_once()
+    finally:
+        await app.engine.close()
+    return app.store
+
+
+def write_self_signed(name: str, folder: Path, *, days: int, force: bool) -> tuple[Path, ...]:
+    """``certferry self-signed``: files for a host name; see `sources.self_signed_files.write_files`.
+
+    Raises:
+        SettingsError: it is no host name.
+        WriteRefused: they are there already, or cannot be written.
+    """
+    try:
+        names = parse_domains(name)
+    except ValueError as error:
+        raise SettingsError(f"{name!r}: {error}") from error
+    if len(names) != 1 or "*" in name or names == AUTO:
+        raise SettingsError(f"{name!r} is not one host name; write one such as mail.example.com")
+    return write_files(names[0], folder, days=days, force=force, now=now())
+
+
+async def plan(settings: Settings) -> list[Plan]:
+    """``certferry plan``: what a pass would find and decide, for every target; one that cannot be looked at is said so.
+
+    Raises:
+        SettingsError, EngineUnavailable: as `connected`.
+    """
+    async with connected(settings) as app:
+        found = await asyncio.gather(*(_plan(app, key) for key in await app.discovery.keys()))
+        return [one for one in found if one is not None]
+
+
+async def _plan(app: App, key: TargetKey) -> Plan | None:
+    try:
+        return await app.reconciler.plan(key)
+    except TargetGone:
+        return None
+    except Error as error:
+        return Unplanned(str(key), str(error))
+
+
+async def once(settings: Settings) -> Store:
+    """``certferry once``: one pass over every target, each until it has settled."""
+    async with connected(settings) as app:
+        keys = await app.discovery.keys()
+        gate = asyncio.Semaphore(settings.workers)
+        await asyncio.gather(*(_settle(app, key, gate) for key in keys))
+        return app.store
+
+
+async def _settle(app: App, key: TargetKey, gate: asyncio.Semaphore) -> None:
+    """Work on one target until it needs no further look soon; a passing failure is tried a few times."""
+    deadline = time.monotonic() + app.settings.start_grace + app.settings.verify_timeout
+    failures = 0
+    while True:
+        pause: float | None = None
+        try:
+            async with gate:
+                outcome = await app.reconciler.reconcile(key)
+            pause = None if outcome.result in (Result.FAILED, Result.REFUSED) else outcome.again
+        except TransientError as error:
+            failures += 1
+            log.warning("reconcile.will_retry", target=str(key), message=str(error), attempt=failures)
+            pause = app.settings.retry_min * failures if failures < ONCE_ATTEMPTS else None
+        except Error as error:
+            log.error("reconcile.failed", target=str(key), message=str(error))  # noqa: TRY400 -- said in one line on purpose
+        status = app.store.targets.get(key)
+        done = status is not None and status.condition.ready
+        if pause is None or done or time.monotonic() + pause > deadline:
+            return
+        await asyncio.sleep(pause)

@@ -1,0 +1,239 @@
+"""The command line. Exit codes: 0 yes, 1 no (a target is not ready, a port serves the wrong thing), 2 usage, 78 configuration.
+
+Each command imports what it needs when it runs: ``certferry health`` is started by Docker again and again and must be light.
+"""
+# ruff: noqa: PLC0415 -- see the module's docstring
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+if TYPE_CHECKING:
+    from controller.settings import Settings
+
+EX_FAILURE, EX_CONFIG = 1, 78
+"""78 is ``EX_CONFIG`` of sysexits.h."""
+
+WIDTH = 180
+"""Columns of a table that goes into a file or a pipe."""
+
+T = TypeVar("T")
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")]
+
+cli = typer.Typer(
+    name="certferry",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Carries TLS certificates from the reverse proxy into mail containers, reloads them, and proves what they serve.",
+    epilog="Exit codes: 0 yes, 1 no, 2 wrong usage, 78 configuration.",
+)
+
+
+def main() -> None:
+    """The entry point of the distribution."""
+    from controller.domain.errors import ConfigError, Error
+
+    try:
+        cli()
+    except* ConfigError as group:
+        _complain(group)
+        sys.exit(EX_CONFIG)
+    except* Error as group:
+        _complain(group)
+        sys.exit(EX_FAILURE)
+    except* KeyboardInterrupt:
+        sys.exit(130)
+
+
+@cli.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", is_eager=True, help="Show the version and end.")] = False,
+) -> None:
+    """Say the version, which is an option of no command."""
+    from importlib.metadata import version as version_of
+
+    if version:
+        typer.echo(f"certferry {version_of('certferry')}")
+        raise typer.Exit
+
+
+@cli.command()
+def run() -> None:
+    """Run the controller until SIGTERM."""
+    from controller import app
+
+    settings = _settings(level=None)
+    asyncio.run(app.run(settings))
+
+
+@cli.command()
+def once(as_json: Json = False) -> None:
+    """One pass over every container that asks for a certificate; 0 when all are ready."""
+    from controller import app, views
+    from controller.web.status import describe_store
+
+    store = asyncio.run(app.once(_settings(level=None)))
+    described = describe_store(store, now=views.unix_now())
+    _show(described, views.targets, as_json=as_json)
+    _exit(ok=store.all_ready)
+
+
+@cli.command()
+def plan(as_json: Json = False) -> None:
+    """Show what would be done and why, and do nothing; 0 when nothing stands in the way."""
+    from controller import app, views
+
+    plans = [views.describe_plan(plan) for plan in asyncio.run(app.plan(_settings()))]
+    _show(plans, views.plans, as_json=as_json)
+    _exit(ok=not any(plan["refused"] for plan in plans))
+
+
+@cli.command()
+def sources(as_json: Json = False) -> None:
+    """Show what each source holds, never keys, and which proxies were left; 0 when all could be read."""
+    from controller import app, views
+    from controller.web.status import describe_store
+
+    store = asyncio.run(app.read_sources(_settings()))
+    everything = describe_store(store, now=views.unix_now())
+    described = {part: everything[part] for part in ("engine", "sources", "left")}
+    _show(described, views.sources_and_left, as_json=as_json)
+    _exit(ok=all(source["up"] for source in described["sources"]))
+
+
+@cli.command()
+def probe(
+    hosts: Annotated[list[str], typer.Argument(metavar="HOST…", help="Host names or addresses.")],
+    ports: Annotated[
+        str, typer.Option(help="Ports and protocols to ask instead of the usual ones, as in 25/smtp,993/imaps.")
+    ] = "",
+    server_name: Annotated[
+        str, typer.Option(help="The name to ask for (SNI) and to judge by; the host itself if not given.")
+    ] = "",
+    min_days: Annotated[int, typer.Option(help="Fail when a certificate ends within so many days.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Show what hosts serve on their mail ports; 1 when something there would be refused by a client."""
+    from controller import views
+    from controller.domain.errors import SettingsError
+    from controller.domain.mail_ports import STANDARD_PORTS, parse_probe_list
+    from controller.probe import examine
+
+    try:
+        wanted = parse_probe_list(ports) if ports else STANDARD_PORTS
+    except ValueError as error:
+        raise SettingsError(f"--ports: {error}") from error
+
+    async def ask() -> list[dict[str, Any]]:
+        answers = await asyncio.gather(*(examine(host, wanted, server_name=server_name) for host in hosts))
+        return [
+            views.describe_probe(host, served, name=server_name or host, min_days=min_days, required=bool(ports))
+            for host, found in zip(hosts, answers, strict=True)
+            for served in found
+        ]
+
+    rows = asyncio.run(ask())
+    _show(rows, views.probes, as_json=as_json)
+    silent = [host for host in hosts if not any(row["fingerprint"] for row in rows if row["host"] == host)]
+    for host in silent:
+        typer.echo(f"certferry: {host}: no port handed out a certificate", err=True)
+    _exit(ok=not silent and not any(row["problems"] for row in rows))
+
+
+@cli.command()
+def status(as_json: Json = False) -> None:
+    """Ask the running controller; 0 when every target is ready."""
+    from controller import asking, views
+
+    described = asking.ask(_http(), "/status", holds="targets")
+    _show(described, views.status, as_json=as_json)
+    _exit(ok=described["ready"])
+
+
+@cli.command()
+def health(as_json: Json = False) -> None:
+    """Ask the running controller whether it works (for HEALTHCHECK)."""
+    from controller import asking
+
+    answer = asking.ask(_http(), "/healthz", holds="ok")
+    _show(answer, lambda body: "healthy" if body["ok"] else "\n".join(body["missing"]), as_json=as_json)
+    _exit(ok=answer["ok"])
+
+
+@cli.command("self-signed")
+def self_signed(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The host name of the mail server.")],
+    out: Annotated[Path, typer.Option(help="The folder mounted as /tmp/docker-mailserver/ssl.")] = Path("config/ssl"),
+    days: Annotated[int, typer.Option(min=1, max=3650, help="How long it is valid.")] = 825,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write a certificate of its own, as docker-mailserver's SSL_TYPE=self-signed wants it, without asking anything."""
+    from controller import app
+
+    files = [str(path) for path in app.write_self_signed(name, out, days=days, force=force)]
+    _show({"files": files}, lambda told: "\n".join([*(f"wrote {file}" for file in told["files"]), _NEXT_STEP]), as_json=as_json)
+
+
+_NEXT_STEP = "now set SSL_TYPE=self-signed; clients that shall trust it import demoCA/cacert.pem"
+
+
+def _settings(level: str | None = "error") -> Settings:
+    """Read the settings and set up logging; commands that print a table log only what is serious."""
+    import structlog
+
+    from controller import logs
+    from controller.settings import load_settings
+
+    loaded = load_settings()
+    logs.configure(level or loaded.settings.log_level, loaded.settings.log_format)
+    for line in loaded.translations:
+        structlog.get_logger().info("settings.translated", message=line)
+    return loaded.settings
+
+
+def _http() -> Any:
+    from controller.domain.errors import SettingsError
+    from controller.settings import load_settings
+
+    address = load_settings().settings.http
+    if address is None:
+        raise SettingsError("CERTFERRY_HTTP is off, so the running controller cannot be asked")
+    return address
+
+
+def _show(described: T, render: Callable[[T], object], *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(described, indent=2, ensure_ascii=False))
+        return
+    rendered = render(described)
+    if isinstance(rendered, str):
+        typer.echo(rendered)
+        return
+    from rich.console import Console
+
+    # What stands in certificates and labels is shown as it is: others wrote it.
+    Console(width=None if sys.stdout.isatty() else WIDTH, markup=False, emoji=False, highlight=False).print(rendered)
+
+
+def _complain(group: BaseExceptionGroup[BaseException]) -> None:
+    """One line for each problem; tasks that end together bring theirs in groups."""
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            _complain(error)
+        else:
+            for line in str(error).splitlines():
+                typer.echo(f"certferry: {line}", err=True)
+
+
+def _exit(*, ok: bool) -> None:
+    if not ok:
+        raise typer.Exit(EX_FAILURE)

@@ -1,0 +1,77 @@
+"""Who the targets are: containers whose operator set our labels."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+import structlog
+
+from controller.domain.container import Container, State
+from controller.domain.errors import LabelError
+from controller.domain.profile import Profile
+from controller.domain.proxy import without_discover
+from controller.domain.target import InvalidTarget, Target, TargetKey
+from controller.engine import Engine
+from controller.labels import is_opted_in, parse_labels
+from controller.targets import build_target, recognise
+
+log = structlog.get_logger()
+
+_DYING = (State.REMOVING, State.DEAD)
+
+
+class Discovery:
+    """Implements `controller.ports.Targets` for one Docker endpoint.
+
+    `sources` are the names a label may choose from; they may change meanwhile.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        endpoint: str,
+        prefix: str,
+        profiles: Sequence[Profile],
+        default: Profile,
+        sources: Collection[str],
+    ) -> None:
+        self._engine, self._endpoint, self._prefix, self._sources = engine, endpoint, prefix, sources
+        self._profiles, self._default = {profile.name: profile for profile in profiles}, default
+        self._told: set[str] = set()
+
+    def key(self, container_id: str) -> TargetKey:
+        """The key of a container, target or not."""
+        return TargetKey(self._endpoint, container_id)
+
+    async def keys(self) -> Collection[TargetKey]:
+        """See `controller.ports.Targets.keys`; whose labels come only from the image is left to `resolve`."""
+        labels = await self._engine.labels()
+        self._told &= labels.keys()
+        return [self.key(container_id) for container_id, own in labels.items() if self._asks(own)]
+
+    async def resolve(self, key: TargetKey) -> Target | InvalidTarget | None:
+        """See `controller.ports.Targets.resolve`."""
+        container = await self._engine.inspect(key.container_id, if_labels=self._asks)
+        if container is None or container.state in _DYING:
+            return None
+        if not self._asks(container.labels):
+            self._tell_ignored(container)
+            return None
+        try:
+            labels = without_discover(container.labels, self._prefix)
+            spec = parse_labels(labels, prefix=self._prefix, profiles=self._profiles, sources=self._sources)
+            chosen = (
+                self._profiles[spec.profile] if spec.profile else recognise(container, self._profiles.values(), self._default)
+            )
+            return build_target(key, container, spec, chosen, prefix=self._prefix)
+        except LabelError as error:
+            return InvalidTarget(container, error.problems)
+
+    def _asks(self, labels: Mapping[str, str]) -> bool:
+        return is_opted_in(without_discover(labels, self._prefix), self._prefix)
+
+    def _tell_ignored(self, container: Container) -> None:
+        if self._asks(container.all_labels) and container.id not in self._told:
+            self._told.add(container.id)
+            log.warning("labels.ignored", target=container.name, message="they come from the image; set them on the container")

@@ -1,0 +1,78 @@
+"""Facts about a container as the Docker Engine reports them, in certferry's own words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from pathlib import PurePosixPath
+
+
+class State(StrEnum):
+    """Container states of the Engine API."""
+
+    CREATED = "created"
+    RUNNING = "running"
+    PAUSED = "paused"
+    RESTARTING = "restarting"
+    REMOVING = "removing"
+    EXITED = "exited"
+    DEAD = "dead"
+
+    @classmethod
+    def _missing_(cls, value: object) -> State:
+        """A state that other engines have: nothing is executed in such a container."""
+        return cls.EXITED
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """One mount: `kind` is ``bind``, ``volume`` or ``tmpfs``; `source` the host path or volume name."""
+
+    kind: str
+    source: str
+    destination: PurePosixPath
+    writable: bool
+    host_path: str = ""
+    """Where the files lie on the engine's host, of volumes too; empty where they lie nowhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """A container; `labels` are only those its operator set (see promise 9), `all_labels` include the image's."""
+
+    id: str
+    name: str
+    image: str
+    state: State
+    labels: dict[str, str] = field(default_factory=dict)
+    all_labels: dict[str, str] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict)
+    own_environment: dict[str, str] = field(default_factory=dict)
+    """What of the environment the operator set: an image must not choose which certificate it gets."""
+    command: tuple[str, ...] = ()
+    """Program and arguments as the container was started, entrypoint and command together."""
+    working_dir: str = ""
+    hostname: str = ""
+    domainname: str = ""
+    user: str = ""
+    mounts: tuple[Mount, ...] = ()
+    read_only_root: bool = False
+    root_is_limited: bool = False
+    """Root inside may not write everywhere: the capabilities for that were dropped."""
+    network_mode: str = ""
+    addresses: dict[str, str] = field(default_factory=dict)
+    """IP address by the id of the Docker network."""
+    started_at: datetime | None = None
+
+    @property
+    def fqdn(self) -> str:
+        """The host name the container believes it has."""
+        if not self.domainname or self.hostname.endswith(f".{self.domainname}"):
+            return self.hostname
+        return f"{self.hostname}.{self.domainname}"
+
+    def mount_of(self, path: PurePosixPath) -> Mount | None:
+        """The mount a path lies on, the deepest one; ``None`` means the container's own root file system."""
+        holding = [m for m in self.mounts if path == m.destination or m.destination in path.parents]
+        return max(holding, key=lambda m: len(m.destination.parts), default=None)

@@ -1,0 +1,123 @@
+"""Every exception certferry raises on purpose.
+
+    Error
+    ├ ConfigError (SettingsError, LabelError)          the operator must act
+    ├ TransientError                                   retried with backoff
+    │   ├ SourceUnavailable, SourceMalformed
+    │   └ EngineUnavailable, TargetGone, TargetNotRunning, ExecCut, ExecTimeout, ProbeUnavailable
+    └ PermanentError                                   retried only on new input or at the resync
+        ├ CertificateError (KeyMismatch, BrokenChain, WeakKey, NameMissing, MalformedPem, EncryptedKey)
+        └ WriteRefused, CheckFailed, ReloadFailed, VerifyFailed, RollbackFailed
+
+A message names the thing (target, file, port) and the remedy, in one line.
+"""
+
+from __future__ import annotations
+
+
+class Error(Exception):
+    """Root of certferry's errors."""
+
+
+class ConfigError(Error):
+    """The operator must change something before this can work."""
+
+
+class SettingsError(ConfigError):
+    """A setting is wrong; the process ends with exit code 78 (``EX_CONFIG``)."""
+
+
+class LabelError(ConfigError):
+    """One or more labels of a container are wrong; ``problems`` has one line for each."""
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+class TransientError(Error):
+    """Likely to pass by itself: retried with backoff."""
+
+
+class SourceUnavailable(TransientError):
+    """A source cannot be reached or read."""
+
+
+class SourceMalformed(TransientError):
+    """A source was read but does not parse; proxies write in place, so it is read again."""
+
+
+class EngineUnavailable(TransientError):
+    """The Docker Engine does not answer."""
+
+
+class TargetGone(TransientError):
+    """The container does not exist any more."""
+
+
+class TargetNotRunning(TransientError):
+    """The container is paused, stopped or restarting, so nothing can be executed in it."""
+
+
+class ExecCut(TransientError):
+    """A command inside a container was killed: the container stops or restarts just then."""
+
+
+class ExecTimeout(TransientError):
+    """A command inside a container did not end in time."""
+
+
+class ProbeUnavailable(TransientError):
+    """A port could be probed neither over the network nor from inside the container."""
+
+
+class PermanentError(Error):
+    """Will fail again until something changes."""
+
+
+class CertificateError(PermanentError):
+    """A certificate or key that must not be delivered."""
+
+
+class MalformedPem(CertificateError):
+    """Not PEM, or PEM around something that is not a certificate or key."""
+
+
+class EncryptedKey(CertificateError):
+    """The private key is protected by a password."""
+
+
+class KeyMismatch(CertificateError):
+    """The private key belongs to another certificate."""
+
+
+class NameMissing(CertificateError):
+    """The leaf has no subjectAltName, so no client accepts it (RFC 9525 §2)."""
+
+
+class BrokenChain(CertificateError):
+    """A certificate of the chain did not issue the one before it."""
+
+
+class WeakKey(CertificateError):
+    """RSA below 2048 bits or a curve below 256 bits; OpenSSL refuses such keys at security level 2."""
+
+
+class WriteRefused(PermanentError):
+    """The target's files cannot be written the way the container is mounted."""
+
+
+class CheckFailed(PermanentError):
+    """The target's own configuration check refused the new files."""
+
+
+class ReloadFailed(PermanentError):
+    """A reload command ended with another exit code than 0."""
+
+
+class VerifyFailed(PermanentError):
+    """A port does not hand out the certificate that was installed."""
+
+
+class RollbackFailed(PermanentError):
+    """The previous pair could not be restored."""

@@ -1,0 +1,45 @@
+"""How a command inside a container ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class ExecResult:
+    """Exit code and output; the output may hold file contents and never shows in ``repr()``."""
+
+    exit_code: int
+    stdout: bytes = field(repr=False)
+    stderr: bytes = field(repr=False)
+
+    @property
+    def tail(self) -> str:
+        """The last line it printed, for messages."""
+        return _last_line(self.stderr) or _last_line(self.stdout) or "no output"
+
+    @property
+    def complaint(self) -> str:
+        """The last line of its error output: for messages about commands that print what files hold."""
+        return _last_line(self.stderr) or f"exit code {self.exit_code}"
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether the container has no such program, by the words of the engine's runtime."""
+        said = self.stdout + self.stderr
+        words = b"executable file not found" in said or (b'exec: "' in said and b"no such file or directory" in said)
+        return self.exit_code in (126, 127) and words
+
+    @property
+    def runtime_gave_up(self) -> bool:
+        """Whether the engine's runtime could not start the command for another reason: the container is about to stop.
+
+        Its complaint may be lost with the container. A command that could not be executed for a reason of its own says so.
+        """
+        said = self.stdout + self.stderr
+        return self.exit_code == 126 and (not self.stderr or b"OCI runtime exec failed" in said) and not self.is_missing
+
+
+def _last_line(output: bytes) -> str:
+    lines = output.strip().decode(errors="replace").splitlines()
+    return lines[-1][:300] if lines else ""

@@ -1,0 +1,106 @@
+"""Reasons: the one vocabulary of logs, metrics, commands, status page and documentation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why a target is not as desired, or a candidate was not chosen."""
+
+    NOT_INSTALLED = "NotInstalled"
+    LEAF_DIFFERS = "LeafDiffers"
+    CHAIN_DIFFERS = "ChainDiffers"
+    KEY_DIFFERS = "KeyDiffers"
+    MODE_DIFFERS = "ModeDiffers"
+    RELOAD_PENDING = "ReloadPending"
+    SERVED_DIFFERS = "ServedDiffers"
+    NO_MATCHING_CERTIFICATE = "NoMatchingCertificate"
+    WOULD_DOWNGRADE = "WouldDowngrade"
+    EXPIRED = "Expired"
+    NOT_YET_VALID = "NotYetValid"
+    KEY_MISMATCH = "KeyMismatch"
+    NAME_MISMATCH = "NameMismatch"
+    WEAK_KEY = "WeakKey"
+    BROKEN_CHAIN = "BrokenChain"
+    UNTRUSTED_ISSUER = "UntrustedIssuer"
+    INVALID_LABELS = "InvalidLabels"
+    WRITE_REFUSED = "WriteRefused"
+    CHECK_FAILED = "CheckFailed"
+    RELOAD_FAILED = "ReloadFailed"
+    VERIFY_FAILED = "VerifyFailed"
+    ROLLED_BACK = "RolledBack"
+    UNREACHABLE = "Unreachable"
+    TARGET_GONE = "TargetGone"
+    SOURCE_UNAVAILABLE = "SourceUnavailable"
+    SOURCE_MALFORMED = "SourceMalformed"
+
+
+MEANING: dict[Reason, tuple[str, str]] = {
+    Reason.NOT_INSTALLED: ("the container has no certificate at its paths yet", "nothing; it is just being brought there"),
+    Reason.LEAF_DIFFERS: ("another certificate is installed than the one chosen", "nothing; it is just being replaced"),
+    Reason.CHAIN_DIFFERS: ("the leaf is right, its intermediates are not", "nothing; they are just being replaced"),
+    Reason.KEY_DIFFERS: ("the certificate is right, the private key beside it is not", "nothing; it is just being replaced"),
+    Reason.MODE_DIFFERS: ("owner or mode of a file are not what the labels ask for", "nothing; they are just being set"),
+    Reason.RELOAD_PENDING: ("the files are right, the services have not been seen to use them for good", "wait some seconds"),
+    Reason.SERVED_DIFFERS: (
+        "a port hands out another certificate than the installed one, or does not answer",
+        "if it stays: look at the mail server's own log; Postfix throttles a failed service for 60 s",
+    ),
+    Reason.NO_MATCHING_CERTIFICATE: (
+        "no source holds a certificate for all the names asked for",
+        "let the proxy ask for one: a router with these host names; `certferry sources` shows what there is",
+    ),
+    Reason.WOULD_DOWNGRADE: (
+        "a newer certificate than the candidate is installed",
+        "find out who installed it; remove the files in the container to take the older one",
+    ),
+    Reason.EXPIRED: ("the certificate has ended", "find out why the proxy does not renew it"),
+    Reason.NOT_YET_VALID: ("the certificate begins in the future", "check the clocks"),
+    Reason.KEY_MISMATCH: ("the private key belongs to another certificate", "restore the proxy's store"),
+    Reason.NAME_MISMATCH: (
+        "the certificate does not cover every name asked for",
+        "add the names to the proxy's router, or ask for fewer by the label",
+    ),
+    Reason.WEAK_KEY: ("the key is too short to be accepted by mail servers", "let the proxy make RSA 2048 or P-256 at least"),
+    Reason.BROKEN_CHAIN: (
+        "a certificate of the chain did not issue the one before it",
+        "put the leaf first, then each issuer; leave out what does not belong",
+    ),
+    Reason.UNTRUSTED_ISSUER: (
+        "a staging, private or self-signed issuer would replace a better one",
+        "use the real CA, or set the label `allow-untrusted`",
+    ),
+    Reason.INVALID_LABELS: ("labels of the container cannot be used", "the message names each one and the nearest known"),
+    Reason.WRITE_REFUSED: ("the files cannot be written the way the container is mounted", "the message names the mount"),
+    Reason.CHECK_FAILED: ("the configuration check refused the new files; the old ones are back", "run the check by hand"),
+    Reason.RELOAD_FAILED: ("a reload command failed", "run it by hand; the message has its last line"),
+    Reason.VERIFY_FAILED: (
+        "a port does not hand out the installed certificate, or no way leads to it",
+        "compare the paths in the mail server's configuration; is `certferry.reload` right?",
+    ),
+    Reason.ROLLED_BACK: (
+        "the new pair did not work; the previous pair was restored and is in use",
+        "the message says what failed; it is tried again with growing pauses, and at once with the next certificate",
+    ),
+    Reason.UNREACHABLE: (
+        "Docker or the container did not answer, so nothing is known",
+        "it is tried again; the message says what did not answer",
+    ),
+    Reason.TARGET_GONE: ("the container disappeared while it was being worked on", "nothing"),
+    Reason.SOURCE_UNAVAILABLE: ("a source cannot be reached or read; its last good state is kept", "the message says why"),
+    Reason.SOURCE_MALFORMED: ("a source does not parse; its last good state is kept", "the message says where"),
+}
+"""What each reason means, and what to do about it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One reason and the sentence that explains it here and now."""
+
+    reason: Reason
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.message}"

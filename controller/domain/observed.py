@@ -1,0 +1,65 @@
+"""What is found in a container before and after the act: files, listening ports, served certificates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from controller.domain.certificate import Leaf
+from controller.domain.target import ProbePort, Target
+
+
+@dataclass(frozen=True, slots=True)
+class InstalledFile:
+    """One file as found in the container; the content may be a private key and never shows in ``repr()``."""
+
+    path: PurePosixPath
+    content: bytes = field(repr=False)
+    uid: int
+    gid: int
+    mode: int
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """The container's side of the comparison.
+
+    `files` has a key for every path of the target, ``None`` where nothing is. `listening` are the TCP ports with a listener
+    in the container's network namespace, ``None`` where that cannot be read (no shell, not running). `pending` tells that a
+    swap happened whose reload was not confirmed; `litter` that a stage of an interrupted run is left over.
+    """
+
+    files: dict[PurePosixPath, InstalledFile | None]
+    resolved: dict[PurePosixPath, PurePosixPath] = field(default_factory=dict)
+    """Where a path leads when it is a symbolic link; the link stays, its destination is replaced."""
+    listening: frozenset[int] | None = None
+    pending: bool = False
+    litter: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What `Sink.apply` replaced, so that it can be put back."""
+
+    target: Target
+    previous: dict[PurePosixPath, InstalledFile | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What one port handed out, or why it handed out nothing. `way` is ``network`` or ``exec``."""
+
+    port: ProbePort
+    leaf: Leaf | None
+    way: str
+    error: str = ""
+    refused: bool = False
+    """Nothing listens there, as opposed to something that listens and does not hand out a certificate."""
+    plain: bool = False
+    """The port answers and does not offer TLS."""
+    silent: bool = False
+    """Something listens there and does not answer: a service that hangs, or is throttled."""
+    unknown: bool = False
+    """The port could be asked by no way, so nothing is known about it."""
+    chain_pem: bytes = b""
+    """Leaf and whatever the server sent behind it."""

@@ -1,0 +1,149 @@
+"""The followers of all sources: of those configured, and of the proxies' as they come and go."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+
+import structlog
+
+from controller.domain.errors import ConfigError
+from controller.domain.snapshot import Snapshot
+from controller.following import Follower, Pace
+from controller.ports import Source
+from controller.proxies import Change, Proxies
+from controller.store import Store
+from controller.tasks import EternalTasks
+
+log = structlog.get_logger()
+
+PROXY_EVENTS = frozenset({"create", "start", "die", "destroy", "rename"})
+"""Events after which a container may be another proxy than before, or none."""
+
+
+class Followers:
+    """Follows sources into the store.
+
+    `on_change` is told of snapshots as in `Follower`; `on_arrival` that there is a source more.
+    """
+
+    def __init__(  # noqa: PLR0913
+        self,
+        sources: Sequence[Source],
+        store: Store,
+        *,
+        proxies: Proxies | None,
+        on_change: Callable[[Snapshot, Snapshot], None],
+        on_arrival: Callable[[], None],
+        pace: Pace,
+        jitter: Callable[[], float],
+    ) -> None:
+        self._store, self._proxies, self._on_change, self._on_arrival = store, proxies, on_change, on_arrival
+        self._pace, self._jitter = pace, jitter
+        self._tasks: EternalTasks | None = None
+        self._to_look_at: asyncio.Queue[str | None] = asyncio.Queue()
+        """Containers something happened to; ``None`` for all."""
+        self._searched = asyncio.Event()
+        self.each = [self._make(source) for source in sources]
+
+    def __iter__(self) -> Iterator[Follower]:
+        return iter(tuple(self.each))
+
+    def start(self, tasks: EternalTasks) -> None:
+        """Follow all sources, and the proxies, from now on."""
+        self._tasks = tasks
+        for follower in self:
+            tasks.start(_task_of(follower.source_name), follower.follow())
+        if self._proxies:
+            tasks.start("proxies", self._follow(self._proxies))
+
+    async def read_once(self) -> None:
+        """Look for proxies and read every source; one that fails says so in the store.
+
+        Raises:
+            EngineUnavailable: proxies are to be looked for, and cannot.
+        """
+        if self._proxies:
+            await self._apply(await self._proxies.look())
+        await asyncio.gather(*(follower.load_once() for follower in self))
+
+    async def wait_tried(self) -> None:
+        """Wait until proxies were looked for and every source was read, or failed to be."""
+        if self._proxies:
+            await self._searched.wait()
+        for follower in self:
+            await follower.tried.wait()
+
+    def look_at(self, container_id: str, action: str) -> None:
+        """Something happened to a container."""
+        if self._proxies and action in PROXY_EVENTS:
+            self._to_look_at.put_nowait(container_id)
+
+    def look_at_all(self) -> None:
+        """Something may have happened to any container."""
+        if self._proxies:
+            self._to_look_at.put_nowait(None)
+
+    async def _follow(self, proxies: Proxies) -> None:
+        """Look at containers as they come and go; what was missed while Docker did not answer, when it does again."""
+        while True:
+            looks = {await self._to_look_at.get()}
+            while not self._to_look_at.empty():
+                looks.add(self._to_look_at.get_nowait())
+            try:
+                change = await proxies.look(None if None in looks else {look for look in looks if look})
+            except ConfigError:
+                raise
+            except Exception as error:  # whatever an engine, or a proxy before it, answers: it is asked again
+                log.debug("proxies.failed", message=str(error))
+                await asyncio.sleep(self._pace.retry_min * self._jitter())
+                if self._store.engine_up:
+                    self.look_at_all()
+                continue
+            await self._apply(change)
+            if not self._searched.is_set():
+                self._tell_none(proxies.looked_at)
+                self._searched.set()
+
+    async def _apply(self, change: Change) -> None:
+        for name in change.retire:
+            await self._leave(name)
+            self._store.sources.pop(name, None)
+            if before := self._store.snapshots.pop(name, None):
+                self._on_change(before, Snapshot(name))
+        for source in change.follow:
+            await self._leave(source.name)
+            follower = self._make(source)
+            self.each.append(follower)
+            if self._tasks:
+                self._tasks.start(_task_of(source.name), follower.follow())
+        for follower in self:
+            if follower.source_name in change.touched:
+                follower.wake()
+        if change.follow:
+            self._on_arrival()
+
+    def _tell_none(self, looked_at: int) -> None:
+        """Say that nothing was found, unless what was left explains it; without any source that is worth a warning."""
+        if self._store.found or (self._store.left and self.each):
+            return
+        message = f"no proxy found yet: of {looked_at} containers none keeps certificates as the known proxies do"
+        if self.each:
+            log.info("proxy.none", message=message)
+        else:
+            log.warning("proxy.none", message=f"{message}; start one, or set CERTFERRY_SOURCES")
+
+    async def _leave(self, name: str) -> None:
+        """Stop following a source; what is known of it stays."""
+        for follower in [follower for follower in self if follower.source_name == name]:
+            self.each.remove(follower)
+            follower.tried.set()  # nobody shall wait for it any more
+            if self._tasks:
+                await self._tasks.stop(_task_of(name))
+
+    def _make(self, source: Source) -> Follower:
+        return Follower(source, self._store, self._on_change, pace=self._pace, jitter=self._jitter)
+
+
+def _task_of(source: str) -> str:
+    return f"source-{source}"

@@ -1,0 +1,89 @@
+"""What the Docker API says of a container, in certferry's own words. Pure; asking is `controller.engine`'s business."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import PurePosixPath
+from typing import Any
+
+from controller.domain.container import Container, Mount, State
+
+_ROOT_CAPABILITIES = {"CHOWN", "DAC_OVERRIDE", "FOWNER"}
+"""What root needs to write files for others; Docker gives all three unless told otherwise."""
+
+_SYSTEM_TMPFS = ("/dev", "/dev/shm", "/proc", "/sys")  # noqa: S108 -- names of mounts, nothing is created there
+
+
+def read_container(raw: Mapping[str, Any], image: Mapping[str, Any]) -> Container:
+    """One container; `image` is the ``Config`` of its image, whose labels and environment it shows as its own."""
+    config, host = raw["Config"], raw["HostConfig"]
+    labels, image_labels = dict(config.get("Labels") or {}), image.get("Labels") or {}
+    environment, image_environment = _environment(config), _environment(image)
+    networks = raw["NetworkSettings"].get("Networks") or {}
+    return Container(
+        id=raw["Id"],
+        name=raw["Name"].removeprefix("/"),
+        image=config["Image"],
+        state=State(raw["State"]["Status"]),
+        labels={key: value for key, value in labels.items() if image_labels.get(key) != value},
+        all_labels=labels,
+        environment=environment,
+        own_environment={name: value for name, value in environment.items() if image_environment.get(name) != value},
+        command=(raw.get("Path") or "", *(raw.get("Args") or ())),
+        working_dir=config.get("WorkingDir") or "",
+        hostname=config.get("Hostname") or "",
+        domainname=config.get("Domainname") or "",
+        user=config.get("User") or "",
+        mounts=tuple(_mounts(raw)),
+        read_only_root=bool(host.get("ReadonlyRootfs")),
+        root_is_limited=_is_root_limited(host),
+        network_mode=host.get("NetworkMode") or "",
+        addresses={
+            network["NetworkID"]: network["IPAddress"] or network.get("GlobalIPv6Address", "")
+            for network in networks.values()
+            if network.get("IPAddress") or network.get("GlobalIPv6Address")
+        },
+        started_at=_moment(raw["State"].get("StartedAt")),
+    )
+
+
+def _environment(config: Mapping[str, Any]) -> dict[str, str]:
+    return dict(entry.partition("=")[::2] for entry in config.get("Env") or ())
+
+
+def _mounts(raw: Mapping[str, Any]) -> list[Mount]:
+    mounts = [
+        Mount(
+            mount.get("Type", "bind"),
+            mount.get("Name") or mount.get("Source", ""),
+            PurePosixPath(mount["Destination"]),
+            mount.get("RW", True),
+            mount.get("Source", ""),
+        )
+        for mount in raw.get("Mounts") or ()
+    ]
+    for path, options in (raw["HostConfig"].get("Tmpfs") or {}).items():
+        mounts.append(Mount("tmpfs", "", PurePosixPath(path), "ro" not in options.split(",")))
+    return mounts + [Mount("tmpfs", "", PurePosixPath(path), True) for path in _SYSTEM_TMPFS]
+
+
+def _is_root_limited(host: Mapping[str, Any]) -> bool:
+    added, dropped = ({name.upper().removeprefix("CAP_") for name in host.get(key) or ()} for key in ("CapAdd", "CapDrop"))
+    missing = (_ROOT_CAPABILITIES if "ALL" in dropped else _ROOT_CAPABILITIES & dropped) - added
+    return bool(missing) and not host.get("Privileged")
+
+
+def _moment(text: str | None) -> datetime | None:
+    """A time of the API; Go's zero time means never."""
+    if not text or text.startswith("0001-"):
+        return None
+    return datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", text))
+
+
+def to_unix_nano(text: str) -> str:
+    """An RFC 3339 time with nanoseconds as ``seconds.nanoseconds``."""
+    fraction = re.search(r"\.(\d+)", text)
+    seconds = int(datetime.fromisoformat(re.sub(r"\.\d+", "", text)).timestamp())
+    return f"{seconds}.{(fraction.group(1) if fraction else '').ljust(9, '0')[:9]}"

@@ -1,0 +1,260 @@
+"""What must change in a target, and why. Pure: every input is in `Facts`, every answer in `Decision`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import PurePosixPath
+
+from controller import pki
+from controller.domain.certificate import Certificate, Leaf, Trust
+from controller.domain.container import State
+from controller.domain.errors import MalformedPem
+from controller.domain.finding import Finding, Reason
+from controller.domain.observed import InstalledFile, Observed, Served
+from controller.domain.snapshot import Snapshot
+from controller.domain.target import Place, ProbePort, Target
+from controller.selection import Candidate, Refusals, Selection, select
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """All that was read before deciding."""
+
+    target: Target
+    selection: Selection
+    observed: Observed
+    served: tuple[Served, ...]
+    now: datetime
+    start_grace: float
+    """Seconds after its start during which a container's ports may stay closed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to do: `write` these files (nothing if empty), `reload`, or `wait` for the daemons to come up. `findings` say why.
+
+    `silent`: the reload is only for ports that do not answer. `confirm`: the ports will not be able to prove the change.
+    `refused` is the reason why a wanted write must not happen.
+    """
+
+    findings: tuple[Finding, ...] = ()
+    write: dict[PurePosixPath, bytes] = field(default_factory=dict, repr=False)
+    reload: bool = False
+    confirm: bool = False
+    wait: bool = False
+    silent: bool = False
+    refused: Finding | None = None
+
+
+def choose(facts: Facts, snapshots: Mapping[str, Snapshot]) -> Facts:
+    """The facts with the choice made: what must not replace the installed files gives way to the next best.
+
+    Where nothing else is left for a place that needs something, the best stays chosen and `decide` says why it is refused; but
+    a stand-in that is not needed is none.
+    """
+    refusals: dict[tuple[Place, Candidate], Finding] = {}
+    best = facts = _select(facts, snapshots, refusals)
+    while refused := _refusals(facts):
+        refusals |= refused
+        facts = _select(facts, snapshots, refusals)
+    needed = not any(candidate.stand_in for _, candidate in best.selection.chosen)
+    return best if facts.selection.finding and needed else facts
+
+
+def _select(facts: Facts, snapshots: Mapping[str, Snapshot], refusals: Refusals) -> Facts:
+    return replace(facts, selection=select(facts.target, snapshots, facts.now, refusals))
+
+
+def _refusals(facts: Facts) -> dict[tuple[Place, Candidate], Finding]:
+    return {
+        (place, candidate): refusal
+        for place, candidate in facts.selection.chosen
+        if compare_files(facts, place, candidate.certificate) and (refusal := preflight(facts, place, candidate.certificate))
+    }
+
+
+def decide(facts: Facts) -> Decision:
+    """Compare what is wanted with what is there."""
+    if facts.selection.finding:
+        return Decision(refused=facts.selection.finding)
+    findings: list[Finding] = []
+    write: dict[PurePosixPath, bytes] = {}
+    for place, candidate in facts.selection.chosen:
+        found = compare_files(facts, place, candidate.certificate)
+        if found and (refusal := preflight(facts, place, candidate.certificate)):
+            return Decision(findings=tuple(found), refused=refusal)
+        findings += found
+        if found:
+            write |= place.contents(candidate.certificate)
+    running = facts.target.container.state is State.RUNNING
+    if write and facts.target.container.state is State.PAUSED:
+        return Decision(
+            refused=Finding(findings[0].reason, f"{findings[0].message}; the container is paused, waiting for unpause")
+        )
+    if write:
+        reload = running and daemons_up(facts)
+        confirm = reload and not provable(facts)
+        return Decision(tuple(findings), write, reload=reload, confirm=confirm, wait=running and not reload)
+    return _decide_without_writing(facts, running=running)
+
+
+def _decide_without_writing(facts: Facts, *, running: bool) -> Decision:
+    if not running:
+        return Decision()
+    if not daemons_up(facts):
+        return Decision((Finding(Reason.RELOAD_PENDING, "waiting for the ports to open after the start"),), wait=True)
+    stale = stale_ports(facts)
+    silent = bool(stale) and not any(
+        served.leaf for served in facts.served if port_problem(served, expected_leaves(facts), facts.target)
+    )
+    if facts.observed.pending:
+        return Decision((Finding(Reason.RELOAD_PENDING, "a reload after the last change was not confirmed"),), reload=True)
+    if stale:
+        return Decision((Finding(Reason.SERVED_DIFFERS, "; ".join(stale)),), reload=True, silent=silent)
+    return Decision()
+
+
+def compare_files(facts: Facts, place: Place, certificate: Certificate) -> list[Finding]:
+    """How the files of a place differ from the wanted ones."""
+    present = {path: file for path in place.paths if (file := facts.observed.files.get(path))}
+    if missing := [str(path) for path in place.paths if path not in present]:
+        return [Finding(Reason.NOT_INSTALLED, f"missing: {', '.join(missing)}")]
+    different = [path for path, content in place.contents(certificate).items() if present[path].content != content]
+    if different:
+        return [_name_difference(facts, place, certificate, different)]
+    return _compare_modes(facts.target, place, present)
+
+
+def _name_difference(facts: Facts, place: Place, certificate: Certificate, different: list[PurePosixPath]) -> Finding:
+    files = ", ".join(map(str, different))
+    installed = installed_leaf(place, facts.observed)
+    if installed is None or installed.fingerprint != certificate.fingerprint:
+        was = f"{installed.short} until {installed.not_after:%Y-%m-%d}" if installed else "no certificate"
+        leaf = certificate.leaf
+        return Finding(Reason.LEAF_DIFFERS, f"{files}: {was}, should be {leaf.short} until {leaf.not_after:%Y-%m-%d}")
+    if set(different) <= {place.key}:
+        return Finding(Reason.KEY_DIFFERS, f"{files} does not hold the certificate's key as the source has it")
+    return Finding(Reason.CHAIN_DIFFERS, f"{files}: the leaf is right, what stands beside it is not")
+
+
+def _compare_modes(target: Target, place: Place, present: dict[PurePosixPath, InstalledFile]) -> list[Finding]:
+    findings = []
+    for path, file in present.items():
+        if target.owner and (file.uid, file.gid) != target.owner:
+            findings.append(Finding(Reason.MODE_DIFFERS, f"{path} belongs to {file.uid}:{file.gid}"))
+        if target.mode is not None and path in place.private and file.mode != target.mode:
+            findings.append(Finding(Reason.MODE_DIFFERS, f"{path} has mode {file.mode:04o}"))
+    return findings
+
+
+def preflight(facts: Facts, place: Place, certificate: Certificate) -> Finding | None:
+    """Why a certificate must not replace what is installed in a place now; ``None`` when it may (design §7)."""
+    installed = installed_leaf(place, facts.observed)
+    if installed is None or facts.target.allow_untrusted or not _worth_keeping(installed, place, facts):
+        return None
+    trust = _trust_of(place, facts.observed)
+    if trust > certificate.trust:
+        return Finding(
+            Reason.UNTRUSTED_ISSUER,
+            f"{certificate.leaf.short} of {certificate.leaf.issuer} ({certificate.trust.name.lower()}) would replace"
+            f" {installed.short} of {installed.issuer} ({trust.name.lower()}), valid until {installed.not_after:%Y-%m-%d}",
+        )
+    if certificate.trust is trust is Trust.SELF_SIGNED and certificate.leaf.issuer != installed.issuer:
+        return Finding(
+            Reason.UNTRUSTED_ISSUER,
+            f"{certificate.leaf.short} is self-signed and would replace {installed.short}, which is so, too, and works;"
+            " remove the installed files to force it",
+        )
+    if trust == certificate.trust and installed.not_before > certificate.leaf.not_before:
+        return Finding(
+            Reason.WOULD_DOWNGRADE,
+            f"{certificate.leaf.short} begins {certificate.leaf.not_before:%Y-%m-%d %H:%M}, the installed {installed.short}"
+            f" begins later, {installed.not_before:%Y-%m-%d %H:%M}; remove the installed files to force it",
+        )
+    return None
+
+
+def _worth_keeping(installed: Leaf, place: Place, facts: Facts) -> bool:
+    """Whether the installed pair works for the names asked for, so that only something better may replace it."""
+    if not installed.not_before <= facts.now < installed.not_after:
+        return False
+    if place.slot.key_type not in (None, installed.key_type):
+        return False
+    if not all(pki.covers(installed.names, domain) for domain in facts.target.domains):
+        return False
+    key_file = facts.observed.files.get(place.key or place.combined or PurePosixPath())
+    return key_file is not None and pki.key_fits(installed, key_file.content)
+
+
+def installed_leaf(place: Place, observed: Observed) -> Leaf | None:
+    """The leaf that stands in a place's certificate file; ``None`` where none does, or something that does not parse."""
+    content = _certificate_file(place, observed)
+    try:
+        return pki.parse_leaf(content) if content else None
+    except MalformedPem:
+        return None
+
+
+def _trust_of(place: Place, observed: Observed) -> Trust:
+    chain = observed.files.get(place.chain) if place.chain else None
+    try:
+        return pki.trust_of(_certificate_file(place, observed) + b"\n" + (chain.content if chain else b""))
+    except MalformedPem:
+        return Trust.SELF_SIGNED  # no client gets beyond a chain that does not parse
+
+
+def _certificate_file(place: Place, observed: Observed) -> bytes:
+    file = observed.files.get(place.certificate or place.combined or PurePosixPath())
+    return file.content if file else b""
+
+
+def expected_leaves(facts: Facts) -> dict[str, Leaf]:
+    """Every leaf that a port may rightly hand out, by fingerprint: the chosen ones, and those of places left as they are."""
+    leaves = {c.certificate.fingerprint: c.certificate.leaf for _, c in facts.selection.chosen}
+    chosen_places = [place for place, _ in facts.selection.chosen]
+    for place in facts.target.places:
+        if place not in chosen_places and (leaf := installed_leaf(place, facts.observed)):
+            leaves[leaf.fingerprint] = leaf
+    return leaves
+
+
+def wanted_ports(target: Target, listening: frozenset[int] | None) -> tuple[ProbePort, ...]:
+    """The ports to ask: those the operator listed, else those of the profile that listen (all where that is unknown)."""
+    if target.probe_required or listening is None:
+        return target.probe
+    return tuple(port for port in target.probe if port.port in listening)
+
+
+def stale_ports(facts: Facts) -> list[str]:
+    """One sentence for each port that does not hand out what it should."""
+    expected = expected_leaves(facts)
+    return [text for served in facts.served if (text := port_problem(served, expected, facts.target))]
+
+
+def port_problem(served: Served, expected: dict[str, Leaf], target: Target) -> str:
+    """What is wrong with one port, or nothing. A port that is closed or without TLS matters if the operator listed it."""
+    if served.unknown:
+        return ""
+    if served.leaf is None:
+        excused = (served.refused or served.plain) and not target.probe_required
+        return "" if excused else f"port {served.port}: {served.error}"
+    if served.leaf.fingerprint in expected:
+        return ""
+    wanted = " or ".join(leaf.short for leaf in expected.values())
+    return f"port {served.port} hands out {served.leaf.short}, not {wanted}"
+
+
+def daemons_up(facts: Facts) -> bool:
+    """Whether there is anything to reload and prove: a port answers, or none is to be asked, or the start is long past."""
+    if not facts.target.probe or any(served.leaf or not served.refused for served in facts.served):
+        return True
+    started = facts.target.container.started_at
+    return started is None or (facts.now - started).total_seconds() > facts.start_grace
+
+
+def provable(facts: Facts) -> bool:
+    """Whether the ports will show that the new files are used: one of them answers, with another leaf than the wanted one."""
+    expected = expected_leaves(facts)
+    return any(served.leaf and served.leaf.fingerprint not in expected for served in facts.served)

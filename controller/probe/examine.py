@@ -1,0 +1,100 @@
+"""What any host serves on its ports, container or not, and what there is to say about it (``certferry probe HOST``)."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from controller import pki
+from controller.domain.certificate import KeyType, Leaf, Trust
+from controller.domain.errors import MalformedPem
+from controller.domain.observed import Served
+from controller.domain.target import ProbePort
+from controller.probe.container import NETWORK, failed, handed_out
+from controller.probe.failure import HandshakeError
+from controller.probe.network import handshake
+
+AT_ONCE = 4
+"""Handshakes at a time; mail servers limit connections per client, some to ten."""
+
+_TRUST_TEXT = {
+    Trust.SELF_SIGNED: "it is self-signed",
+    Trust.STAGING: "its issuer is a staging CA, which no client trusts",
+    Trust.PRIVATE: "its issuer is not among this system's trusted roots",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What there is to say about a served certificate. `days_left` is negative when it has ended; no problems is good."""
+
+    trust: Trust | None
+    days_left: float | None
+    problems: tuple[str, ...]
+
+
+async def examine(
+    host: str,
+    ports: Iterable[ProbePort],
+    *,
+    server_name: str = "",
+    timeout: float = 10.0,  # noqa: ASYNC109 -- per handshake, and its end is an answer
+    key_type: KeyType | None = None,
+) -> list[Served]:
+    """Ask every port, `AT_ONCE` at a time, in the order given; `server_name` (SNI) is the host unless given.
+
+    Never raises for what a port does: that is `Served.error`.
+    """
+    gate = asyncio.Semaphore(AT_ONCE)
+
+    async def ask(port: ProbePort) -> Served:
+        async with gate:
+            try:
+                shaken = await handshake(
+                    host, port.port, port.protocol, server_name=server_name or host, timeout=timeout, key_type=key_type
+                )
+            except HandshakeError as error:
+                return failed(port, error, NETWORK)
+            return handed_out(port, shaken.chain_pem, NETWORK)
+
+    return list(await asyncio.gather(*(ask(port) for port in ports)))
+
+
+def judge(served: Served, name: str, now: datetime) -> Verdict:
+    """Would a client that asks for `name` accept this? For an address, the name is not judged."""
+    if served.leaf is None:
+        return Verdict(None, None, (served.error,))
+    leaf = served.leaf
+    trust, chain_problem = _chain(served.chain_pem)
+    problems = [*_dates(leaf, now), *_name(leaf, name)]
+    if chain_problem:
+        problems.append(chain_problem)
+    elif trust is Trust.PRIVATE and served.chain_pem.count(b"-----BEGIN CERTIFICATE-----") == 1:
+        problems.append("it comes alone; if an intermediate issued it, clients cannot verify it")
+    if trust in _TRUST_TEXT:
+        problems.append(_TRUST_TEXT[trust])
+    return Verdict(trust, (leaf.not_after - now).total_seconds() / 86400, tuple(problems))
+
+
+def _chain(chain_pem: bytes) -> tuple[Trust | None, str]:
+    try:
+        return pki.trust_of(chain_pem), pki.chain_problem(chain_pem)
+    except MalformedPem as error:
+        return None, f"the chain holds something else: {error}"
+
+
+def _dates(leaf: Leaf, now: datetime) -> list[str]:
+    if now > leaf.not_after:
+        return [f"it ended on {leaf.not_after:%Y-%m-%d}"]
+    return [f"it begins on {leaf.not_before:%Y-%m-%d}"] if now < leaf.not_before else []
+
+
+def _name(leaf: Leaf, name: str) -> list[str]:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return [] if pki.covers(leaf.names, name) else [f"it does not name {name}, but {', '.join(leaf.names) or 'nothing'}"]
+    return []

@@ -1,0 +1,135 @@
+"""One handshake from inside the container, by exec of its own ``openssl s_client``.
+
+The command ends by itself: its input is empty, and ``timeout`` (coreutils, busybox) ends it when the server hangs; an exec
+cannot be ended from outside. It verifies nothing either, and prints what the server sent.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from controller.domain.certificate import KeyType
+from controller.domain.errors import ProbeUnavailable
+from controller.domain.execution import ExecResult
+from controller.domain.mail_ports import PROTOCOLS
+from controller.domain.target import ProbePort
+from controller.probe.failure import Failure, HandshakeError, quote
+from controller.probe.network import CIPHERS, handshake_failed, sni_of
+
+EXEC_MARGIN = 10.0
+"""Seconds that the engine gets on top of the command's own limit."""
+LOOPBACK = "127.0.0.1"
+
+_PEM = re.compile(rb"-----BEGIN CERTIFICATE-----\r?\n[A-Za-z0-9+/=\r\n]+-----END CERTIFICATE-----")
+_NO_SUCH_PROGRAM = re.compile(
+    rb"executable file not found|no such file or directory|not found|permission denied", re.IGNORECASE
+)
+_REFUSED = re.compile(rb"connection refused|errno ?= ?111\b", re.IGNORECASE)
+_UNSUPPORTED = re.compile(rb"value must be one of|unknown option|usage: s_client|unknown protocol", re.IGNORECASE)
+_NOT_OFFERED = re.compile(rb"didn.t find starttls in server response", re.IGNORECASE)
+_TIMED_OUT = frozenset({124, 137, 143})
+"""Exit codes of ``timeout``: coreutils 124 (137 after a kill), busybox 143."""
+
+
+class Execute(Protocol):
+    """Runs a command in a container (`ContainerAccess.execute`); input that is empty is at its end at once."""
+
+    async def __call__(
+        self,
+        container_id: str,
+        argv: Sequence[str],
+        /,
+        *,
+        stdin: bytes = b"",
+        user: str = "",
+        timeout: float,  # noqa: ASYNC109 -- the port's signature
+    ) -> ExecResult:
+        """Raises `TargetGone`, `TargetNotRunning`, `EngineUnavailable` or `ExecTimeout`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What to ask of which port; `timeout` in seconds for one handshake."""
+
+    port: ProbePort
+    server_name: str
+    timeout: float
+    key_type: KeyType | None = None
+
+
+async def handshake_inside(execute: Execute, container_id: str, question: Question, host: str = LOOPBACK) -> bytes:
+    """The certificates that `host` hands out as seen from inside the container, PEM, leaf first.
+
+    Raises:
+        HandshakeError: the port was asked and no certificate was had.
+        ProbeUnavailable: the image has no ``openssl``, or one that cannot ask this.
+        TargetGone, TargetNotRunning, EngineUnavailable, ExecTimeout: from `execute`.
+    """
+    command = s_client(question, host)
+    seconds = max(1, math.ceil(question.timeout))
+    limit = seconds + EXEC_MARGIN
+    result = await execute(container_id, ("timeout", str(seconds), *command), stdin=b"", timeout=limit)
+    if _missing(result) and b"openssl" not in result.stdout + result.stderr:
+        result = await execute(container_id, command, stdin=b"", timeout=limit)  # an image with openssl, without timeout
+    return certificates_of(result, question)
+
+
+def s_client(question: Question, host: str) -> tuple[str, ...]:
+    """The command line; options that OpenSSL has known since 1.1.1."""
+    address = f"[{host}]" if ":" in host else host
+    command = ["openssl", "s_client", "-connect", f"{address}:{question.port.port}", "-showcerts"]
+    if starttls := PROTOCOLS[question.port.protocol].starttls:
+        command += ["-starttls", starttls]
+    if name := sni_of(question.server_name):
+        command += ["-servername", name]
+    if question.key_type in CIPHERS:
+        command += ["-tls1_2", "-cipher", CIPHERS[question.key_type]]
+    return tuple(command)
+
+
+def certificates_of(result: ExecResult, question: Question) -> bytes:
+    """The certificates in the output of ``openssl s_client``, PEM, leaf first.
+
+    Raises:
+        HandshakeError, ProbeUnavailable: as `handshake_inside`.
+    """
+    blocks = _PEM.findall(result.stdout)
+    if blocks:
+        return b"\n".join((*blocks, b""))
+    if _missing(result):
+        raise ProbeUnavailable("there is no openssl in the container")
+    output = result.stderr + b"\n" + result.stdout
+    if _UNSUPPORTED.search(output):
+        raise ProbeUnavailable(f"the openssl in the container cannot ask for {question.port.protocol}: {_reason(result)}")
+    raise _failure(result, output, question)
+
+
+def _missing(result: ExecResult) -> bool:
+    """The program could not be started; the engine reports that in the output, with a code that differs by version."""
+    not_started = result.exit_code in {126, 127} or b"OCI runtime exec failed" in result.stdout + result.stderr
+    return not_started and bool(_NO_SUCH_PROGRAM.search(result.stdout + result.stderr) or not result.stdout)
+
+
+def _failure(result: ExecResult, output: bytes, question: Question) -> HandshakeError:
+    if _REFUSED.search(output):
+        return HandshakeError(Failure.REFUSED, "nothing listens there: refused from inside the container")
+    if _NOT_OFFERED.search(output):
+        return HandshakeError(Failure.NO_STARTTLS, "does not offer STARTTLS")
+    if result.exit_code in _TIMED_OUT:
+        return HandshakeError(Failure.SILENT, f"no TLS within {question.timeout:g} s, asked from inside the container")
+    if b"no peer certificate available" in output and result.exit_code == 0:
+        return HandshakeError(Failure.NO_CERTIFICATE, "TLS stands, but the server sent no certificate")
+    return handshake_failed(_reason(result), PROTOCOLS[question.port.protocol], question.key_type)
+
+
+def _reason(result: ExecResult) -> str:
+    """What OpenSSL says of its own error (``id:error:code:library:function:reason:file:line:``), else the last line."""
+    lines = [line for line in (result.stderr.strip() or result.stdout.strip()).splitlines() if line.strip()]
+    if error := next((line for line in lines if b":error:" in line), None):
+        return quote((*error.partition(b":error:")[2].split(b":"), b"", b"", b"")[3] or error)
+    return quote((lines or [b"no output"])[-1])

@@ -1,0 +1,387 @@
+"""Bring one target from where it is to where it should be: observe, decide, act, and say how it ended.
+
+What is to be done is decided in `controller.policies`; the act is `controller.delivery`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+import structlog
+
+from controller import policies
+from controller.attempts import Attempts
+from controller.delivery import SILENT_LIMIT, Delivery, describe_failure
+from controller.domain.certificate import Certificate
+from controller.domain.container import State
+from controller.domain.errors import (
+    CheckFailed,
+    Error,
+    ExecTimeout,
+    ReloadFailed,
+    RollbackFailed,
+    TargetGone,
+    TargetNotRunning,
+    VerifyFailed,
+    WriteRefused,
+)
+from controller.domain.finding import Finding, Reason
+from controller.domain.observed import Served
+from controller.domain.target import InvalidTarget, Place, ProbePort, Reload, Target, TargetKey
+from controller.policies import Decision, Facts
+from controller.ports import Probe, Sink, Targets
+from controller.proof import HURRIED, Prover
+from controller.report import Reporter
+from controller.selection import Selection
+from controller.store import Store
+from controller.wishes import Wishes
+
+log = structlog.get_logger()
+
+STARTING_PAUSE = 0.5
+"""Seconds between two looks at a container whose ports are not open yet."""
+
+HURRY = 1.0
+"""Seconds for the handshakes before a write."""
+
+SILENT_PAUSE = 5.0
+"""Seconds between two looks at a port that does not answer."""
+
+FAILED_PAUSE = 20.0
+"""Seconds between two looks at a target where something failed: it may heal by itself. Nothing is done to it meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """All in seconds: see the settings of the same names."""
+
+    settle: float
+    verify_timeout: float
+    start_grace: float
+    resync: float
+
+
+class Result(StrEnum):
+    """How a reconcile ended; the ``outcome`` label of the metrics."""
+
+    UNCHANGED = "unchanged"
+    CHANGED = "changed"
+    WAITING = "waiting"
+    REFUSED = "refused"
+    FAILED = "failed"
+    GONE = "gone"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """`again` is the delay in seconds after which the target wants another look before the resync."""
+
+    result: Result
+    again: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Input:
+    """What makes an attempt another one: the certificates and where they go, how they are loaded, the container's start."""
+
+    chosen: tuple[tuple[Place, Certificate], ...]
+    reload: tuple[Reload, ...]
+    started_at: datetime | None
+
+    @property
+    def leaves(self) -> tuple[str, ...]:
+        return tuple(certificate.fingerprint for _, certificate in self.chosen)
+
+
+@dataclass(slots=True)
+class _Memory:
+    """What is remembered of a target from one look to the next. Losing it costs at most one reload or one wait."""
+
+    silent_since: datetime | None = None
+    written: _Input | None = None
+    """The input of a write, until the target was seen without anything to write."""
+    reloaded: _Input | None = None
+    """The input of a reload without a write, until the target was ready."""
+    in_use: _Input | None = None
+    """The input that the services loaded last."""
+    proven: frozenset[ProbePort] = frozenset()
+    """The ports that were proven when it was last ready, and since which start of the container."""
+    proven_since: datetime | None = None
+
+
+class Reconciler:
+    """Reconciles one key at a time per target; `now` is the wall clock, `clock` the monotonic one."""
+
+    def __init__(  # noqa: PLR0913
+        self,
+        *,
+        targets: Targets,
+        sink: Sink,
+        probe: Probe,
+        store: Store,
+        timing: Timing,
+        now: Callable[[], datetime],
+        clock: Callable[[], float],
+        wishes: Wishes | None = None,
+    ) -> None:
+        self._targets, self._sink, self._store, self._timing = targets, sink, store, timing
+        self._now = now
+        self._wishes = wishes or Wishes()
+        self._prover = Prover(probe, clock)
+        self._report = Reporter(store, now)
+        self._delivery = Delivery(sink, self._prover, self._report, verify_timeout=timing.verify_timeout)
+        self._attempts = Attempts(timedelta(seconds=timing.resync))
+        self._memory: defaultdict[TargetKey, _Memory] = defaultdict(_Memory)
+        self._writers: dict[str, TargetKey] = {}
+        """Which target was written to last, by what it may share with others."""
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def reconcile(self, key: TargetKey) -> Outcome:
+        """Look at a target anew and do what is needed.
+
+        Raises:
+            TransientError: worth another try soon.
+        """
+        try:
+            target = await self._targets.resolve(key)
+            if isinstance(target, InvalidTarget):
+                self._wishes.forget(key)
+                self._report.invalid(key, target)
+                return Outcome(Result.REFUSED)
+            if target is None:
+                return self._forget(key)
+            self._wishes.note(target)
+            async with AsyncExitStack() as stack:
+                for name in _shared(target):
+                    await stack.enter_async_context(self._locks[name])
+                return await self._bring(target)
+        except TargetGone:
+            return self._forget(key)
+        except Error as error:
+            self._report.failed(key, Finding(Reason.UNREACHABLE, str(error)))
+            raise
+
+    async def plan(self, key: TargetKey) -> tuple[Facts, Decision] | InvalidTarget | None:
+        """What `reconcile` would find and decide now, without doing it."""
+        target = await self._targets.resolve(key)
+        if not isinstance(target, Target):
+            return target
+        facts = await self._gather(target)
+        decision = policies.decide(facts)
+        if decision.refused:
+            decision = replace(decision, refused=self._or_source_trouble(decision.refused, target))
+        return facts, decision
+
+    def _forget(self, key: TargetKey) -> Outcome:
+        self._attempts.forget(key)
+        self._memory.pop(key, None)
+        self._wishes.forget(key)
+        self._report.gone(key)
+        return Outcome(Result.GONE)
+
+    async def _gather(self, target: Target) -> Facts:
+        known = self._proven_ports(target)  # asked while the files are read: it saves the time of a round of handshakes
+        observed, early = await asyncio.gather(
+            self._sink.observe(target), self._prover.ask(target, sorted(known), seconds=HURRY)
+        )
+        now = self._now()
+        facts = Facts(target, Selection(), observed, (), now, self._timing.start_grace)
+        facts = policies.choose(facts, self._store.snapshots_in_order)
+        ports = policies.wanted_ports(target, observed.listening) if target.container.state == "running" else ()
+        # A port that hangs must not hold up a new certificate: it is asked at length when it counts, after the reload.
+        limit = HURRY if policies.decide(facts).write else None
+        answers = {served.port: served for served in early if limit or served.way != HURRIED}
+        rest = await self._prover.ask(target, [port for port in ports if port not in answers], seconds=limit)
+        answers |= {served.port: served for served in rest}
+        return replace(facts, served=tuple(answers[port] for port in ports))
+
+    async def _bring(self, target: Target) -> Outcome:
+        facts = await self._gather(target)
+        decision = policies.decide(facts)
+        if decision.refused:
+            self._report.not_ready(facts, self._or_source_trouble(decision.refused, target))
+            return Outcome(Result.REFUSED, self._until_change(facts))
+        if not decision.write:
+            self._memory[target.key].written = None
+            decision = self._notice_other_writer(facts, decision)
+        if not decision.write and not decision.reload:
+            return await self._rest(facts, decision)
+        if put_off := self._put_off(facts, decision):
+            return put_off
+        for finding in decision.findings:
+            log.info("target.differs", target=target.name, reason=finding.reason, message=finding.message)
+        try:
+            return await self._act(facts, decision)
+        except TargetNotRunning as error:
+            self._report.not_ready(facts, Finding(decision.findings[0].reason, str(error)))
+            return Outcome(Result.WAITING)
+        except (WriteRefused, CheckFailed, ReloadFailed, VerifyFailed, RollbackFailed, ExecTimeout) as error:
+            finding = describe_failure(error)
+            self._attempts.failed(target.key, _input(facts), finding, self._now())
+            self._report.not_ready(facts, finding)
+            return Outcome(Result.FAILED, FAILED_PAUSE)
+
+    def _notice_other_writer(self, facts: Facts, decision: Decision) -> Decision:
+        """Files on a shared volume, replaced for another target, have to be loaded here too, unless a port shows they are."""
+        if decision.reload or decision.wait or facts.target.container.state is not State.RUNNING or self._is_in_use(facts):
+            return decision
+        changed = Finding(Reason.RELOAD_PENDING, "the files were replaced since the last reload, and no port shows them in use")
+        return replace(decision, findings=(changed,), reload=True, confirm=True)
+
+    def _is_in_use(self, facts: Facts) -> bool:
+        """Whether the services loaded what is installed, as far as that can be known."""
+        before, wanted = self._memory[facts.target.key].in_use, _input(facts)
+        shown = any(served.leaf for served in facts.served)
+        if before is None:
+            return shown or all(self._writers.get(name, facts.target.key) == facts.target.key for name in _shared(facts.target))
+        if before == wanted or before.started_at != wanted.started_at:
+            return True
+        return shown and before.leaves != wanted.leaves  # a port shows the leaf, and nothing of the chain behind it
+
+    def _put_off(self, facts: Facts, decision: Decision) -> Outcome | None:
+        """Why nothing is to be done yet: the same failed a short while ago, or a silent port may come back by itself."""
+        key = facts.target.key
+        if failure := self._attempts.standing(key, _input(facts), facts.now):
+            self._report.not_ready(facts, failure)
+            return Outcome(Result.REFUSED, FAILED_PAUSE)
+        if decision.silent and self._may_revive(key, facts.now):
+            self._report.not_ready(facts, decision.findings[0])
+            return Outcome(Result.WAITING, SILENT_PAUSE)
+        return None
+
+    def _may_revive(self, key: TargetKey, now: datetime) -> bool:
+        """Whether a silent port is given more time before a reload is tried."""
+        memory = self._memory[key]
+        memory.silent_since = memory.silent_since or now
+        return (now - memory.silent_since).total_seconds() < SILENT_LIMIT
+
+    async def _rest(self, facts: Facts, decision: Decision) -> Outcome:
+        """Nothing to write or reload: ready, or waiting for the daemons to come up."""
+        if decision.wait:
+            self._report.not_ready(facts, decision.findings[0])
+            return Outcome(Result.WAITING, STARTING_PAUSE)
+        if facts.observed.litter:
+            await self._sink.settle(facts.target, facts.observed)
+        if facts.target.container.state is State.RESTARTING:
+            text = "; ".join(
+                ("installed, but the container restarts again and again: its own log says why", *facts.target.notes)
+            )
+            self._report.not_ready(facts, Finding(Reason.RELOAD_PENDING, text))
+            return Outcome(Result.WAITING)
+        if closed := self._closed(facts):
+            text = f"nothing listens any more on {', '.join(map(str, closed))}"
+            self._report.not_ready(facts, Finding(Reason.SERVED_DIFFERS, text))
+            return Outcome(Result.WAITING, SILENT_PAUSE)
+        if unknown := [served.error for served in facts.served if served.unknown]:
+            self._report.not_ready(facts, Finding(Reason.VERIFY_FAILED, unknown[0]))
+            return Outcome(Result.UNCHANGED)
+        self._attempts.forget(facts.target.key)
+        memory = self._memory[facts.target.key]
+        memory.silent_since = memory.reloaded = None
+        if facts.target.container.state is State.RUNNING:
+            memory.in_use = _input(facts)
+            memory.proven = frozenset(served.port for served in facts.served if served.leaf)
+            memory.proven_since = facts.target.container.started_at
+        self._report.ready(facts)
+        return Outcome(Result.UNCHANGED, _sooner(self._until_started(facts), self._until_change(facts)))
+
+    def _proven_ports(self, target: Target) -> frozenset[ProbePort]:
+        """Ports that were proven since the container started."""
+        memory = self._memory[target.key]
+        if memory.proven_since != target.container.started_at or target.container.state is not State.RUNNING:
+            return frozenset()
+        return memory.proven & set(target.probe)
+
+    def _closed(self, facts: Facts) -> list[ProbePort]:
+        """Ports that were proven and are closed now: a daemon has ended."""
+        open_now = {served.port for served in facts.served if not served.refused}
+        return sorted(self._proven_ports(facts.target) - open_now)
+
+    def _until_started(self, facts: Facts) -> float | None:
+        """Daemons start one after the other: look again after twice the time, until the start must be over."""
+        started = facts.target.container.started_at
+        if not facts.target.probe or started is None or facts.target.container.state is not State.RUNNING:
+            return None
+        age = (facts.now - started).total_seconds()
+        rest = self._timing.start_grace - age
+        return min(rest, max(age, STARTING_PAUSE)) if rest > 0 else None
+
+    def _until_change(self, facts: Facts) -> float | None:
+        """Seconds until the choice may be another one, if before the resync: the chosen ends, or what was too early begins."""
+        moments = [c.certificate.leaf.not_after for _, c in facts.selection.chosen]
+        moments += [c.certificate.leaf.not_before for c in facts.selection.candidates if c.reason is Reason.NOT_YET_VALID]
+        rests = [(moment - facts.now).total_seconds() + 1 for moment in moments if moment > facts.now]
+        return min((rest for rest in rests if rest < self._timing.resync), default=None)
+
+    async def _act(self, facts: Facts, decision: Decision) -> Outcome:
+        self._check_repetition(facts, decision)
+        served = await self._delivery.deliver(facts, decision)
+        if decision.write:
+            self._writers |= dict.fromkeys(_shared(facts.target), facts.target.key)
+        if decision.write and not decision.wait:  # while a container starts, its own set-up may overwrite what was written
+            self._memory[facts.target.key].written = _input(facts)
+        if decision.reload:
+            self._memory[facts.target.key].in_use = _input(facts)
+        if decision.confirm or facts.observed.pending or facts.observed.litter:
+            await self._sink.settle(facts.target, facts.observed)
+        if not decision.write:
+            self._memory[facts.target.key].reloaded = _input(facts)
+        return self._acted(facts, decision, served)
+
+    def _check_repetition(self, facts: Facts, decision: Decision) -> None:
+        """Whatever undoes a write or a reload at once would cost a reload at every look."""
+        memory, given = self._memory[facts.target.key], _input(facts)
+        if not decision.write:
+            before, memory.reloaded = memory.reloaded, None
+            if before == given:
+                raise VerifyFailed(f"{decision.findings[0].message}, again, right after a reload that had put it right")
+            return
+        written, memory.written = memory.written, None
+        if written == given:
+            raise WriteRefused(
+                f"{decision.findings[0].message}, again, right after it was put right:"
+                " does something else write there, or does the mount not keep owner and mode?"
+            )
+
+    def _acted(self, facts: Facts, decision: Decision, served: tuple[Served, ...]) -> Outcome:
+        proven = any(answer.leaf for answer in served)
+        if decision.wait:
+            waiting = Finding(Reason.RELOAD_PENDING, "installed; waiting for the ports to open after the start")
+            self._report.not_ready(facts, waiting, served)
+            return Outcome(Result.CHANGED, STARTING_PAUSE)
+        if decision.reload and proven and self._timing.settle:
+            text = f"served by every port that answers; confirming after {self._timing.settle:g} s"
+            self._report.not_ready(facts, Finding(Reason.RELOAD_PENDING, text), served)
+            return Outcome(Result.CHANGED, self._timing.settle)
+        return Outcome(Result.CHANGED, 0.0)
+
+    def _or_source_trouble(self, finding: Finding, target: Target) -> Finding:
+        """Where nothing fits because a source cannot be read, that is the reason to show."""
+        if finding.reason is not Reason.NO_MATCHING_CERTIFICATE:
+            return finding
+        for name in target.sources or self._store.sources:
+            status = self._store.sources.get(name)
+            if status and status.reason and name not in self._store.snapshots:
+                return Finding(status.reason, f"source {name}: {status.message}")
+        return finding
+
+
+def _input(facts: Facts) -> _Input:
+    chosen = tuple((place, candidate.certificate) for place, candidate in facts.selection.chosen)
+    return _Input(chosen, facts.target.reload, facts.target.container.started_at)
+
+
+def _sooner(*seconds: float | None) -> float | None:
+    return min((each for each in seconds if each is not None), default=None)
+
+
+def _shared(target: Target) -> list[str]:
+    """What must not be written to by two workers at once, in an order that cannot dead-lock."""
+    mounts = (target.container.mount_of(path) for place in target.places for path in place.paths)
+    return sorted({mount.source if mount and mount.source else target.container.id for mount in mounts})

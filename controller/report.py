@@ -1,0 +1,118 @@
+"""Conditions: set in the store, and logged once when they change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+import structlog
+
+from controller.domain.condition import Condition
+from controller.domain.finding import Finding, Reason
+from controller.domain.observed import Served
+from controller.domain.target import InvalidTarget, Target, TargetKey
+from controller.policies import Facts, installed_leaf
+from controller.store import Store, TargetStatus
+
+log = structlog.get_logger()
+
+PASSING = frozenset(
+    {Reason.RELOAD_PENDING, Reason.NOT_INSTALLED, Reason.LEAF_DIFFERS, Reason.CHAIN_DIFFERS, Reason.UNREACHABLE}
+)
+"""Reasons that certferry is just about to mend by itself, or warns of at each try."""
+
+
+class Reporter:
+    """Writes what is known of targets into the store."""
+
+    def __init__(self, store: Store, now: Callable[[], datetime]) -> None:
+        self._store = store
+        self._now = now
+
+    def ready(self, facts: Facts) -> None:
+        """The target is as desired."""
+        self._set(facts, facts.served, None, "; ".join((_ready_message(facts), *_stand_ins(facts), *facts.target.notes)))
+
+    def not_ready(self, facts: Facts, finding: Finding, served: tuple[Served, ...] | None = None) -> None:
+        """The target is not as desired, and why; `served` is what was seen after the facts were gathered."""
+        self._set(facts, facts.served if served is None else served, finding.reason, finding.message)
+
+    def failed(self, key: TargetKey, finding: Finding) -> None:
+        """The target could not even be looked at; what was known of it before stays."""
+        known = self._store.targets.get(key)
+        name = known.name if known else str(key)
+        self._put(key, name, known.target if known else None, finding.reason, finding.message, known)
+
+    def invalid(self, key: TargetKey, found: InvalidTarget) -> None:
+        """The labels cannot be used."""
+        self._put(key, found.container.name, None, Reason.INVALID_LABELS, "; ".join(found.problems), None)
+
+    def gone(self, key: TargetKey) -> None:
+        """The container is no target (any more)."""
+        if (known := self._store.targets.pop(key, None)) is not None:
+            log.info("target.left", target=known.name)
+
+    def _set(self, facts: Facts, served: tuple[Served, ...], reason: Reason | None, message: str) -> None:
+        target = facts.target
+        known = TargetStatus(
+            name=target.name,
+            condition=Condition(False, None, "", self._now()),
+            target=target,
+            chosen=tuple((c.source, c.certificate.leaf) for _, c in facts.selection.chosen),
+            installed=tuple(leaf for place in target.places if (leaf := installed_leaf(place, facts.observed))),
+            served=served,
+        )
+        self._put(target.key, target.name, target, reason, message, known)
+
+    def _put(
+        self,
+        key: TargetKey,
+        name: str,
+        target: Target | None,
+        reason: Reason | None,
+        message: str,
+        facts: TargetStatus | None,
+    ) -> None:
+        before = self._store.targets.get(key)
+        condition = Condition(reason is None, reason, message, self._now())
+        if before and condition.says_the_same(before.condition):
+            condition = Condition(reason is None, reason, message, before.condition.since)
+        else:
+            _log(name, condition)
+        self._store.targets[key] = TargetStatus(
+            name=name,
+            condition=condition,
+            target=target,
+            chosen=facts.chosen if facts else (),
+            installed=facts.installed if facts else (),
+            served=facts.served if facts else (),
+            last_success=self._now() if reason is None else (before.last_success if before else None),
+        )
+
+
+def _ready_message(facts: Facts) -> str:
+    ports = ", ".join(str(served.port) for served in facts.served if served.leaf)
+    leaves = " and ".join(
+        f"{c.certificate.leaf.short} until {c.certificate.leaf.not_after:%Y-%m-%d}" for _, c in facts.selection.chosen
+    )
+    if ports:
+        inside = any(served.leaf and served.way == "exec" for served in facts.served)
+        return f"{leaves}, served on {ports}" + (" (asked from inside: no network in common)" if inside else "")
+    if not facts.target.probe:
+        return f"{leaves} installed; probing is switched off"
+    state = facts.target.container.state
+    return f"{leaves} installed; " + ("none of its ports listens" if state == "running" else f"the container is {state}")
+
+
+def _stand_ins(facts: Facts) -> tuple[str, ...]:
+    names = dict.fromkeys(candidate.source for _, candidate in facts.selection.chosen if candidate.stand_in)
+    return (f"a stand-in of {', '.join(names)} that no client trusts, until a source holds a real one",) if names else ()
+
+
+def _log(name: str, condition: Condition) -> None:
+    if condition.ready:
+        log.info("target.ready", target=name, message=condition.message)
+    elif condition.reason in PASSING:
+        log.info("target.changing", target=name, reason=condition.reason, message=condition.message)
+    else:
+        log.error("target.not_ready", target=name, reason=condition.reason, message=condition.message)

@@ -1,0 +1,173 @@
+"""Which certificate a target gets, and why every other candidate lost. Pure.
+
+The order (design §7): the names must fit, the dates, the key type; then higher trust, an exact name before a wildcard, the
+newest `not_before`, and last the order of the sources. What must not replace the installed files (`controller.policies` knows)
+gives way to the next.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from controller import pki
+from controller.domain.certificate import Certificate, Trust
+from controller.domain.finding import Finding, Reason
+from controller.domain.snapshot import Problem, Snapshot
+from controller.domain.target import Place, Slot, Target
+
+_FILE_ENDING = re.compile(r"\.(?:crt|cer|pem|key|p12|pfx)$")
+SHOWN = 5
+"""How many names a message lists."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A certificate that covers at least one name asked for; `lost` says why it was not chosen, and is empty when it was."""
+
+    source: str
+    label: str
+    certificate: Certificate
+    lost: str = ""
+    reason: Reason | None = None
+    test: bool = False
+    stand_in: bool = False
+    """Both as in `Entry`."""
+
+    def __str__(self) -> str:
+        return f"{self.source}:{self.label} {self.certificate.leaf.short}"
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What goes into each place that gets something, every candidate's fate, and why nothing was chosen if so."""
+
+    chosen: tuple[tuple[Place, Candidate], ...] = ()
+    candidates: tuple[Candidate, ...] = ()
+    finding: Finding | None = None
+
+
+_Chosen = Sequence[tuple[Place, Candidate]]
+Refusals = Mapping[tuple[Place, Candidate], Finding]
+"""Why a candidate must not go into a place."""
+
+
+def select(target: Target, snapshots: Mapping[str, Snapshot], now: datetime, refusals: Refusals | None = None) -> Selection:
+    """Choose a certificate for every place of a target."""
+    refusals = refusals or {}
+    sources = target.sources or tuple(snapshots)
+    candidates = _candidates(target.domains, [snapshots[name] for name in sources if name in snapshots])
+    judged = [_judge(candidate, target, now) for candidate in candidates]
+    usable = sorted((c for c in judged if not c.lost), key=lambda c: _rank(c, target.domains, sources), reverse=True)
+    chosen: list[tuple[Place, Candidate]] = []
+    for place in target.places:
+        fitting = [c for c in usable if _fits(place.slot, c, chosen) and (place, c) not in refusals]
+        if fitting:
+            chosen.append((place, fitting[0]))
+        elif not place.slot.optional:
+            told = _tell_refused(judged, (), refusals)
+            return Selection((), _explain(told, (), target), _why_none(place.slot, told, snapshots, sources, target))
+    return Selection(tuple(chosen), _explain(_tell_refused(judged, chosen, refusals), chosen, target))
+
+
+def _candidates(domains: Sequence[str], snapshots: Iterable[Snapshot]) -> list[Candidate]:
+    found = (
+        Candidate(snapshot.source, entry.label, entry.certificate, test=entry.test, stand_in=entry.stand_in)
+        for snapshot in snapshots
+        for domain in domains
+        for name in (domain, pki.wildcard_of(domain))
+        for entry in snapshot.by_name.get(name, ())
+    )
+    return list(dict.fromkeys(found))
+
+
+def _judge(candidate: Candidate, target: Target, now: datetime) -> Candidate:
+    leaf = candidate.certificate.leaf
+    missing = [domain for domain in target.domains if not pki.covers(leaf.names, domain)]
+    if missing:
+        return replace(candidate, lost=f"does not name {', '.join(missing)}", reason=Reason.NAME_MISMATCH)
+    if leaf.not_after <= now:
+        return replace(candidate, lost=f"ended on {leaf.not_after:%Y-%m-%d %H:%M} UTC", reason=Reason.EXPIRED)
+    if leaf.not_before > now:
+        return replace(candidate, lost=f"begins on {leaf.not_before:%Y-%m-%d %H:%M} UTC", reason=Reason.NOT_YET_VALID)
+    if candidate.test and not target.allow_untrusted:
+        return replace(
+            candidate, lost="was made for testing; the label allow-untrusted would take it", reason=Reason.UNTRUSTED_ISSUER
+        )
+    return candidate
+
+
+def _rank(candidate: Candidate, domains: Sequence[str], sources: Sequence[str]) -> tuple[Trust, int, datetime, int]:
+    certificate = candidate.certificate
+    exact = sum(domain in certificate.leaf.names for domain in domains)
+    return certificate.trust, exact, certificate.leaf.not_before, -sources.index(candidate.source)
+
+
+def _fits(slot: Slot, candidate: Candidate, chosen: _Chosen) -> bool:
+    key_type = candidate.certificate.leaf.key_type
+    if slot.alternative and chosen:
+        return key_type is not chosen[0][1].certificate.leaf.key_type
+    return slot.key_type is None or key_type is slot.key_type
+
+
+def _tell_refused(judged: Sequence[Candidate], chosen: _Chosen, refusals: Refusals) -> tuple[Candidate, ...]:
+    winners = [candidate for _, candidate in chosen]
+    why = {candidate: finding for (_, candidate), finding in refusals.items() if candidate not in winners}
+    return tuple(replace(c, lost=why[c].message, reason=why[c].reason) if c in why else c for c in judged)
+
+
+def _explain(judged: Sequence[Candidate], chosen: _Chosen, target: Target) -> tuple[Candidate, ...]:
+    winners = [candidate for _, candidate in chosen]
+    return tuple(c if c.lost or c in winners else replace(c, lost=_lost_against(c, chosen, target)) for c in judged)
+
+
+def _lost_against(loser: Candidate, chosen: _Chosen, target: Target) -> str:
+    kind = loser.certificate.leaf.key_type
+    of_its_type = [winner for _, winner in chosen if winner.certificate.leaf.key_type is kind]
+    of_any_type = [winner for place, winner in chosen if place.slot.key_type is None and not place.slot.alternative]
+    if not (of_its_type or of_any_type):
+        return f"its key type is {kind}, another one is asked for"
+    winner = (of_its_type or of_any_type)[0]
+    ours, theirs = (_rank(c, target.domains, (loser.source, winner.source)) for c in (loser, winner))
+    if ours[0] != theirs[0]:
+        return f"its issuer is {ours[0].name.lower()}, that of {winner} is {theirs[0].name.lower()}"
+    if ours[1] != theirs[1]:
+        return f"it fits by a wildcard, {winner} by name"
+    if ours[2] != theirs[2]:
+        return f"it is older than {winner}"
+    return f"{winner} stands in an earlier place"
+
+
+def _why_none(
+    slot: Slot, judged: Sequence[Candidate], snapshots: Mapping[str, Snapshot], sources: Sequence[str], target: Target
+) -> Finding:
+    names = ", ".join(target.domains)
+    judged = [c for c in judged if not c.stand_in]  # that the last resort is not wanted is no news
+    usable = [c for c in judged if not c.lost]
+    if usable and (slot.key_type or slot.alternative):
+        kind = slot.key_type or "second key type"
+        return Finding(Reason.NO_MATCHING_CERTIFICATE, f"no source holds a certificate for {names} with {kind}")
+    if judged:
+        nearest = max(judged, key=lambda c: (c.reason is not Reason.NAME_MISMATCH, c.certificate.leaf.not_after))
+        return Finding(nearest.reason or Reason.NO_MATCHING_CERTIFICATE, f"the certificate {nearest} {nearest.lost}")
+    for source in sources:
+        for problem in snapshots[source].problems if source in snapshots else ():
+            if _concerns(problem, target):
+                return Finding(problem.reason, f"{source}:{problem.label} {problem.message}")
+    text = f"no source holds a certificate for {names}; is a router for it configured in the proxy?"
+    return Finding(Reason.NO_MATCHING_CERTIFICATE, f"{text} {_what_there_is(snapshots, sources)}")
+
+
+def _what_there_is(snapshots: Mapping[str, Snapshot], sources: Sequence[str]) -> str:
+    """The names that the sources hold, the first few of them."""
+    names = list(dict.fromkeys(name for source in sources if source in snapshots for name in snapshots[source].by_name))
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"The sources hold {', '.join(names[:SHOWN])}{more}" if names else "The sources hold none at all"
+
+
+def _concerns(problem: Problem, target: Target) -> bool:
+    """Whether an unusable entry would be for the target, by the name at the end of its label."""
+    name = _FILE_ENDING.sub("", problem.label.rpartition("/")[2].lower())
+    return any(pki.covers((name,), domain) for domain in target.domains)

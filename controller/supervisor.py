@@ -1,0 +1,221 @@
+"""The eternal tasks: follow Docker, follow the sources, work on what is due; and their end."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import structlog
+
+from controller import pki
+from controller.discovery import Discovery
+from controller.domain.errors import ConfigError, Error, TransientError
+from controller.domain.snapshot import Snapshot
+from controller.domain.target import TargetKey
+from controller.engine import Engine
+from controller.followers import Followers
+from controller.following import Pace, changed_names
+from controller.ports import Source
+from controller.proxies import Proxies
+from controller.reconciler import Outcome, Reconciler, Result
+from controller.settings import Settings
+from controller.store import Store
+from controller.tasks import EternalTasks
+from controller.workqueue import WorkQueue
+
+log = structlog.get_logger()
+
+
+class Observer(Protocol):
+    """Counts what happens; `controller.web.metrics` does it for Prometheus."""
+
+    def observe_reconcile(self, outcome: str, seconds: float) -> None: ...
+
+    def observe_retry(self) -> None: ...
+
+
+class Supervisor:
+    """Runs the controller until told to stop."""
+
+    def __init__(  # noqa: PLR0913
+        self,
+        *,
+        engine: Engine,
+        discovery: Discovery,
+        reconciler: Reconciler,
+        sources: Sequence[Source],
+        store: Store,
+        queue: WorkQueue[TargetKey],
+        settings: Settings,
+        jitter: Callable[[], float],
+        observer: Observer,
+        proxies: Proxies | None = None,
+    ) -> None:
+        self._engine, self._discovery, self._reconciler, self._store = engine, discovery, reconciler, store
+        self._queue, self._settings, self._jitter, self._observer = queue, settings, jitter, observer
+        self.followers = Followers(
+            sources,
+            store,
+            proxies=proxies,
+            on_change=self._on_change,
+            on_arrival=self._on_arrival,
+            pace=Pace(settings.retry_min, settings.retry_max, settings.resync),
+            jitter=jitter,
+        )
+        self._unseen: set[TargetKey] | None = None
+        self._listed = asyncio.Event()
+        self._stopping = False
+        self._tasks: tuple[EternalTasks, ...] = ()
+
+    @property
+    def dead_tasks(self) -> tuple[str, ...]:
+        """Eternal tasks that ended although nobody told them to; the controller is about to end."""
+        return () if self._stopping else tuple(name for tasks in self._tasks for name in tasks.dead)
+
+    @property
+    def first_pass_done(self) -> bool:
+        """Whether every container found at the start has been worked on once."""
+        return self._unseen is not None and not self._unseen
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Run until `stop` is set, then let running work end within the time for it."""
+        async with asyncio.TaskGroup() as group:
+            self._tasks = feeders, workers = EternalTasks(group), EternalTasks(group)
+            feeders.start("docker", self._follow_engine())
+            feeders.start("resync", self._resync())
+            self.followers.start(feeders)
+            for number in range(self._settings.workers):
+                workers.start(f"worker-{number}", self._work())
+            await stop.wait()
+            log.info("controller.stopping")
+            self._stopping = True
+            feeders.cancel()
+            await self._drain()
+            workers.cancel()
+
+    async def _drain(self) -> None:
+        try:
+            async with asyncio.timeout(self._settings.drain):
+                while not self._queue.idle:  # noqa: ASYNC110 -- a few looks in a process' last seconds
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            log.warning("controller.cut_short", message=f"work was still running after {self._settings.drain:g} s")
+
+    async def _follow_engine(self) -> None:
+        """Subscribe, list, follow; when the stream ends, begin anew: what was missed in between is in the list."""
+        delay = self._settings.retry_min
+        while True:
+            try:
+                since = await self._engine.now()
+                async with self._engine.events(since) as events:
+                    for key in await self._list() | self._store.targets.keys():
+                        self._queue.add(key)
+                    delay = self._settings.retry_min
+                    async for event in events:
+                        self._queue.add(self._discovery.key(event.container_id))
+                        self.followers.look_at(event.container_id, event.action)
+            except ConfigError:
+                raise
+            except Exception as error:  # whatever an engine, or a proxy before it, answers: it is asked again
+                if self._store.engine_up or self._store.engine_message != str(error):
+                    log.warning("engine.unavailable", message=str(error), next_in=round(delay, 1))
+                self._store.engine_up, self._store.engine_message = False, str(error)
+            await asyncio.sleep(delay * self._jitter())
+            delay = min(delay * 2, 30.0)
+
+    async def _list(self) -> set[TargetKey]:
+        keys = set(await self._discovery.keys())
+        if not self._store.engine_up:
+            log.info("engine.connected", host=self._engine.host, containers=len(keys))
+        self._store.engine_up, self._store.engine_message = True, ""
+        if self._unseen is None:
+            self._unseen = set(keys)
+        self._listed.set()
+        self.followers.look_at_all()
+        return keys
+
+    async def _resync(self) -> None:
+        """Find what no event told of; those already known have a resync of their own."""
+        while True:
+            await asyncio.sleep(self._settings.resync * self._jitter())
+            try:
+                for key in await self._list() ^ self._store.targets.keys():
+                    self._queue.add(key)
+            except ConfigError:
+                raise
+            except Exception as error:  # as above
+                log.debug("resync.failed", message=str(error))
+
+    def _on_change(self, before: Snapshot, after: Snapshot) -> None:
+        """Have every target looked at that a changed certificate could be for, or whose trouble a changed problem could be."""
+        names = tuple(changed_names(before, after))
+        troubles = before.problems != after.problems
+        for key in self._queue.working - self._store.targets.keys():  # its first look may have chosen already
+            self._queue.add(key, self._settings.batch_window)
+        for key, status in self._store.targets.items():
+            concerned = status.target is None or any(pki.covers(names, domain) for domain in status.target.domains)
+            if concerned or (troubles and not status.condition.ready):
+                self._queue.add(key, self._settings.batch_window)
+
+    def _on_arrival(self) -> None:
+        """Have the targets looked at whose labels may have named an unknown source, and name a known one now."""
+        for key, status in self._store.targets.items():
+            if status.target is None:
+                self._queue.add(key, self._settings.batch_window)
+
+    async def _work(self) -> None:
+        await self._listed.wait()
+        await self.followers.wait_tried()
+        while True:
+            key = await self._queue.get()
+            try:
+                if not self._stopping:
+                    await self._work_on(key)
+            finally:
+                self._queue.done(key)
+                if self._unseen:
+                    self._unseen.discard(key)
+
+    async def _work_on(self, key: TargetKey) -> None:
+        started = time.monotonic()
+        with structlog.contextvars.bound_contextvars(reconcile=f"{time.time_ns() // 1000:x}"):
+            try:
+                outcome = await self._reconciler.reconcile(key)
+            except TransientError as error:
+                outcome = self._retry(key, error)
+            except Error as error:
+                log.error("reconcile.failed", target=self._name(key), message=str(error))  # noqa: TRY400 -- said in one line on purpose
+                outcome = Outcome(Result.FAILED)
+            except Exception as error:
+                log.exception("reconcile.crashed", target=self._name(key), message=str(error))
+                outcome = self._retry(key, error)
+            else:
+                self._queue.forget(key)
+            self._plan_next(key, outcome)
+        self._observer.observe_reconcile(outcome.result, time.monotonic() - started)
+
+    def _retry(self, key: TargetKey, error: Exception) -> Outcome:
+        delay = self._queue.retry(key)
+        self._observer.observe_retry()
+        log.warning(
+            "reconcile.will_retry",
+            target=self._name(key),
+            message=str(error),
+            attempt=self._queue.attempt(key),
+            next_in=round(delay, 1),
+        )
+        return Outcome(Result.FAILED)
+
+    def _name(self, key: TargetKey) -> str:
+        known = self._store.targets.get(key)
+        return known.name if known else str(key)
+
+    def _plan_next(self, key: TargetKey, outcome: Outcome) -> None:
+        if outcome.result is Result.GONE:
+            self._queue.discard(key)
+            return
+        if outcome.again is not None:
+            self._queue.add(key, outcome.again)
+        self._queue.add(key, self._settings.resync * self._jitter())

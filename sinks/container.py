@@ -1,0 +1,190 @@
+"""The container sink: observe, apply, check, reload and roll back inside one labelled container."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePosixPath
+
+from controller.domain.container import Container
+from controller.domain.errors import CheckFailed, ExecCut, PermanentError, ReloadFailed, RollbackFailed, WriteRefused
+from controller.domain.execution import ExecResult
+from controller.domain.observed import InstalledFile, Observed, Receipt
+from controller.domain.target import Place, Reload, Target
+from controller.ports import ContainerAccess
+from sinks import archive, script
+from sinks.placement import Method, can_execute, choose
+from sinks.script import FileWrite
+
+ROOT = "0"
+"""Files are written as the archive API writes them, as root; owner and mode are set explicitly. Where root has lost the rights
+that make it root, the container's own user can do more in its own directories."""
+
+SHELL = PurePosixPath("/bin/sh")
+_BROKEN = (0, 126, 127)
+"""Exit codes of a shell that came to its end, or could not begin, without the right output: it will not do better."""
+
+KEY_MODE, CERTIFICATE_MODE = 0o600, 0o644
+
+
+_KILLED = 137
+"""128 + SIGKILL: how a command ends whose container is stopped."""
+
+
+class _HalfWritten(WriteRefused):
+    """Something failed when files were already being replaced."""
+
+
+class ContainerSink:
+    """Implements `controller.ports.Sink` over a `ContainerAccess`."""
+
+    def __init__(self, access: ContainerAccess) -> None:
+        self._access = access
+        self._shells: dict[str, bool] = {}
+
+    async def observe(self, target: Target) -> Observed:
+        """See `controller.ports.Sink.observe`."""
+        paths = _paths((*target.places, *target.internal))
+        container = target.container
+        if not await self._has_shell(container):
+            return await archive.observe(self._access, container.id, paths)
+        boundary = script.new_boundary()
+        result = await self._shell(container, script.observe(paths, boundary))
+        try:
+            return script.parse_observed(result.stdout, paths, boundary)
+        except (ValueError, IndexError) as error:
+            if result.exit_code in _BROKEN:
+                raise WriteRefused(f"the files of {container.name} cannot be read by its shell: {result.complaint}") from error
+            raise ExecCut(f"a shell in {container.name} was cut off: {result.complaint}") from error
+
+    async def apply(
+        self, target: Target, observed: Observed, contents: Mapping[PurePosixPath, bytes], *, confirm: bool
+    ) -> Receipt:
+        """See `controller.ports.Sink.apply`."""
+        private = frozenset(path for place in (*target.places, *target.internal) for path in place.private)
+        writes = [_new_file(target, observed, path, content, private=path in private) for path, content in contents.items()]
+        receipt = Receipt(target, {observed.resolved.get(path, path): observed.files.get(path) for path in contents})
+        try:
+            await self._write(target.container, writes, confirm=confirm)
+        except _HalfWritten:
+            await self.rollback(receipt)
+            raise
+        return receipt
+
+    async def check(self, target: Target) -> None:
+        """See `controller.ports.Sink.check`."""
+        if not target.check or not can_execute(target.container):
+            return
+        result = await self._access.execute(target.container.id, target.check, user=target.user)
+        if result.exit_code:
+            raise CheckFailed(_describe(target.check, target, result, "check"))
+
+    async def reload(self, target: Target, steps: Sequence[Reload]) -> None:
+        """See `controller.ports.Sink.reload`."""
+        for step in steps:
+            if step.kind == "exec":
+                result = await self._access.execute(target.container.id, step.argv, user=target.user)
+                if result.exit_code:
+                    raise ReloadFailed(_describe(step.argv, target, result, "reload"))
+            elif step.kind == "signal":
+                await self._access.kill(target.container.id, step.signal)
+
+    async def settle(self, target: Target, observed: Observed) -> None:
+        """See `controller.ports.Sink.settle`."""
+        if not await self._has_shell(target.container):
+            return
+        paths = _paths((*target.places, *target.internal))
+        directories = {path.parent: None for path in paths} | {observed.resolved.get(p, p).parent: None for p in paths}
+        result = await self._shell(target.container, script.clean(directories))
+        if result.exit_code:
+            raise WriteRefused(f"what an earlier run left in {target.name} cannot be removed: {result.complaint}")
+
+    async def rollback(self, receipt: Receipt) -> None:
+        """See `controller.ports.Sink.rollback`."""
+        writes = [_previous_file(path, file) for path, file in receipt.previous.items()]
+        try:
+            await self._write(receipt.target.container, writes, confirm=False)
+        except PermanentError as error:
+            raise RollbackFailed(f"the previous files of {receipt.target.name} could not be restored: {error}") from error
+
+    async def _write(self, container: Container, writes: Sequence[FileWrite], *, confirm: bool) -> None:
+        shell = await self._has_shell(container)
+        methods = {write.path: choose(container, write.path, shell=shell) for write in writes}
+        by_method = {method: [w for w in writes if methods[w.path] is method] for method in Method}
+        if by_method[Method.ARCHIVE]:
+            await self._write_by_archive(container, by_method[Method.ARCHIVE])
+        if by_method[Method.SWAP] or by_method[Method.IN_PLACE]:
+            await self._write_by_shell(container, by_method[Method.SWAP], by_method[Method.IN_PLACE], confirm=confirm)
+
+    async def _write_by_archive(self, container: Container, writes: Sequence[FileWrite]) -> None:
+        try:
+            await archive.write(self._access, container.id, writes)
+        except WriteRefused as error:
+            raise _HalfWritten(f"{error} (in {container.name})") from error
+
+    async def _write_by_shell(
+        self, container: Container, swaps: Sequence[FileWrite], in_place: Sequence[FileWrite], *, confirm: bool
+    ) -> None:
+        moves, at = [write for write in swaps if write.content is not None], script.new_stage()
+        if moves:
+            await self._stage(container, moves, at)
+        text = script.swap(moves, in_place, [w for w in swaps if w.content is None], at, confirm=confirm)
+        result = await self._shell(container, text, stdin=script.stdin_of(in_place))
+        if result.exit_code == 0 and result.stdout == _concatenated(in_place):
+            return
+        if moves:
+            await self._shell(container, script.discard(moves, at))
+        why = result.complaint if result.exit_code else "what was read back is not what was written"
+        error = WriteRefused if result.exit_code == script.UNTOUCHED else _HalfWritten
+        raise error(f"the new files could not be put in place in {container.name}: {why}")
+
+    async def _stage(self, container: Container, moves: Sequence[FileWrite], at: PurePosixPath) -> None:
+        result = await self._shell(container, script.stage(moves, at), stdin=script.stdin_of(moves))
+        if result.exit_code or result.stdout != _concatenated(moves):
+            await self._shell(container, script.discard(moves, at))
+            why = result.complaint if result.exit_code else "what was read back is not what was written; is the disk full?"
+            raise WriteRefused(f"the new files could not be staged in {container.name}: {why}")
+
+    async def _shell(self, container: Container, text: str, *, stdin: bytes = b"") -> ExecResult:
+        user = container.user if container.root_is_limited else ROOT
+        result = await self._access.execute(container.id, ("sh", "-c", text), stdin=stdin, user=user)
+        if result.exit_code == _KILLED or result.runtime_gave_up:
+            raise ExecCut(f"a shell in {container.name} was cut off, exit code {result.exit_code}; it stops or restarts")
+        return result
+
+    async def _has_shell(self, container: Container) -> bool:
+        """Whether a shell can be run now; looked up by the archive API, since trying would show in the container's logs."""
+        if not can_execute(container):
+            return False
+        if container.id not in self._shells:
+            self._shells[container.id] = await self._access.get_file(container.id, SHELL) is not None
+        return self._shells[container.id]
+
+
+def _describe(argv: Sequence[str], target: Target, result: ExecResult, label: str) -> str:
+    if result.is_missing:
+        return f"there is no program {argv[0]} in {target.name}; correct the label {label}"
+    return f"`{' '.join(argv)}` in {target.name}: exit code {result.exit_code}, {result.tail}"
+
+
+def _paths(places: Iterable[Place]) -> list[PurePosixPath]:
+    return list(dict.fromkeys(path for place in places for path in place.paths))
+
+
+def _new_file(target: Target, observed: Observed, path: PurePosixPath, content: bytes, *, private: bool) -> FileWrite:
+    """A file with the owner and mode of the one it replaces, else those of the labels, else the safe ones."""
+    present = observed.files.get(path)
+    mode = (present.mode if present else KEY_MODE) if private else (present.mode if present else CERTIFICATE_MODE)
+    if private and target.mode is not None:
+        mode = target.mode
+    owner = target.owner or ((present.uid, present.gid) if present else None)
+    return FileWrite(observed.resolved.get(path, path), content, mode, owner)
+
+
+def _previous_file(path: PurePosixPath, file: InstalledFile | None) -> FileWrite:
+    if file is None:
+        return FileWrite(path, None)
+    return FileWrite(path, file.content, file.mode, (file.uid, file.gid))
+
+
+def _concatenated(writes: Sequence[FileWrite]) -> bytes:
+    return b"".join(write.content or b"" for write in writes)

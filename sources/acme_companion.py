@@ -1,0 +1,125 @@
+"""nginx-proxy's certificates as acme-companion (formerly letsencrypt-nginx-proxy-companion) keeps them, and the operator's own.
+
+A folder for each certificate (``cert.pem chain.pem fullchain.pem key.pem``), and for each of its names links ``<name>.crt``,
+``<name>.key`` into it. The files are written in place, one by one (measured: cert, chain, key, fullchain, within 17 ms). What a
+staging CA issued lies in ``_test_<name>``, under links with the usual names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from posixpath import join, normpath
+
+from controller.domain.errors import SourceUnavailable
+from sources.layout import Layout, StoreOptions, Tree
+from sources.pairs import Contents, RawPair, label_of
+from sources.parts import above, folders, read_part
+
+_TEST, _WILDCARD = "_test_", "wildcard_"
+_CHAIN, _KEY, _LEAF = "fullchain.pem", "key.pem", "cert.pem"
+_FILES = {_CHAIN, _KEY, _LEAF}
+_ENDINGS = (".crt", ".key")
+_PLACEHOLDER = "default"
+"""The pair that nginx-proxy shows to those who ask for a name it does not know; it is for nobody."""
+_WITHOUT_KEY = (".chain", ".ca")
+"""``<name>.chain.crt`` served nginx-proxy for OCSP, ``<name>.ca.crt`` and ``ca.crt`` judge the certificates of clients."""
+_MAX_LINKS = 40  # as the kernel's own path walk
+
+
+def read(tree: Tree, _options: StoreOptions) -> Contents:
+    """Every pair, once: those of the folders, and the operator's own beside them.
+
+    Raises:
+        SourceUnavailable: it is another folder.
+    """
+    names = tree.names()
+    contents = Contents(blank=not names)
+    subfolders = folders(tree, contents)
+    _check(tree, names, subfolders)
+    managed = _read_managed(tree, contents, subfolders)
+    for stem in _own(tree, names, managed):
+        label = label_of(f"own/{stem}")
+        with contents.entry(label):
+            contents.pairs.append(RawPair(label, _read_own_chain(tree, stem), read_part(tree, f"{stem}.key")))
+    return contents
+
+
+def _read_managed(tree: Tree, contents: Contents, subfolders: list[str]) -> list[str]:
+    """Read the folders that hold a pair; those that may hold one, but cannot be read, are returned with them."""
+    managed: list[str] = []
+    for folder in subfolders:
+        if (end := _end_of(tree, folder)) != folder and end in subfolders:
+            continue
+        label = _label(folder)
+        with contents.entry(label):
+            managed.append(folder)
+            if _FILES.isdisjoint(tree.names(folder)):
+                managed.pop()
+                continue
+            chain, key = read_part(tree, f"{folder}/{_CHAIN}"), read_part(tree, f"{folder}/{_KEY}")
+            contents.pairs.append(RawPair(label, chain, key, test=folder.startswith(_TEST)))
+    return managed
+
+
+def _label(folder: str) -> str:
+    name = folder.removeprefix(_TEST)
+    issuer = "staging/" if name != folder else ""
+    return label_of(issuer + (f"*.{name.removeprefix(_WILDCARD)}" if name.startswith(_WILDCARD) else name))
+
+
+def _own(tree: Tree, names: list[str], managed: list[str]) -> list[str]:
+    """The pairs that lie here themselves, or are linked to from elsewhere, by the part of their names before the dot."""
+    elsewhere = {*names, *(f"{folder}/{file}" for folder in managed for file in _FILES)}
+    stems = dict.fromkeys(name[:-4] for name in names if name.endswith(_ENDINGS))
+    return [stem for stem in stems if not _is_no_pair(stem, names) and not _is_link_to(elsewhere, tree, stem, names)]
+
+
+def _is_no_pair(stem: str, names: list[str]) -> bool:
+    return stem == _PLACEHOLDER or (f".{stem}".endswith(_WITHOUT_KEY) and f"{stem}.key" not in names)
+
+
+def _is_link_to(others: Iterable[str], tree: Tree, stem: str, names: list[str]) -> bool:
+    """Whether the certificate is one that is read by another name. Two certificates may well share a key."""
+    file = next(f"{stem}{ending}" for ending in _ENDINGS if f"{stem}{ending}" in names)
+    return (end := _end_of(tree, file)) != file and end in others
+
+
+def _end_of(tree: Tree, path: str) -> str:
+    """Where a path of at most two parts leads to, through links of files and of folders."""
+    root = f"{tree.where.rpartition(':')[2].rstrip('/')}/"
+    for _ in range(_MAX_LINKS):
+        folder, _, file = path.rpartition("/")
+        if target := tree.link(path):
+            path = join(folder, target)
+        elif folder and (target := tree.link(folder)):
+            path = join(target, file)
+        else:
+            break
+        path = normpath(path).removeprefix(root)
+    return path
+
+
+def _read_own_chain(tree: Tree, stem: str) -> bytes:
+    """nginx-proxy wants the chain in the ``.crt``; the other file is only for its OCSP answers, but may be all there is."""
+    chain = read_part(tree, f"{stem}.crt")
+    if chain.count(b"-----BEGIN CERTIFICATE") != 1:
+        return chain
+    others = (f"{stem}.chain.pem", f"{stem}.chain.crt")
+    return chain + b"".join(b"\n" + tree.read(file) for file in others if tree.kind(file) == "file")
+
+
+def _check(tree: Tree, names: list[str], subfolders: list[str]) -> None:
+    if _CHAIN in names and _KEY in names:
+        raise SourceUnavailable(f"{tree.where} is the folder of one certificate; name the one above it, {above(tree)}")
+    if "certs" in subfolders and not any(name.endswith(_ENDINGS) for name in names):
+        raise SourceUnavailable(f"{tree.where} is the folder above the certificates; name {tree.where.rstrip('/')}/certs")
+    if any(tree.kind(f"{folder}account.conf") == "file" for folder in ("", *(f"{name}/" for name in subfolders))):
+        raise SourceUnavailable(f"{tree.where} is acme.sh's own folder; name the one with the certificates, /etc/nginx/certs")
+
+
+ACME_COMPANION = Layout(
+    kind="acme-companion",
+    read=read,
+    remedy="remove its folder and let the companion ask for a new one (/app/force_renew)",
+    folders=("*",),
+)

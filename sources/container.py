@@ -1,0 +1,284 @@
+"""Stores inside other containers, read through Docker: no shared volume is needed, and its traps are none.
+
+Where certferry sees the same files itself, by a volume or folder that both have, they are read there and the kernel tells of
+changes. Elsewhere each known path is looked at from time to time (``HEAD …/archive``), and nothing is transferred while all are
+the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from urllib.parse import unquote
+
+from controller.domain.errors import EngineUnavailable, SettingsError, SourceUnavailable, TargetGone
+from controller.domain.snapshot import Problem
+from controller.ports import ContainerFiles, PathStat, Source
+from sources.archive import ArchiveTree, Node, Nodes, lead, unpack
+from sources.layout import Layout, StoreOptions, Tree
+from sources.local import LocalStorage
+from sources.stored import StoredSource
+from sources.surroundings import Factory, Surroundings
+from sources.url import SourceUrl, nearest
+
+POLL = 10.0
+"""Seconds between two looks, unless the option ``poll`` says otherwise."""
+SHARE = 100
+"""After looks that took a second there is a pause of so many: large stores are looked at less often."""
+FOREIGN_PARTS = 40
+"""Links out of the store that are followed."""
+COARSEST = 3.0
+"""Seconds: what changed less than that ago may change again without a trace, for archives tell whole seconds only."""
+_ARCHIVES = 4
+"""Times ``max-size`` that all of a store may have."""
+
+_KIND_OF = {
+    "acme.json": "traefik",
+    "/etc/nginx/certs": "acme-companion",
+    "/etc/letsencrypt": "certbot",
+    "/data/caddy": "caddy",
+    "/usr/syno/etc/certificate/_archive": "synology",
+}
+"""Kinds by the end of a path that tells them."""
+
+
+@dataclass(frozen=True)
+class _Fetched:
+    """What was read of a container, and what each path looked like."""
+
+    container_id: str
+    nodes: Nodes
+    looks: dict[PurePosixPath, PathStat | None]
+    again: bool
+    """Whether to read once more at the next look: something changed less than the resolution of time stamps ago."""
+
+
+@dataclass
+class _Counts:
+    """How often containers were asked: whole archives, and single looks."""
+
+    fetches: int = 0
+    looks: int = 0
+
+
+@dataclass
+class ContainerStorage:
+    """Implements `sources.layout.Storage`. `selector` is as in `ContainerFiles.find`."""
+
+    selector: str
+    path: PurePosixPath
+    layout: Layout
+    options: StoreOptions
+    files: ContainerFiles
+    counts: _Counts = field(default_factory=_Counts)
+    _fetched: _Fetched | None = None
+    _local: LocalStorage | None = None
+
+    async def tree(self) -> Tree:
+        try:
+            container_id = await self._find()
+            if local := await self._see(container_id):
+                return await local.tree()
+            if self._fetched is None or not await self._is_current(self._fetched, container_id):
+                self._fetched = await self._fetch(container_id)
+        except TargetGone as error:
+            raise SourceUnavailable(f"the container {self.selector} is just going; another one is waited for") from error
+        except EngineUnavailable as error:
+            raise SourceUnavailable(str(error)) from error
+        return self._tree_of(self._fetched.nodes)
+
+    @asynccontextmanager
+    async def subscribe(self) -> AsyncIterator[AsyncIterator[None]]:
+        """Hints of the kernel where the files can be seen, and of looking at them every now and then."""
+        watch = _KernelWatch(asyncio.Event())
+        await self._has_changed(watch)
+        looking = asyncio.create_task(self._look_again_and_again(watch), name=f"look at {self.selector}")
+        try:
+            yield _hints(watch.stirred, looking)
+        finally:
+            looking.cancel()
+            await asyncio.wait({looking})
+            await watch.stop()
+
+    def problems(self) -> tuple[Problem, ...]:
+        return ()
+
+    async def _find(self) -> str:
+        if (container_id := await self.files.find(self.selector)) is None:
+            raise SourceUnavailable(f"there is no container {self.selector} (yet); start it, or correct the name")
+        return container_id
+
+    async def _see(self, container_id: str) -> LocalStorage | None:
+        """The store as certferry sees it itself, if it does."""
+        own = await self.files.own_path(container_id, self.path)
+        if own is None:
+            self._local = None
+        elif self._local is None or self._local.path != own:
+            self._local = LocalStorage(own, self.layout, self.options.model_copy(update={"poll": None}))
+        return self._local
+
+    async def _look_again_and_again(self, watch: _KernelWatch) -> None:
+        every = self.options.poll or POLL
+        pause = every
+        while True:
+            await asyncio.sleep(pause)
+            begin = time.monotonic()
+            if await self._has_changed(watch):
+                watch.stirred.set()
+            pause = max(every, (time.monotonic() - begin) * SHARE)
+
+    async def _has_changed(self, watch: _KernelWatch) -> bool:
+        """Whether it is time to read; where the files can be seen the kernel says so, from now on."""
+        try:
+            container_id = await self._find()
+            local = await self._see(container_id)
+            moved = await watch.follow(local)
+            if moved or local:
+                return moved
+            return self._fetched is None or not await self._is_current(self._fetched, container_id)
+        except (TargetGone, EngineUnavailable, SourceUnavailable):
+            await watch.follow(None)
+            return True  # reading it says what is wrong
+
+    async def _is_current(self, fetched: _Fetched, container_id: str) -> bool:
+        if fetched.again or fetched.container_id != container_id:
+            return False
+        for path, seen in fetched.looks.items():
+            if await self._look(container_id, path) != seen:
+                return False
+        return True
+
+    async def _look(self, container_id: str, path: PurePosixPath) -> PathStat | None:
+        self.counts.looks += 1
+        return await self.files.stat(container_id, path)
+
+    async def _fetch(self, container_id: str) -> _Fetched:
+        """Everything that is to be read, and what it looks like afterwards."""
+        begin, nodes = time.time(), await self._fetch_nodes(container_id)
+        watched = dict.fromkeys([self.path, *(self.path / part for part in self.layout.parts), *nodes])
+        looks = {path: await self._look(container_id, path) for path in watched}
+        if (root := looks[self.path]) and root.is_folder and self.path not in nodes:
+            nodes[self.path] = Node(is_folder=True, size=0, modified=root.modified_at)
+        changed = any(_differs(nodes.get(path), look) for path, look in looks.items())
+        recent = any(begin - COARSEST < node.modified < begin + COARSEST for node in nodes.values())
+        return _Fetched(container_id, nodes, looks, again=changed or recent)
+
+    async def _fetch_nodes(self, container_id: str) -> Nodes:
+        nodes: Nodes = {}
+        fetched = [self.path / part for part in self.layout.parts]
+        for path in fetched:
+            await self._add(container_id, path, nodes)
+        while len(fetched) < FOREIGN_PARTS and (outside := _leads_outside(nodes, fetched)):
+            fetched.append(outside)
+            await self._add(container_id, outside, nodes)
+        return nodes
+
+    async def _add(self, container_id: str, path: PurePosixPath, nodes: Nodes) -> None:
+        self.counts.fetches += 1
+        archive = await self.files.get_archive(container_id, path, limit=self.options.max_size * _ARCHIVES)
+        if archive is not None:
+            nodes |= await asyncio.to_thread(unpack, archive, path.parent, limit=self.options.max_size)
+
+    def _tree_of(self, nodes: Nodes) -> ArchiveTree:
+        found = lead(nodes, self.path)
+        node = nodes.get(found) if found else None
+        is_file = self.layout.shape == "file" or (self.layout.shape == "either" and node is not None and not node.is_folder)
+        root, focus = (self.path.parent, self.path.name) if is_file else (self.path, "")
+        return ArchiveTree(self.selector, root, nodes, focus=focus, limit=self.options.max_size)
+
+
+def _leads_outside(nodes: Nodes, fetched: Sequence[PurePosixPath]) -> PurePosixPath | None:
+    """Where a link leads that was not fetched, if there is one."""
+    targets = (lead(nodes, path) for path, node in nodes.items() if node.link)
+    return next((target for target in targets if target and not any(target.is_relative_to(path) for path in fetched)), None)
+
+
+def _differs(node: Node | None, look: PathStat | None) -> bool:
+    """Whether a path changed between its archive, which tells whole seconds, and the look at it."""
+    if node is None or look is None:
+        return not (node is None and look is None)
+    return look.modified_at != node.modified or (node.data is not None and look.size != len(node.data))
+
+
+@dataclass
+class _KernelWatch:
+    """Passes on the hints of the kernel about the store as certferry sees it itself, which may be elsewhere tomorrow."""
+
+    stirred: asyncio.Event
+    _local: LocalStorage | None = None
+    _task: asyncio.Task[None] | None = None
+
+    async def follow(self, local: LocalStorage | None) -> bool:
+        """Watch this and nothing else; whether that is anything new. The watch stands then; one that ended is begun again."""
+        is_new = local is not self._local or (self._task is not None and self._task.done())
+        if is_new:
+            await self.stop()
+            self._local = local
+            if local is not None:
+                stands = asyncio.Event()
+                self._task = asyncio.create_task(self._pass_on(local, stands), name=f"watch {local.path}")
+                await stands.wait()
+        return is_new
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+            self._task = None
+
+    async def _pass_on(self, local: LocalStorage, stands: asyncio.Event) -> None:
+        try:
+            async with local.subscribe() as hints:
+                stands.set()
+                async for _ in hints:
+                    self.stirred.set()
+        except SourceUnavailable:
+            pass  # looking goes on
+        finally:
+            stands.set()
+
+
+async def _hints(stirred: asyncio.Event, looking: asyncio.Task[None]) -> AsyncIterator[None]:
+    """Hints until the looking fails, which it never should."""
+    while True:
+        waiting = asyncio.ensure_future(stirred.wait())
+        await asyncio.wait({waiting, looking}, return_when=asyncio.FIRST_COMPLETED)
+        if not waiting.done():
+            waiting.cancel()
+            looking.result()
+            return
+        stirred.clear()
+        yield
+
+
+def container_factory(layouts: Mapping[str, Layout]) -> Factory:
+    """Makes the sources of ``docker://`` URLs of any of these kinds."""
+
+    def make(name: str, url: SourceUrl, surroundings: Surroundings) -> Source:
+        layout = _layout_of(url, layouts)
+        options = {key: value for key, value in url.options.items() if key != "kind"}
+        read = SourceUrl(url.kind, url.host, url.path, url.name, options).read_options(layout.options)
+        if surroundings.containers is None:
+            raise SettingsError(f"{url} is read through Docker, which is not to be had here")
+        storage = ContainerStorage(unquote(url.host), PurePosixPath(url.path), layout, read, surroundings.containers)
+        return StoredSource(name, layout, storage, read)
+
+    return make
+
+
+def _layout_of(url: SourceUrl, layouts: Mapping[str, Layout]) -> Layout:
+    if not url.host:
+        raise SettingsError(f"{url} names no container; write docker://<name>/path, or docker://<label>=<value>/path")
+    if not url.path.strip("/") or ".." in url.path.split("/") or "\0" in url.path:
+        raise SettingsError(f"{url} names no path in the container; write one such as docker://traefik/traefik/acme.json")
+    kind = url.options.get("kind") or next((k for end, k in _KIND_OF.items() if url.path.rstrip("/").endswith(end)), "")
+    if kind not in layouts:
+        asked = (
+            f"unknown kind {kind}; {nearest(kind, layouts)}" if kind else f"add ?kind= with one of {', '.join(sorted(layouts))}"
+        )
+        raise SettingsError(f"{url}: {asked}")
+    return layouts[kind]

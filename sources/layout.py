@@ -1,0 +1,109 @@
+"""What is known of one kind of store: how its files lie, as data, and where such a store can be kept, as ports.
+
+A layout reads a `Tree`. Whether the tree lies in a directory of ours (`sources.local`) or inside another container
+(`sources.container`) is nothing it knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from pydantic import ByteSize, Field
+
+from controller.domain.snapshot import Problem
+from sources.files import MIB
+from sources.pairs import Contents
+from sources.url import Duration, SourceOptions
+
+Kind = Literal["file", "folder", "missing"]
+
+
+class StoreOptions(SourceOptions):
+    """Query options that every kind has."""
+
+    poll: Duration | None = Field(default=None, gt=0)
+    """Look at the files this often instead of waiting for inotify; for NFS and desktop mounts."""
+    quiet: Duration | None = Field(default=None, ge=0)
+    """Read only after the files have been left alone this long."""
+    max_size: ByteSize = Field(default=ByteSize(64 * MIB), gt=0)
+    """Refuse to read a larger file."""
+
+
+class Tree(Protocol):
+    """The files of one store at one moment. Paths are relative to its root, with ``/``; the root itself is ``""``."""
+
+    where: str
+    """The root as the operator calls it, for messages."""
+    focus: str
+    """The name of the one file in the root that the source's path names; empty when the path names the root itself."""
+
+    def names(self, folder: str = "") -> list[str]:
+        """What is directly in a folder, sorted.
+
+        Raises:
+            SourceUnavailable: it is missing, no folder, or may not be read; with the remedy.
+        """
+        ...
+
+    def kind(self, path: str) -> Kind:
+        """What a path leads to, through all links; a link that leads nowhere is ``missing``. Never raises."""
+        ...
+
+    def link(self, path: str) -> str:
+        """Where a symbolic link points, as it is written; empty for everything else. Never raises."""
+        ...
+
+    def read(self, path: str) -> bytes:
+        """The content of a file, through all links.
+
+        Raises:
+            SourceUnavailable: it is missing, no file, too large, or may not be read; with the remedy.
+            SourceMalformed: it is being written to.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """One kind of store.
+
+    `read` finds every pair; it raises `SourceUnavailable` or `SourceMalformed` for the store as a whole only. `folders` are
+    glob patterns of the folders below the root that matter, apart from the root. `parts` are the paths below the root that hold
+    all of it, so that nothing else is fetched from a container. `patience` is how long, in seconds, something may be unusable
+    before that is news: programs write the files of a pair one after the other.
+    """
+
+    kind: str
+    read: Callable[[Tree, StoreOptions], Contents]
+    remedy: str
+    """What to do about a pair that must not be delivered; the end of a sentence."""
+    shape: Literal["file", "folder", "either"] = "folder"
+    """What the source's path names."""
+    folders: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ("",)
+    patience: float = 2.0
+    quiet: float = 0.05
+    options: type[StoreOptions] = StoreOptions
+
+
+class Storage(Protocol):
+    """Where a store is kept."""
+
+    async def tree(self) -> Tree:
+        """The store as it is now.
+
+        Raises:
+            SourceUnavailable: it cannot be reached.
+        """
+        ...
+
+    def subscribe(self) -> AbstractAsyncContextManager[AsyncIterator[None]]:
+        """Hints that it may have changed; see `controller.ports.Source.subscribe`."""
+        ...
+
+    def problems(self) -> tuple[Problem, ...]:
+        """What is wrong with the way the store is reached, although it can be read. May block."""
+        ...

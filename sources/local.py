@@ -1,0 +1,160 @@
+"""Stores in directories that certferry can see itself: mounted into its container, or on its host."""
+
+# A store may have thousands of files, and pathlib takes several times as long as the system calls do.
+# ruff: noqa: PTH112, PTH115, PTH116, PTH207, PTH208
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from glob import glob
+from itertools import islice
+from pathlib import Path
+
+from controller.domain.errors import SourceUnavailable
+from controller.domain.finding import Reason
+from controller.domain.snapshot import Problem
+from sources.files import explain_folder, is_orphaned, read_file
+from sources.layout import Kind, Layout, StoreOptions
+from sources.poll import poll
+from sources.watch import watch
+
+QUIET_MAX_FACTOR = 10
+"""Programs save several times in a row when they get several certificates: for so many quiet times that may hold up a hint."""
+WATCHED_FILES = 500
+"""So many files of a folder are watched themselves, for those that are mounted or linked one by one; folders always are."""
+COARSEST = 2.0
+"""Seconds: the coarsest time stamps of a file system. A file changed less than that ago may change again without a trace."""
+
+
+@dataclass(slots=True)
+class FileCache:
+    """What was read before, by path, so that only changed files are read again; `reads` counts those that were."""
+
+    files: dict[str, tuple[tuple[int, ...], bytes]] = field(default_factory=dict, repr=False)
+    wanted: set[str] = field(default_factory=set, repr=False)
+    reads: int = 0
+
+    def read(self, path: str, *, limit: int) -> bytes:
+        """As `sources.files.read_file`."""
+        self.wanted.add(path)
+        signature = _signature(path)
+        known = self.files.get(path)
+        if known and known[0] == signature:
+            return known[1]
+        self.reads += 1
+        self.files.pop(path, None)
+        data = read_file(Path(path), limit=limit)
+        if signature and signature == _signature(path) and time.time() - signature[0] / 1e9 > COARSEST:
+            self.files[path] = (signature, data)
+        return data
+
+    def forget_unwanted(self) -> None:
+        """Forget the files that nobody asked for since the last time."""
+        wanted, self.wanted = self.wanted, set()
+        self.files = {path: known for path, known in self.files.copy().items() if path in wanted}
+
+
+class LocalTree:
+    """Implements `sources.layout.Tree` by asking the file system when it is asked."""
+
+    def __init__(self, root: Path, *, focus: str, cache: FileCache, limit: int) -> None:
+        self.where, self.focus = str(root), focus
+        self._cache, self._limit = cache, limit
+        self._prefix = f"{self.where.rstrip('/')}/"
+
+    def names(self, folder: str = "") -> list[str]:
+        try:
+            return sorted(os.listdir(self._path(folder)))
+        except OSError as error:
+            raise SourceUnavailable(explain_folder(Path(self._path(folder)), error)) from error
+
+    def kind(self, path: str) -> Kind:
+        with suppress(OSError, ValueError):
+            return "folder" if stat.S_ISDIR(os.stat(self._path(path)).st_mode) else "file"
+        return "missing"
+
+    def link(self, path: str) -> str:
+        with suppress(OSError, ValueError):
+            return os.readlink(self._path(path))
+        return ""
+
+    def read(self, path: str) -> bytes:
+        try:
+            return self._cache.read(self._path(path), limit=self._limit)
+        except ValueError as error:  # a NUL in the name
+            raise SourceUnavailable(f"{path!r} is no name of a file") from error
+
+    def _path(self, path: str) -> str:
+        return self._prefix + path
+
+
+class LocalStorage:
+    """Implements `sources.layout.Storage`. `path` is what the operator named: a folder, or a file if the layout allows one."""
+
+    def __init__(self, path: Path, layout: Layout, options: StoreOptions) -> None:
+        self.path = path
+        self.cache = FileCache()
+        self._layout, self._options = layout, options
+
+    async def tree(self) -> LocalTree:
+        self.cache.forget_unwanted()
+        root = await asyncio.to_thread(self._root)
+        focus = "" if root == self.path else self.path.name
+        return LocalTree(root, focus=focus, cache=self.cache, limit=self._options.max_size)
+
+    @asynccontextmanager
+    async def subscribe(self) -> AsyncIterator[AsyncIterator[None]]:
+        root = await asyncio.to_thread(self._root)
+        async with self._poll(root, self._options.poll) if self._options.poll else self._watch(root) as hints:
+            yield hints
+
+    def problems(self) -> tuple[Problem, ...]:
+        if not is_orphaned(self.path):
+            return ()
+        message = (
+            "it was replaced on the host and this is the old one; mount its directory, then recreate certferry's container"
+        )
+        return (Problem(str(self.path), Reason.SOURCE_UNAVAILABLE, message),)
+
+    def _poll(self, root: Path, every: float) -> AbstractAsyncContextManager[AsyncIterator[None]]:
+        return poll(root, lambda: self._paths(files=None), every=every)
+
+    def _watch(self, root: Path) -> AbstractAsyncContextManager[AsyncIterator[None]]:
+        quiet = self._layout.quiet if self._options.quiet is None else self._options.quiet
+        return watch(root, self._paths, quiet=quiet, quiet_max=quiet * QUIET_MAX_FACTOR)
+
+    def _root(self) -> Path:
+        is_file = self._layout.shape == "file" or (self._layout.shape == "either" and not os.path.isdir(self.path))
+        return self.path.parent if is_file else self.path
+
+    def _paths(self, *, files: int | None = WATCHED_FILES) -> Iterator[Path]:
+        """What is looked at for changes: the folders that matter, and so many of their files themselves."""
+        if self._layout.shape == "file":
+            yield self.path
+            return
+        folders = self._folders() if self._root() == self.path else [str(self.path.parent)]
+        yield from map(Path, folders)
+        yield from map(Path, islice((file for folder in folders for file in _files(folder)), files))
+
+    def _folders(self) -> list[str]:
+        below = (f for pattern in self._layout.folders for f in glob(f"{pattern}/", root_dir=self.path, include_hidden=True))
+        return [str(self.path), *(f"{self.path}/{folder}" for folder in below)]
+
+
+def _files(folder: str) -> Iterator[str]:
+    with suppress(OSError), os.scandir(folder) as entries:
+        yield from (entry.path for entry in entries if not entry.is_dir(follow_symlinks=False))
+
+
+def _signature(path: str) -> tuple[int, ...]:
+    """What tells one content of a file from the next, the time of the last change first; empty when it cannot be had."""
+    with suppress(OSError):
+        status = os.stat(path)
+        return max(status.st_mtime_ns, status.st_ctime_ns), status.st_mtime_ns, status.st_size, status.st_ino, status.st_dev
+    return ()

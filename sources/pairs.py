@@ -1,0 +1,122 @@
+"""Pairs of certificate and key as sources hold them, judged one by one: one bad pair never hides the others."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from controller import pki
+from controller.domain.certificate import Certificate
+from controller.domain.errors import (
+    BrokenChain,
+    CertificateError,
+    EncryptedKey,
+    KeyMismatch,
+    NameMissing,
+    SourceMalformed,
+    SourceUnavailable,
+    WeakKey,
+)
+from controller.domain.finding import Finding, Reason
+from controller.domain.snapshot import Entry, Problem
+
+_REASONS: dict[type[CertificateError], Reason] = {
+    BrokenChain: Reason.BROKEN_CHAIN,
+    KeyMismatch: Reason.KEY_MISMATCH,
+    NameMissing: Reason.NAME_MISMATCH,
+    WeakKey: Reason.WEAK_KEY,
+}
+# Their messages name a remedy already.
+_SELF_EXPLAINING = (EncryptedKey, NameMissing)
+_LABEL_LENGTH = 120
+
+
+@dataclass(frozen=True, slots=True)
+class RawPair:
+    """A chain and a key in PEM, not judged yet; `label` says where in the source they stand, in a word no other pair there has.
+
+    `test`: the store itself marks it as made for testing.
+    """
+
+    label: str
+    certificate_pem: bytes = field(repr=False)
+    key_pem: bytes = field(repr=False)
+    test: bool = False
+
+    @property
+    def digest(self) -> bytes:
+        """Tells pairs apart by content; the length keeps the border between the two parts."""
+        return hashlib.sha256(b"%d:" % len(self.certificate_pem) + self.certificate_pem + self.key_pem).digest()
+
+
+@dataclass(slots=True)
+class Contents:
+    """What a store holds: pairs to be judged, and entries that are not even that.
+
+    `blank`: there is nothing at all, not even what the program writes before its first certificate.
+    """
+
+    pairs: list[RawPair] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    blank: bool = False
+
+    @contextmanager
+    def entry(self, label: str) -> Iterator[None]:
+        """Read one entry: what cannot be read of it is a problem of this entry alone."""
+        try:
+            yield
+        except SourceUnavailable as error:
+            self.problems.append(Problem(label, Reason.SOURCE_UNAVAILABLE, str(error)))
+        except SourceMalformed as error:
+            self.problems.append(Problem(label, Reason.SOURCE_MALFORMED, str(error)))
+
+
+def label_of(name: str) -> str:
+    """A name of a store as messages may carry it: on one line, and not without end."""
+    return printable(name[:_LABEL_LENGTH])
+
+
+def printable(text: str) -> str:
+    """Text that may quote names of a store, on one line: file systems allow all characters but one."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
+
+
+Known = Mapping[bytes, Certificate | Finding]
+"""What became of each pair of the last reading, by its digest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a source held: usable entries, problems, and what to hand to the next reading."""
+
+    entries: tuple[Entry, ...]
+    problems: tuple[Problem, ...]
+    known: Known
+
+
+def read_pairs(pairs: Iterable[RawPair], known: Known, *, remedy: str) -> Reading:
+    """Judge each pair; those known from the last reading are not parsed again, those not met any more are forgotten."""
+    entries: list[Entry] = []
+    problems: list[Problem] = []
+    met: dict[bytes, Certificate | Finding] = {}
+    for pair in pairs:
+        digest = pair.digest
+        result = met.get(digest) or known.get(digest) or _judge(pair, remedy)
+        met[digest] = result
+        if isinstance(result, Certificate):
+            entries.append(Entry(pair.label, result, pair.test))
+        else:
+            problems.append(Problem(pair.label, result.reason, result.message))
+    return Reading(tuple(entries), tuple(problems), met)
+
+
+def _judge(pair: RawPair, remedy: str) -> Certificate | Finding:
+    try:
+        return pki.parse_certificate(pair.certificate_pem, pair.key_pem)
+    except CertificateError as error:
+        message = str(error) if isinstance(error, _SELF_EXPLAINING) else f"{error}; {remedy}"
+        return Finding(_REASONS.get(type(error), Reason.SOURCE_MALFORMED), message)
+    except Exception as error:  # foreign bytes in a foreign parser: whatever it raises, the other pairs must stay usable
+        return Finding(Reason.SOURCE_MALFORMED, f"a pair that cannot be parsed ({type(error).__name__}); {remedy}")

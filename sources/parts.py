@@ -1,0 +1,46 @@
+"""What the layouts share: reading the files of one pair, and telling when the path names the wrong folder."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+from controller.domain.errors import SourceMalformed
+from sources.layout import Tree
+from sources.pairs import Contents, label_of
+
+
+def read_part(tree: Tree, path: str) -> bytes:
+    """One file of a pair.
+
+    Raises:
+        SourceMalformed: it is missing, or a link that leads nowhere; that passes while a program writes.
+        SourceUnavailable: it cannot be read; with the remedy.
+    """
+    if tree.kind(path) == "missing":
+        target = tree.link(path)
+        raise SourceMalformed(f"{path} leads to {target}, where nothing is" if target else f"{path} is missing")
+    return tree.read(path)
+
+
+def is_there(tree: Tree, path: str) -> bool:
+    """Whether there is anything of that name, be it a link that leads nowhere."""
+    return tree.kind(path) != "missing" or bool(tree.link(path))
+
+
+def folders(tree: Tree, contents: Contents, folder: str = "") -> list[str]:
+    """The names of the folders directly in a folder, links to folders among them; none where it is missing.
+
+    That a folder cannot be read is a problem of its own; of the root it is raised as `SourceUnavailable`.
+    """
+    if not folder:
+        return [name for name in tree.names() if tree.kind(name) == "folder"]
+    with contents.entry(label_of(folder)):
+        found = tree.names(folder) if tree.kind(folder) == "folder" else []
+        return [name for name in found if tree.kind(f"{folder}/{name}") == "folder"]
+    return []
+
+
+def above(tree: Tree) -> str:
+    """The folder above the root, for hints."""
+    container, colon, path = tree.where.rpartition(":")
+    return f"{container}{colon}{PurePosixPath(path).parent}"

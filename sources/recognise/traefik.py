@@ -1,0 +1,125 @@
+"""Traefik 1 to 3: where its ``acme.json`` is, by static configuration file, arguments or environment.
+
+Traefik 2 and later use the first of the three that is there (its documentation, "Static Configuration"); Traefik 1 merges them.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+import yaml  # type: ignore[import-untyped]
+
+from controller.domain.container import Container
+from controller.domain.proxy import NOTHING, Files, KeptStore, Verdict
+from sources.pairs import label_of
+from sources.recognise.hints import image_of, inside, programs, read_flags
+
+_IMAGE = re.compile(r"(.*-)?traefik")
+_PREFIX = "traefik_"
+_CONFIG = tuple(PurePosixPath(f"/etc/traefik/traefik.{ending}") for ending in ("toml", "yaml", "yml"))
+_RESOLVERS = "certificatesresolvers"
+_DEFAULT_STORAGE = "acme.json"
+_KEY_VALUE_STORES = ("consul", "etcd", "zookeeper", "boltdb")
+"""Sections that switch Traefik 1 to cluster mode; later versions have them below ``providers``, and not for certificates."""
+
+Tree = Mapping[str, Any]
+
+
+def recognise(container: Container, files: Files) -> Verdict:
+    """See `controller.domain.proxy.Recogniser`."""
+    flags = read_flags(container.command)
+    if not _is_traefik(container, flags):
+        return NOTHING
+    try:
+        named = inside(container, flags["configfile"]) if "configfile" in flags else None
+        paths = (named,) if named else _CONFIG
+        if wanted := tuple(path for path in paths if path not in files):
+            return Verdict(wanted=wanted)
+        return _judge(container, _places(container, flags, {path: files[path] for path in paths}))
+    except ValueError as error:
+        return Verdict(left=f"Traefik, but {error}")
+
+
+def _is_traefik(container: Container, flags: Mapping[str, str]) -> bool:
+    return bool(
+        _IMAGE.fullmatch(image_of(container)[1])
+        or "traefik" in programs(container)
+        or any(name.startswith((f"{_RESOLVERS}.", "acme.storage")) for name in flags)
+        or any(name.lower().startswith(f"{_PREFIX}{_RESOLVERS}_") for name in container.environment)
+    )
+
+
+def _places(container: Container, flags: Mapping[str, str], files: Files) -> Iterator[tuple[str, Tree]]:
+    """Where settings stand, in words, and what stands there."""
+    for path, content in files.items():
+        if content is not None:
+            yield str(path), _parse(path, content)
+            break
+    yield "its arguments", _nest(flags)
+    environment = {name.lower(): value for name, value in container.environment.items()}
+    own = {name.removeprefix(_PREFIX): value for name, value in environment.items() if name.startswith(_PREFIX)}
+    yield "its environment", _nest({name.replace("_", "."): value for name, value in own.items()})
+
+
+def _judge(container: Container, places: Iterable[tuple[str, Tree]]) -> Verdict:
+    read = [(where, _lowered(tree)) for where, tree in places]
+    for where, tree in read:
+        if kept := next((store for store in _KEY_VALUE_STORES if store in tree), None):
+            return Verdict(
+                left=f"Traefik 1 that keeps its certificates in a key-value store ({kept} in {where}), not in a file"
+            )
+    for where, tree in read:
+        if stores := tuple(_stores(container, where, tree)):
+            return Verdict(stores)
+    looked_at = ", ".join(where for where, _ in read)
+    return Verdict(left=f"Traefik that gets no certificates by ACME: there is no resolver for it in {looked_at}")
+
+
+def _stores(container: Container, where: str, tree: Tree) -> Iterator[KeptStore]:
+    named: dict[PurePosixPath, list[str]] = {}
+    for resolver, storage in _storages(tree):
+        named.setdefault(inside(container, storage), []).append(resolver)
+    for path, resolvers in named.items():
+        yield KeptStore("traefik", path, f"Traefik, by {where}: {label_of(' and '.join(resolvers))}")
+
+
+def _storages(tree: Tree) -> Iterator[tuple[str, str]]:
+    """Each resolver, in words, and its storage; Traefik 1 has one section for all."""
+    for name, resolver in _lowered(tree.get(_RESOLVERS)).items():
+        if "acme" in (kinds := _lowered(resolver)):
+            yield f"the resolver {name}", str(_lowered(kinds["acme"]).get("storage") or _DEFAULT_STORAGE)
+    acme = _lowered(tree.get("acme"))
+    if storage := acme.get("storage") or acme.get("storagefile"):
+        yield "the section acme", str(storage)
+
+
+def _lowered(tree: Any) -> Tree:
+    """The keys in lower case: Traefik reads them in any. Nothing of what is no section."""
+    return {str(name).lower(): value for name, value in tree.items()} if isinstance(tree, Mapping) else {}
+
+
+def _nest(dotted: Mapping[str, str]) -> Tree:
+    tree: dict[str, Any] = {}
+    for name, value in dotted.items():
+        *folders, last = name.split(".")
+        branch = tree
+        for folder in folders:
+            if not isinstance(branch.get(folder), dict):
+                branch[folder] = {}
+            branch = branch[folder]
+        if not isinstance(branch.get(last), dict):
+            branch[last] = value
+    return tree
+
+
+def _parse(path: PurePosixPath, content: bytes) -> Tree:
+    try:
+        tree = tomllib.loads(content.decode()) if path.suffix == ".toml" else yaml.safe_load(content)
+    except (ValueError, yaml.YAMLError, RecursionError) as error:
+        problem = " ".join(str(error).split())[:200]
+        raise ValueError(f"{path} cannot be parsed: {problem}") from error
+    return tree if isinstance(tree, dict) else {}

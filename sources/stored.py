@@ -1,0 +1,108 @@
+"""The source that reads a store of files, of whatever layout, wherever it is kept.
+
+Programs write the files of a pair one after the other, so a reader meets a new certificate beside an old key, or half a file.
+What was good and is not at this moment stays in use; what stays bad longer than the layout's patience is reported, and then
+used no more, just as if certferry were started now.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field, replace
+
+from controller.domain.errors import SourceMalformed, SourceUnavailable
+from controller.domain.snapshot import Entry, Problem, Snapshot
+from sources.layout import Layout, Storage, StoreOptions, Tree
+from sources.pairs import Contents, Known, printable, read_pairs
+
+
+@dataclass(frozen=True, slots=True)
+class _Memory:
+    """What is remembered from one load to the next."""
+
+    known: Known = field(default_factory=dict)
+    had_content: bool = False
+    good: dict[str, tuple[Entry, ...]] = field(default_factory=dict)
+    """The entries in use, by label."""
+    bad_since: dict[str, float] | None = None
+    """Since when each label has a problem, or lost its entries beside one; ``None`` before the first load."""
+
+
+class StoredSource:
+    """Implements `controller.ports.Source`."""
+
+    def __init__(
+        self,
+        name: str,
+        layout: Layout,
+        storage: Storage,
+        options: StoreOptions | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.name = name
+        self.layout, self.storage, self.options = layout, storage, options or layout.options()
+        self._clock = clock
+        self._memory = _Memory()
+
+    async def load(self) -> Snapshot:
+        tree = await self.storage.tree()
+        snapshot, memory = await asyncio.to_thread(self._read, tree, self._memory)
+        # Assigned here and not in the thread, which goes on alone when the caller has given up waiting.
+        self._memory = memory
+        return snapshot
+
+    def subscribe(self) -> AbstractAsyncContextManager[AsyncIterator[None]]:
+        return self.storage.subscribe()
+
+    def _read(self, tree: Tree, before: _Memory) -> tuple[Snapshot, _Memory]:
+        contents = self._read_contents(tree)
+        if contents.blank and before.had_content:
+            where = f"{tree.where}/{tree.focus}" if tree.focus else tree.where
+            raise SourceMalformed(f"{where} is empty, and was not before; if it stays so, restore it from a backup")
+        reading = read_pairs(contents.pairs, before.known, remedy=self.layout.remedy)
+        problems = tuple(dict.fromkeys(map(_on_one_line, (*contents.problems, *reading.problems))))
+        good = _by_label(reading.entries)
+        # What went while nothing is wrong was removed; else it may be a part of that, whatever label that has.
+        lost = before.good.keys() - good.keys() if problems else set[str]()
+        rests, bad_since = self._wait({problem.label for problem in problems} | lost, before)
+        kept = {label: before.good[label] for label in sorted(lost & rests.keys())}
+        entries = (*reading.entries, *(entry for group in kept.values() for entry in group))
+        reported = (problem for problem in problems if problem.label not in rests)
+        memory = _Memory(reading.known, not contents.blank, good | kept, bad_since)
+        again = min(rests.values(), default=None)
+        return Snapshot(self.name, entries, (*self.storage.problems(), *reported), again), memory
+
+    def _read_contents(self, tree: Tree) -> Contents:
+        try:
+            return self.layout.read(tree, self.options)
+        except (SourceUnavailable, SourceMalformed):
+            raise
+        except Exception as error:  # foreign names and bytes: whatever they lead to, the other sources must stay usable
+            raise SourceUnavailable(f"{tree.where} cannot be read ({type(error).__name__}); correct what lies there") from error
+
+    def _wait(self, bad: Iterable[str], before: _Memory) -> tuple[dict[str, float], dict[str, float]]:
+        """How many seconds each bad label may still take to become good, without those that took too long; and since when
+        each is bad.
+
+        What is bad at the very first load took too long: there is nothing good of it to be kept in use meanwhile.
+        """
+        now, patience = self._clock(), self.layout.patience
+        first, known = (now - patience, {}) if before.bad_since is None else (now, before.bad_since)
+        since = {label: known.get(label, first) for label in bad}
+        rests = {label: begin + patience - now for label, begin in since.items()}
+        return {label: rest for label, rest in rests.items() if rest > 0}, since
+
+
+def _on_one_line(problem: Problem) -> Problem:
+    return replace(problem, message=printable(problem.message))
+
+
+def _by_label(entries: Iterable[Entry]) -> dict[str, tuple[Entry, ...]]:
+    found: dict[str, tuple[Entry, ...]] = {}
+    for entry in entries:
+        found[entry.label] = (*found.get(entry.label, ()), entry)
+    return found

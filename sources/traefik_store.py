@@ -1,0 +1,126 @@
+"""Traefik's certificate stores as data: JSON in, pairs of PEM out. No file, no network.
+
+Three layouts are met, told apart by what is there, not by version numbers (field names in any case, as Go reads them):
+
+    v2, v3       {"<resolver>": {"Account": …, "Certificates": [{"domain": {"main"}, "certificate", "key", "Store"}]}, …}
+    v1, newer    {"Account": …, "Certificates": [{"Domain": {"Main"}, "Certificate", "Key"}], …}
+    v1, older    {"DomainsCertificate": {"Certs": [{"Domains": {"Main"}, "Certificate": {"Certificate", "PrivateKey"}}]}, …}
+
+The last one is also what Traefik v1 keeps in KV stores. Every list and object may be ``null``. Certificates and keys are PEM
+in base64. The names beside a certificate may be wrong, so they serve for labels only.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+
+from controller.domain.errors import MalformedPem, SourceMalformed
+from controller.domain.finding import Reason
+from controller.domain.snapshot import Problem
+from sources.pairs import Contents, RawPair, label_of
+
+REMEDY = "stop Traefik, remove this entry from its store and start it again, so that it orders a new certificate"
+# A store has at least one of these, at the top or in a resolver; other JSON has not.
+_MARKS = {"account", "certificates", "domainscertificate", "registration"}
+
+
+def read_store(data: bytes, *, where: str) -> Contents:
+    """Find every pair in a store; `where` names it in messages.
+
+    Raises:
+        SourceMalformed: the store as a whole does not parse; single entries that do not are problems of the contents.
+    """
+    document = _parse_json(data, where)
+    if not isinstance(document, dict):
+        raise SourceMalformed(f"{where} holds a JSON {type(document).__name__}, not an object; correct the path")
+    if not _is_store(document):
+        raise SourceMalformed(f"{where} is JSON, but no store of Traefik; name the file of its option acme.storage")
+    contents = Contents()
+    for resolver, entries in _certificate_lists(document):
+        if entries is not None and not isinstance(entries, list):
+            contents.problems.append(_problem(_label(resolver, "Certificates"), "not a list of certificates"))
+            continue
+        for position, entry in enumerate(entries or (), start=1):
+            _read_entry(contents, resolver, position, entry)
+    return contents
+
+
+def _parse_json(data: bytes, where: str) -> object:
+    try:
+        document = json.loads(data.decode("utf-8-sig"))
+    except RecursionError:
+        problem = "is nested too deeply for a store of Traefik; correct the path"
+    except json.JSONDecodeError as error:
+        problem = _describe(error)
+    except ValueError:  # not UTF-8, or a number of thousands of digits
+        problem = "is binary or damaged, not JSON; correct the path, or restore it from a backup"
+    else:
+        return {} if document is None else document
+    # Raised out here, because those exceptions hold the text they failed on, and it holds keys.
+    raise SourceMalformed(f"{where} {problem}")
+
+
+def _describe(error: json.JSONDecodeError) -> str:
+    if "\0" in error.doc:
+        return "is binary or damaged, not JSON; correct the path, or restore it from a backup"
+    if error.msg.startswith("Unterminated string") or not error.doc[error.pos :].strip():
+        return f"ends in the middle (line {error.lineno}); if it stays so, restore it from a backup"
+    return f"is not JSON (line {error.lineno}, column {error.colno}: {error.msg}); if it stays so, restore it from a backup"
+
+
+def _is_store(document: dict[str, object]) -> bool:
+    names = {key.lower() for key in document}
+    for value in document.values():
+        names |= _fields(value).keys()
+    return bool(names & _MARKS) or not any(document.values())
+
+
+def _certificate_lists(document: dict[str, object]) -> Iterator[tuple[str, object]]:
+    """Each list of certificates with the name of its resolver, which Traefik v1 has not."""
+    for name, value in document.items():
+        fields = _fields(value)
+        if name.lower() == "certificates" and not isinstance(value, dict):
+            yield "", value
+        elif name.lower() == "domainscertificate" and "certs" in fields:
+            yield "", fields["certs"]
+        elif "certificates" in fields:
+            yield name, fields["certificates"]
+
+
+def _read_entry(contents: Contents, resolver: str, position: int, entry: object) -> None:
+    fields = _fields(entry)
+    main = _fields(fields.get("domain", fields.get("domains"))).get("main")
+    label = _label(resolver, main if main and isinstance(main, str) else f"#{position}")
+    certificate, key = fields.get("certificate"), fields.get("key")
+    if isinstance(certificate, dict):
+        older = _fields(certificate)
+        certificate, key = older.get("certificate"), older.get("privatekey")
+    if entry is None or (isinstance(entry, dict) and not (certificate and key)):
+        return  # being ordered
+    try:
+        contents.pairs.append(RawPair(label, _decode(certificate, "certificate"), _decode(key, "private key")))
+    except MalformedPem as error:
+        contents.problems.append(_problem(label, str(error)))
+
+
+def _decode(value: object, what: str) -> bytes:
+    if isinstance(value, str):
+        with suppress(ValueError):
+            return base64.b64decode("".join(value.split()), validate=True)
+    raise MalformedPem(f"the {what} is not base64 text")
+
+
+def _fields(value: object) -> dict[str, object]:
+    """The fields of an object by their lower-case names; nothing else has fields."""
+    return {key.lower(): field for key, field in value.items()} if isinstance(value, dict) else {}
+
+
+def _label(resolver: str, name: str) -> str:
+    return label_of(f"{resolver}/{name}" if resolver else name)
+
+
+def _problem(label: str, message: str) -> Problem:
+    return Problem(label, Reason.SOURCE_MALFORMED, f"{message}; {REMEDY}")

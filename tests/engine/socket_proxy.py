@@ -1,0 +1,68 @@
+"""A Unix socket in front of Docker's that can be cut, as socket proxies and restarting daemons do."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+DOCKER = "/var/run/docker.sock"
+
+
+class SocketProxy:
+    """Passes bytes both ways until `cut`; after `mend` again."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.url = f"unix://{path}"
+        self._connections: set[socket.socket] = set()
+        self._server = self._listen()
+
+    def cut(self) -> None:
+        """End every connection and refuse new ones."""
+        self._server.shutdown(socket.SHUT_RDWR)
+        self._server.close()
+        for connection in list(self._connections):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def mend(self) -> None:
+        """Listen again."""
+        self._server = self._listen()
+
+    def close(self) -> None:
+        self.cut()
+        self.path.unlink(missing_ok=True)
+
+    def _listen(self) -> socket.socket:
+        self.path.unlink(missing_ok=True)
+        server = socket.socket(socket.AF_UNIX)
+        server.bind(str(self.path))
+        server.listen(64)
+        shutil.copymode(DOCKER, self.path)
+        threading.Thread(target=self._accept, args=(server,), daemon=True).start()
+        return server
+
+    def _accept(self, server: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = server.accept()
+                engine = socket.socket(socket.AF_UNIX)
+                engine.connect(DOCKER)
+                for source, sink in ((client, engine), (engine, client)):
+                    self._connections.add(source)
+                    threading.Thread(target=self._pass_on, args=(source, sink), daemon=True).start()
+
+    def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
+        """Bytes and the end of each direction; the last one of the two to end closes both."""
+        with suppress(OSError):
+            while data := source.recv(65536):
+                sink.sendall(data)
+        with suppress(OSError):
+            sink.shutdown(socket.SHUT_WR)
+        self._connections.discard(source)
+        if sink not in self._connections:
+            source.close()
+            sink.close()

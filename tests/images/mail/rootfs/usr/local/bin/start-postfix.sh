@@ -1,0 +1,9 @@
+#!/bin/bash
+# Postfix that starts before Dovecot's auth socket is there would throttle its submission services for a minute.
+if [[ ${SMTP_ONLY:-0} != 1 ]]; then
+    for _ in {1..100}; do
+        [[ -S /var/spool/postfix/private/auth ]] && break
+        sleep 0.05
+    done
+fi
+exec /usr/bin/pidproxy /var/spool/postfix/pid/master.pid /usr/sbin/postfix start-fg

@@ -1,0 +1,176 @@
+"""A mail container in memory, for the reconciler: files, services that use them when told to, and faults on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from pathlib import PurePosixPath
+
+from controller import pki
+from controller.domain.certificate import Certificate, KeyType, Leaf
+from controller.domain.errors import CertificateError, Error
+from controller.domain.observed import InstalledFile, Observed, Receipt, Served
+from controller.domain.snapshot import Snapshot, SourceStatus
+from controller.domain.target import InvalidTarget, ProbePort, Reload, Target, TargetKey
+from controller.reconciler import Outcome, Reconciler, Timing
+from controller.store import Store, TargetStatus
+from tests.unit.made import CERT, KEY, NOW, nothing, snapshot, target
+from tests.unit.virtual_time import clock
+
+TIMING = Timing(settle=3.0, verify_timeout=15.0, start_grace=60.0, resync=600.0)
+
+
+@dataclass
+class Mailbox:
+    """Implements sink, probe and targets; `log` are the things that were done to it, in order."""
+
+    target: Target | InvalidTarget | None = field(default_factory=target)
+    files: dict[PurePosixPath, InstalledFile | None] = field(default_factory=dict)
+    in_use: Leaf | None = None
+    """What the ports hand out."""
+    reads: PurePosixPath = CERT
+    """The file that the services read at a reload."""
+    notices_after: float | None = None
+    """Seconds after which a change of the files is noticed without being told."""
+    listening: frozenset[int] | None = None
+    pending: bool = False
+    litter: bool = False
+    answers: dict[int, Served] = field(default_factory=dict)
+    """What single ports answer whatever is in use."""
+    faults: dict[str, list[Error | None]] = field(default_factory=dict)
+    """By the name of a step: what it raises at its first time, its second, and so on; ``None`` lets it pass."""
+    log: list[str] = field(default_factory=list)
+    _changed_at: float | None = None
+
+    @classmethod
+    def holding(cls, held: Certificate, *, wanted: Target | None = None, **options: object) -> Mailbox:
+        """One in which a certificate is installed and in use."""
+        wanted = wanted or target()
+        files: dict[PurePosixPath, InstalledFile | None] = {}
+        for place in (*wanted.places, *wanted.internal):
+            files |= {p: InstalledFile(p, c, 5, 6, 0o640) for p, c in place.contents(held).items()}
+        return replace(cls(target=wanted, files=files, in_use=held.leaf), **options)  # type: ignore[arg-type]
+
+    def _step(self, name: str) -> None:
+        self.log.append(name)
+        if (waiting := self.faults.get(name)) and (fault := waiting.pop(0)):
+            raise fault
+
+    # targets
+
+    async def keys(self) -> Collection[TargetKey]:
+        return [KEY]
+
+    async def resolve(self, _key: TargetKey) -> Target | InvalidTarget | None:
+        if waiting := self.faults.get("resolve"):
+            fault = waiting.pop(0)
+            if fault:
+                raise fault
+        return self.target
+
+    # sink
+
+    async def observe(self, wanted: Target) -> Observed:
+        if (waiting := self.faults.get("observe")) and (fault := waiting.pop(0)):
+            raise fault
+        return Observed(
+            {**nothing(*wanted.places, *wanted.internal), **self.files},
+            listening=self.listening,
+            pending=self.pending,
+            litter=self.litter,
+        )
+
+    async def apply(
+        self, wanted: Target, _observed: Observed, contents: Mapping[PurePosixPath, bytes], *, confirm: bool
+    ) -> Receipt:
+        self._step("apply" if set(contents) & {p for place in wanted.places for p in place.paths} else "apply inside")
+        receipt = Receipt(wanted, {path: self.files.get(path) for path in contents})
+        self.files |= {path: InstalledFile(path, content, 5, 6, 0o640) for path, content in contents.items()}
+        self.pending = self.pending or confirm
+        self._changed_at = clock()
+        return receipt
+
+    async def check(self, _target: Target) -> None:
+        self._step("check")
+
+    async def reload(self, _target: Target, steps: Sequence[Reload]) -> None:
+        for step in steps:
+            self._step(str(step))
+            if step.kind != "self":
+                self._use_files()
+
+    async def settle(self, _target: Target, _observed: Observed) -> None:
+        self._step("settle")
+        self.pending = self.litter = False
+
+    async def rollback(self, receipt: Receipt) -> None:
+        self._step("rollback")
+        self.files |= receipt.previous
+        self._changed_at = clock()
+
+    def _use_files(self) -> None:
+        file = self.files.get(self.reads)
+        try:
+            self.in_use = pki.parse_leaf(file.content) if file else None
+        except CertificateError:
+            self.in_use = None
+
+    # probe
+
+    async def served(self, _target: Target, port: ProbePort, *, key_type: KeyType | None = None) -> Served:
+        if (waiting := self.faults.get("probe")) and (fault := waiting.pop(0)):
+            raise fault
+        if self.notices_after is not None and self._changed_at is not None and clock() >= self._changed_at + self.notices_after:
+            self._use_files()
+        if port.port in self.answers:
+            return self.answers[port.port]
+        return Served(port, self.in_use, "network", "" if self.in_use else "no certificate", refused=self.in_use is None)
+
+
+@dataclass
+class World:
+    """A reconciler between a source and a mailbox."""
+
+    box: Mailbox
+    timing: Timing = TIMING
+    store: Store = field(default_factory=Store)
+    key: TargetKey = KEY
+
+    def __post_init__(self) -> None:
+        self.reconciler = Reconciler(
+            targets=self.box,
+            sink=self.box,
+            probe=self.box,
+            store=self.store,
+            timing=self.timing,
+            now=lambda: NOW + timedelta(seconds=clock()),
+            clock=clock,
+        )
+
+    def offer(self, *held: Certificate, source: str = "traefik") -> None:
+        """Have a source hold these certificates."""
+        self.store.snapshots[source] = snapshot(*held, source=source)
+        self.store.sources[source] = SourceStatus(up=True, message="")
+
+    def offer_snapshot(self, held: Snapshot) -> None:
+        self.store.snapshots[held.source] = held
+
+    async def look(self) -> Outcome:
+        """One reconcile."""
+        return await self.reconciler.reconcile(self.key)
+
+    @property
+    def status(self) -> TargetStatus:
+        return self.store.targets[self.key]
+
+    @property
+    def reason(self) -> str:
+        """Why the target is not ready; empty when it is."""
+        condition = self.status.condition
+        return "" if condition.ready else str(condition.reason)
+
+    def done(self) -> list[str]:
+        """What was done to the mailbox since the last time."""
+        steps, self.box.log[:] = list(self.box.log), []
+        return steps

@@ -1,0 +1,242 @@
+"""What certferry knows of docker-mailserver, version by version."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import Any
+
+import pytest
+
+from controller.domain.container import Container, Mount
+from controller.domain.errors import LabelError
+from controller.domain.target import Place, Reload, Slot
+from sinks.profiles import DEFAULT, PROFILES
+from sinks.profiles.docker_mailserver import DOCKER_MAILSERVER, DOVECOT, NEWEST, POSTFIX, version
+from sinks.profiles.generic import GENERIC
+from tests.unit.made import container
+
+TITLE, VERSION = "org.opencontainers.image.title", "org.opencontainers.image.version"
+MANUAL = {"SSL_TYPE": "manual", "SSL_CERT_PATH": "/tls/cert.pem", "SSL_KEY_PATH": "/tls/key.pem"}
+ALT = {"SSL_ALT_CERT_PATH": "/tls/alt-cert.pem", "SSL_ALT_KEY_PATH": "/tls/alt-key.pem"}
+LETSENCRYPT = {"SSL_TYPE": "letsencrypt"}
+
+
+def place(certificate: str, key: str) -> Place:
+    return Place(Slot(), PurePosixPath(certificate), PurePosixPath(key))
+
+
+ORIGINALS = place("/tls/cert.pem", "/tls/key.pem")
+INSIDE = place("/etc/dms/tls/cert", "/etc/dms/tls/key")
+INSIDE_ALT = place("/etc/dms/tls/fallback_cert", "/etc/dms/tls/fallback_key")
+
+
+def mail(environment: dict[str, str] | None = None, *, tag: str = "15.1.0", **changes: Any) -> Container:
+    return container(
+        image=f"ghcr.io/docker-mailserver/docker-mailserver:{tag}",
+        environment=environment or {},
+        own_environment=environment or {},
+        **changes,
+    )
+
+
+def mounted(path: str, *, writable: bool) -> tuple[Mount, ...]:
+    return (Mount("bind", "/srv", PurePosixPath(path), writable),)
+
+
+def noticed(seconds: float) -> tuple[Reload, ...]:
+    return (Reload("self", patience=seconds),)
+
+
+@pytest.mark.parametrize(
+    ("image", "labels", "known"),
+    [
+        ("docker-mailserver", {}, True),
+        ("mailserver/docker-mailserver:15.1.0", {}, True),
+        ("ghcr.io/docker-mailserver/docker-mailserver:edge", {}, True),
+        ("registry.example.com:5000/docker-mailserver", {}, True),
+        ("docker-mailserver@sha256:0123", {}, True),
+        ("my/mail:1", {TITLE: "docker-mailserver"}, True),
+        ("my/mail:1", {TITLE: "something else"}, False),
+        ("my/docker-mailserver-helper", {}, False),
+        ("docker-mailserver/rspamd", {}, False),
+        ("postfix", {}, False),
+    ],
+)
+def test_it_is_known_by_its_name_or_its_title(image, labels, known):
+    assert DOCKER_MAILSERVER.recognise(container(image=image, all_labels=labels)) == known
+
+
+@pytest.mark.parametrize(
+    ("release", "label", "tag", "expected"),
+    [
+        ("", "v15.1.0", "latest", (15, 1)),
+        ("", "15.1.0", "latest", (15, 1)),
+        ("", "edge", "latest", NEWEST),
+        ("", "", "10.1.2", (10, 1)),
+        ("", "", "v10.4", (10, 4)),
+        ("", "", "12", (12, 0)),
+        ("", "", "edge", NEWEST),
+        ("", "", "15.1.0-rc1", NEWEST),
+        ("v14.0.0", "", "latest", (14, 0)),
+        ("v15.1.0", "1.0.2", "latest", (15, 1)),
+        ("edge", "v15.1.0", "latest", (15, 1)),
+    ],
+)
+def test_its_version_is_found_where_there_is_one(release, label, tag, expected):
+    assert version(mail({"DMS_RELEASE": release}, tag=tag, all_labels={VERSION: label})) == expected
+
+
+def test_an_image_without_tag_from_a_registry_with_a_port_has_no_version():
+    assert version(container(image="registry.example.com:5000/docker-mailserver")) == NEWEST
+
+
+class TestManual:
+    def test_the_originals_are_written_and_the_container_notices(self):
+        layout = DOCKER_MAILSERVER.layout(mail(MANUAL))
+        assert (layout.places, layout.internal) == ((ORIGINALS,), (INSIDE,))
+        assert (layout.reload, layout.internal_reload) == (noticed(20.0), (DOVECOT, POSTFIX))
+        assert (layout.check, layout.notes) == ((), ())
+
+    def test_a_second_pair_has_its_own_copy(self):
+        layout = DOCKER_MAILSERVER.layout(mail(MANUAL | ALT))
+        assert layout.places == (ORIGINALS, place("/tls/alt-cert.pem", "/tls/alt-key.pem"))
+        assert layout.internal == (INSIDE, INSIDE_ALT)
+
+    def test_one_file_for_both_is_a_combined_one(self):
+        layout = DOCKER_MAILSERVER.layout(mail(MANUAL | {"SSL_KEY_PATH": "/tls/cert.pem"}))
+        assert layout.places == (Place(Slot(), combined=PurePosixPath("/tls/cert.pem")),)
+        assert layout.internal == (INSIDE,)
+
+    @pytest.mark.parametrize(
+        "changes",
+        [{"mounts": mounted("/tls", writable=False)}, {"read_only_root": True}],
+        ids=["a read-only mount", "a read-only root"],
+    )
+    def test_where_the_originals_cannot_be_written_the_copies_are(self, changes):
+        layout = DOCKER_MAILSERVER.layout(mail(MANUAL, **changes))
+        assert (layout.places, layout.internal) == ((INSIDE,), ())
+        assert layout.reload == (DOVECOT, POSTFIX)
+        assert "a new container starts with the old" in layout.notes[0]
+
+    def test_one_read_only_original_is_enough(self):
+        mounts = (*mounted("/tls", writable=True), *mounted("/tls/alt-key.pem", writable=False))
+        assert DOCKER_MAILSERVER.layout(mail(MANUAL | ALT, mounts=mounts)).places == (INSIDE, INSIDE_ALT)
+
+    def test_a_writable_volume_in_a_read_only_root_will_do(self):
+        layout = DOCKER_MAILSERVER.layout(mail(MANUAL, mounts=mounted("/tls", writable=True), read_only_root=True))
+        assert layout.places == (ORIGINALS,)
+
+    @pytest.mark.parametrize(("tag", "directory"), [("10.1.2", "/etc/postfix/ssl"), ("10.2.0", "/etc/dms/tls")])
+    def test_the_copies_moved_in_version_10_2(self, tag, directory):
+        (inside,) = DOCKER_MAILSERVER.layout(mail(MANUAL, tag=tag)).internal
+        assert inside == place(f"{directory}/cert", f"{directory}/key")
+
+    @pytest.mark.parametrize(
+        ("missing", "problem"),
+        [
+            ("SSL_CERT_PATH", "SSL_TYPE=manual needs SSL_CERT_PATH and SSL_KEY_PATH in the container's environment"),
+            ("SSL_KEY_PATH", "SSL_TYPE=manual needs SSL_CERT_PATH and SSL_KEY_PATH in the container's environment"),
+            ("SSL_ALT_KEY_PATH", "SSL_TYPE=manual needs SSL_ALT_CERT_PATH and SSL_ALT_KEY_PATH in the container's environment"),
+        ],
+    )
+    def test_a_missing_path_is_told(self, missing, problem):
+        environment = {name: value for name, value in (MANUAL | ALT).items() if name != missing}
+        with pytest.raises(LabelError) as caught:
+            DOCKER_MAILSERVER.layout(mail(environment))
+        assert caught.value.problems == (problem,)
+
+    def test_a_relative_path_is_told(self):
+        with pytest.raises(LabelError, match=r"tls/key.pem in the container's environment is not an absolute path"):
+            DOCKER_MAILSERVER.layout(mail(MANUAL | {"SSL_KEY_PATH": "tls/key.pem"}))
+
+
+class TestTheChangeDetector:
+    """It compares the originals and copies them; how long it may take."""
+
+    @pytest.mark.parametrize(
+        ("poll", "seconds"), [("", 20.0), ("2", 20.0), ("10", 52.0), ("0.5", 14.0), ("often", 20.0), ("-1", 20.0)]
+    )
+    def test_takes_some_of_its_rounds(self, poll, seconds):
+        assert DOCKER_MAILSERVER.layout(mail(MANUAL | {"DMS_CONFIG_POLL": poll})).reload == noticed(seconds)
+
+    @pytest.mark.parametrize("environment", [MANUAL, LETSENCRYPT], ids=["manual", "letsencrypt"])
+    @pytest.mark.parametrize(
+        ("tag", "provisioner", "there"),
+        [
+            ("10.4.0", "", False),
+            ("10.5.0", "", True),
+            ("15.1.0", "FILE", True),
+            ("15.1.0", "LDAP", False),
+            ("16.0.0", "LDAP", True),
+            ("edge", "OIDC", True),
+        ],
+    )
+    def test_is_not_in_every_version(self, environment, tag, provisioner, there):
+        layout = DOCKER_MAILSERVER.layout(mail(environment | {"ACCOUNT_PROVISIONER": provisioner}, tag=tag))
+        assert (layout.reload[0].kind, layout.reload[0].patience > 0) == ("self", there)
+        assert layout.internal_reload == (DOVECOT, POSTFIX)
+
+
+class TestLetsEncrypt:
+    @pytest.mark.parametrize(
+        ("environment", "changes", "directory"),
+        [
+            ({}, {}, "mail.example.com"),
+            ({"OVERRIDE_HOSTNAME": "mx.example.com"}, {}, "mx.example.com"),
+            ({"SSL_DOMAIN": "example.com"}, {}, "example.com"),
+            ({"SSL_DOMAIN": "*.example.com"}, {}, "example.com"),
+            ({}, {"hostname": "mail", "domainname": "example.org"}, "mail.example.org"),
+        ],
+    )
+    def test_the_live_directory_is_written(self, environment, changes, directory):
+        layout = DOCKER_MAILSERVER.layout(mail(LETSENCRYPT | environment, **changes))
+        live = f"/etc/letsencrypt/live/{directory}"
+        assert layout.places == (place(f"{live}/fullchain.pem", f"{live}/privkey.pem"),)
+        assert (layout.internal, layout.reload) == ((), noticed(20.0))
+
+    def test_without_any_name_there_is_no_directory(self):
+        with pytest.raises(LabelError, match="needs a host name: set `hostname:` or SSL_DOMAIN"):
+            DOCKER_MAILSERVER.layout(mail(LETSENCRYPT, hostname=""))
+
+
+@pytest.mark.parametrize(
+    ("ssl_type", "problem"),
+    [
+        ("custom", "SSL_TYPE=custom: set SSL_TYPE=manual"),
+        ("self-signed", "SSL_TYPE=self-signed: set SSL_TYPE=manual"),
+        ("", "SSL_TYPE is not set, so docker-mailserver offers no TLS: set SSL_TYPE=manual"),
+    ],
+)
+def test_any_other_type_is_told_with_the_remedy(ssl_type, problem):
+    with pytest.raises(LabelError, match=problem):
+        DOCKER_MAILSERVER.layout(mail({"SSL_TYPE": ssl_type}))
+
+
+@pytest.mark.parametrize(
+    ("environment", "steps"),
+    [({}, (DOVECOT, POSTFIX)), ({"SMTP_ONLY": "1"}, (POSTFIX,)), ({"SMTP_ONLY": ""}, (DOVECOT, POSTFIX))],
+)
+def test_dovecot_is_reloaded_before_postfix_and_not_at_all_where_there_is_none(environment, steps):
+    assert DOCKER_MAILSERVER.reload(mail(environment)) == steps
+    assert DOCKER_MAILSERVER.layout(mail(MANUAL | environment)).internal_reload == steps
+
+
+@pytest.mark.parametrize(
+    ("environment", "name"), [({}, "mail.example.com"), ({"OVERRIDE_HOSTNAME": "mx.example.com"}, "mx.example.com")]
+)
+def test_its_own_name_is_what_it_calls_itself(environment, name):
+    assert DOCKER_MAILSERVER.host_name(mail(environment)) == name
+
+
+class TestTheOthers:
+    def test_any_container_is_served_by_labels(self):
+        assert (DEFAULT, GENERIC.name) == (GENERIC, "generic")
+        assert not GENERIC.recognise(mail())
+        assert GENERIC.layout(mail()).places == ()
+
+    def test_every_profile_has_a_name_of_its_own_and_ports_to_probe(self):
+        assert len({profile.name for profile in PROFILES}) == len(PROFILES)
+        assert all(profile.probe for profile in PROFILES)
+
+    def test_no_profile_but_the_right_one_knows_a_container(self):
+        assert [p.name for p in PROFILES if p.recognise(mail())] == ["docker-mailserver"]

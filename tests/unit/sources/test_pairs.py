@@ -1,0 +1,156 @@
+"""Pairs judged one by one, with a memory from one reading to the next."""
+
+import pytest
+
+from controller import pki
+from controller.domain.finding import Reason
+from sources.pairs import RawPair, label_of, printable, read_pairs
+from tests import certs
+
+REMEDY = "do this"
+
+
+@pytest.fixture(scope="module")
+def authority() -> certs.Authority:
+    return certs.Authority()
+
+
+@pytest.fixture(scope="module")
+def good(authority: certs.Authority) -> certs.Pair:
+    return authority.issue("mail.example.test")
+
+
+@pytest.fixture
+def parsed(monkeypatch) -> list[bytes]:
+    """The chains that were really parsed, in order."""
+    calls: list[bytes] = []
+    real = pki.parse_certificate
+
+    def counted(chain: bytes, key: bytes):
+        calls.append(chain)
+        return real(chain, key)
+
+    monkeypatch.setattr(pki, "parse_certificate", counted)
+    return calls
+
+
+def raw(pair: certs.Pair, label: str = "le/mail.example.test") -> RawPair:
+    return RawPair(label, pair.chain, pair.key)
+
+
+def swapped(pair: certs.Pair) -> bytes:
+    """The chain with its two certificates in the wrong order."""
+    middle = pair.chain.index(b"-----BEGIN", 1)
+    return pair.chain[middle:] + pair.chain[:middle]
+
+
+@pytest.mark.parametrize(
+    ("make", "reason", "message"),
+    [
+        (
+            lambda ca, good: certs.Pair(b"garbage", good.key),
+            Reason.SOURCE_MALFORMED,
+            "no certificate in PEM form, or one that does not parse; do this",
+        ),
+        (
+            lambda ca, good: certs.Pair(good.chain, b"\0\xff"),
+            Reason.SOURCE_MALFORMED,
+            "no private key in PEM form, or one that does not parse; do this",
+        ),
+        (
+            lambda ca, good: certs.Pair(good.chain, certs.key_pem(certs.new_key())),
+            Reason.KEY_MISMATCH,
+            "the private key belongs to another certificate; do this",
+        ),
+        (
+            lambda ca, good: certs.Pair(*_with_encrypted_key(ca)),
+            Reason.SOURCE_MALFORMED,
+            "the private key is protected by a password; store it without one",
+        ),
+        (
+            lambda ca, good: ca.issue("mail.example.test", san=False),
+            Reason.NAME_MISMATCH,
+            "the certificate names no host in its subjectAltName; ask the issuer for one that does",
+        ),
+        (
+            lambda ca, good: certs.Pair(swapped(good), good.key),
+            Reason.BROKEN_CHAIN,
+            "the chain is in the wrong order: the certificate of the key must come first; do this",
+        ),
+        (
+            lambda ca, good: ca.issue("mail.example.test", kind="rsa", bits=1024),
+            Reason.WEAK_KEY,
+            "RSA with 1024 bits; at least 2048 are needed; do this",
+        ),
+    ],
+    ids=["certificate garbage", "key garbage", "other key", "encrypted key", "no SAN", "wrong order", "RSA 1024"],
+)
+def test_each_mistake_is_one_line_with_its_remedy_and_hides_no_other_pair(make, reason, message, authority, good):
+    reading = read_pairs([raw(make(authority, good), "bad"), raw(good, "good")], {}, remedy=REMEDY)
+    assert [(p.label, p.reason, p.message) for p in reading.problems] == [("bad", reason, message)]
+    assert [(e.label, e.certificate) for e in reading.entries] == [("good", good.certificate)]
+
+
+def _with_encrypted_key(authority: certs.Authority) -> tuple[bytes, bytes]:
+    key = certs.new_key()
+    return authority.issue("mail.example.test", key=key).chain, certs.key_pem(key, password=b"secret")
+
+
+def test_a_parser_that_fails_in_an_unforeseen_way_costs_only_that_pair(monkeypatch, good):
+    def fail(chain: bytes, key: bytes):
+        raise ZeroDivisionError(key)
+
+    monkeypatch.setattr(pki, "parse_certificate", fail)
+    problem = read_pairs([raw(good)], {}, remedy=REMEDY).problems[0]
+    assert problem.message == "a pair that cannot be parsed (ZeroDivisionError); do this"
+
+
+def test_only_the_changed_pair_is_parsed_again(authority, good, parsed):
+    others = [authority.issue(f"h{number}.example.test") for number in range(20)]
+    before = read_pairs([raw(pair) for pair in [good, *others]], {}, remedy=REMEDY)
+    renewed = authority.issue("mail.example.test")
+    parsed.clear()
+    after = read_pairs([raw(pair) for pair in [renewed, *others]], before.known, remedy=REMEDY)
+    assert parsed == [renewed.chain]
+    assert after.entries[0].certificate == renewed.certificate
+    assert after.entries[1:] == before.entries[1:]
+
+
+def test_a_bad_pair_is_remembered_as_bad_under_each_label(good, parsed):
+    bad = certs.Pair(good.chain, b"garbage")
+    first = read_pairs([raw(bad, "a")], {}, remedy=REMEDY)
+    second = read_pairs([raw(bad, "b"), raw(bad, "c")], first.known, remedy=REMEDY)
+    assert len(parsed) == 1
+    assert [p.label for p in second.problems] == ["b", "c"]
+
+
+def test_a_pair_that_is_not_met_any_more_is_forgotten(authority, good):
+    first = read_pairs([raw(good), raw(authority.issue("old.example.test"))], {}, remedy=REMEDY)
+    second = read_pairs([raw(good)], first.known, remedy=REMEDY)
+    assert (len(first.known), len(second.known)) == (2, 1)
+
+
+def test_bytes_moved_from_the_certificate_to_the_key_are_another_pair():
+    assert RawPair("", b"ab", b"c").digest != RawPair("", b"a", b"bc").digest
+
+
+def test_the_representation_of_a_pair_shows_its_label_only(good):
+    assert repr(raw(good)) == "RawPair(label='le/mail.example.test', test=False)"
+    assert "PRIVATE KEY" not in repr(read_pairs([raw(good)], {}, remedy=REMEDY))
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("mail.example.test", "mail.example.test"),
+        ("größe €", "größe €"),
+        ("a\nb\x1b[31m\udcff", "a?b?[31m?"),
+        ("n" * 500, "n" * 120),
+    ],
+)
+def test_a_label_is_on_one_line_and_has_an_end(name, label):
+    assert label_of(name) == label
+
+
+def test_a_message_is_on_one_line_and_whole():
+    assert printable("x" * 500 + "\r\n" + "é") == "x" * 500 + "??é"

@@ -1,0 +1,382 @@
+"""The commands as a user meets them: what they print, and with which exit code they end."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import structlog
+from cryptography import x509
+
+from controller import cli, pki
+from controller.domain import mail_ports
+from tests.certs import Authority, Pair, acme_json, key_pem, new_key, self_signed
+from tests.unit.made import DOMAIN, NEW, authority, pair
+from tests.unit.tls_thread import tls_server
+
+ROOT = Path(__file__).resolve().parents[2]
+OK, FAILURE, USAGE, CONFIG = 0, 1, 2, 78
+
+
+class Ended(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """No settings but those of the test, and nothing of this machine's Docker."""
+    for name in os.environ:
+        if name.startswith(("CERTFERRY_", "CERTS_SOURCE", "TRAEFIK_VERSION", "DOMAINS", "PUSH_PERIOD", "KV_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no-docker.sock")
+    yield
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+def certferry(monkeypatch, capsys):
+    """Run a command in this process."""
+
+    def run(*argv: str, **settings: str) -> Ended:
+        for name, value in settings.items():
+            monkeypatch.setenv(f"CERTFERRY_{name.upper()}", value)
+        monkeypatch.setattr(sys, "argv", ["certferry", *argv])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        printed = capsys.readouterr()
+        code = ended.value.code
+        return Ended(code if isinstance(code, int) else int(code is not None), printed.out, printed.err)
+
+    return run
+
+
+@pytest.fixture
+def acme(tmp_path) -> Path:
+    """A store of Traefik's that holds one certificate."""
+    file: Path = tmp_path / "acme.json"
+    file.write_bytes(acme_json(pair(**NEW)))
+    return file
+
+
+class TestSettings:
+    @pytest.mark.parametrize("command", ["run", "once", "plan", "sources", "status", "health"])
+    def test_wrong_ones_are_told_one_line_each_whatever_the_command(self, certferry, command):
+        ended = certferry(command, workers="many", resync="soon", colour="blue")
+        assert (ended.code, ended.out) == (CONFIG, "")
+        assert sorted(line.split("=")[0] for line in ended.err.splitlines()) == [
+            "certferry: CERTFERRY_COLOUR",
+            "certferry: CERTFERRY_RESYNC",
+            "certferry: CERTFERRY_WORKERS",
+        ]
+
+    @pytest.mark.parametrize("command", ["run", "once", "plan", "sources"])
+    def test_without_a_source_the_mount_points_are_told(self, certferry, monkeypatch, command):
+        monkeypatch.setattr("sources.registry.conventional", tuple)
+        ended = certferry(command, discover="off")
+        assert ended.code == CONFIG
+        assert ended.err.startswith("certferry: no source of certificates: mount the proxy's store at one of /traefik, ")
+
+    @pytest.mark.parametrize("command", ["run", "once", "plan"])
+    def test_without_a_docker_socket_the_mount_is_told(self, certferry, acme, command):
+        ended = certferry(command, sources=f"traefik://{acme}", http="off")
+        assert ended.code == CONFIG
+        assert "no Docker socket at " in ended.err
+        assert "Traceback" not in ended.err
+
+    def test_a_port_that_is_taken_is_told(self, certferry, acme):
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            ended = certferry("run", sources=f"traefik://{acme}", http=f"127.0.0.1:{taken.getsockname()[1]}")
+        assert ended.code == CONFIG
+        assert "the port is in use; choose another one, or off" in ended.err
+
+    def test_those_of_the_older_tool_are_understood(self, certferry, acme, monkeypatch):
+        monkeypatch.setenv("PUSH_PERIOD", "5m")
+        ended = certferry("sources", sources=f"traefik://{acme}")
+        assert ended.code == OK
+
+
+class TestHelp:
+    def test_without_a_command_all_are_listed(self, certferry):
+        ended = certferry()
+        assert ended.code in (OK, USAGE)
+        assert all(name in ended.out + ended.err for name in ("run", "once", "plan", "sources", "probe", "status", "health"))
+
+    def test_exit_codes_are_told(self, certferry):
+        ended = certferry("--help")
+        assert ended.code == OK
+        assert "Exit codes: 0 yes, 1 no, 2 wrong usage, 78 configuration." in ended.out
+
+    def test_an_unknown_command_is_a_matter_of_usage(self, certferry):
+        assert certferry("renew").code == USAGE
+
+
+class TestSources:
+    def test_what_they_hold_is_shown(self, certferry, acme):
+        ended = certferry("sources", sources=f"traefik://{acme}")
+        assert ended.code == OK
+        leaf = pair(**NEW).certificate.leaf
+        assert all(text in ended.out for text in ("traefik", f"le/{DOMAIN}", "ecdsa 256", leaf.short, "up"))
+
+    def test_as_json_for_programs(self, certferry, acme):
+        ended = certferry("sources", "--json", sources=f"traefik://{acme}")
+        (source,) = ended.json["sources"]
+        assert (ended.code, source["name"], source["up"]) == (OK, "traefik", True)
+        assert source["certificates"][0]["fingerprint"] == pair(**NEW).certificate.fingerprint
+
+    def test_never_with_keys(self, certferry, acme):
+        for options in ((), ("--json",)):
+            printed = certferry("sources", *options, sources=f"traefik://{acme}").out
+            assert "PRIVATE" not in printed
+            assert not any(line.decode()[:20] in printed for line in pair(**NEW).key.splitlines()[1:-1])
+
+    def test_one_that_cannot_be_read_is_a_failure_with_its_reason(self, certferry, tmp_path):
+        ended = certferry("sources", sources=f"traefik://{tmp_path}/acme.json")
+        assert ended.code == FAILURE
+        assert "SourceUnavailable" in ended.out
+
+    def test_the_others_are_shown_all_the_same(self, certferry, acme, tmp_path):
+        ended = certferry("sources", "--json", sources=f"traefik://{tmp_path}/none.json traefik://{acme}?name=good")
+        assert ended.code == FAILURE
+        assert {source["name"]: source["up"] for source in ended.json["sources"]} == {"good": True, "traefik": False}
+
+    def test_an_unusable_entry_is_shown_and_no_failure(self, certferry, tmp_path):
+        file = tmp_path / "acme.json"
+        file.write_bytes(acme_json(pair(**NEW), Pair(pair().chain, pair("other.example.com").key), main="x.example.com"))
+        ended = certferry("sources", sources=f"traefik://{file}")
+        assert ended.code == OK
+        assert "KeyMismatch" in ended.out
+
+
+@pytest.fixture
+def _trusted(monkeypatch):
+    """A machine that trusts our authority."""
+    pki._system_roots.cache_clear()
+    monkeypatch.setattr(pki, "_system_roots", lambda: x509.verification.Store([authority().root]))
+
+
+class TestSelfSigned:
+    def test_files_are_written_and_the_next_step_is_told(self, certferry, tmp_path):
+        ended = certferry("self-signed", DOMAIN, "--out", str(tmp_path))
+        assert (ended.code, ended.err) == (OK, "")
+        *written, last = ended.out.replace("\n", " ").split("wrote ")[1:]
+        assert [file.strip() for file in written] == [f"{tmp_path}/{DOMAIN}-{part}.pem" for part in ("key", "cert", "combined")]
+        assert last.startswith(f"{tmp_path}/demoCA/cacert.pem now set SSL_TYPE=self-signed")
+        assert (tmp_path / "demoCA" / "cacert.pem").is_file()
+
+    def test_they_are_not_replaced_unasked(self, certferry, tmp_path):
+        assert certferry("self-signed", DOMAIN, "--out", str(tmp_path), "--json").json["files"]
+        ended = certferry("self-signed", DOMAIN, "--out", str(tmp_path))
+        assert (ended.code, ended.out) == (FAILURE, "")
+        assert "exist already; add --force to replace them" in ended.err
+        assert certferry("self-signed", DOMAIN, "--out", str(tmp_path), "--force").code == OK
+
+    @pytest.mark.parametrize("name", ["auto", "a b", "*.example.com", "a.example.com,b.example.com", "../x", ""])
+    def test_a_name_that_is_none_is_told(self, certferry, tmp_path, name):
+        ended = certferry("self-signed", name, "--out", str(tmp_path))
+        assert (ended.code, ended.out) == (CONFIG, "")
+        assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("_trusted")
+class TestProbe:
+    def ask(self, certferry: Any, held: Pair, *options: str) -> Ended:
+        with tls_server(held) as port:
+            ended: Ended = certferry("probe", "127.0.0.1", "--ports", f"{port}/imaps", "--server-name", DOMAIN, *options)
+            return ended
+
+    def test_a_good_certificate_is_good(self, certferry):
+        ended = self.ask(certferry, pair())
+        assert (ended.code, "good" in ended.out, pair().certificate.leaf.issuer in ended.out) == (OK, True, True)
+
+    def test_as_json_for_programs(self, certferry):
+        ended = self.ask(certferry, pair(), "--json")
+        (row,) = ended.json
+        assert (ended.code, row["fingerprint"], row["problems"]) == (OK, pair().certificate.fingerprint, [])
+        assert (row["host"], row["names"], row["trust"]) == ("127.0.0.1", [DOMAIN], "public")
+
+    @pytest.mark.parametrize(("days", "code"), [("89", OK), ("91", FAILURE)])
+    def test_one_that_ends_too_soon_is_a_failure(self, certferry, days, code):
+        ended = self.ask(certferry, pair(), "--min-days", days)
+        assert ended.code == code
+        assert ("fewer than 91" in " ".join(ended.out.split())) == (code == FAILURE)
+
+    @pytest.mark.parametrize(
+        ("held", "problem"),
+        [
+            (self_signed(DOMAIN), "it is self-signed"),
+            (pair("other.example.com"), "it does not name mail.example.com, but other.example.com"),
+            (pair(days=1, hours_old=25), "it ended on"),
+            (Authority("another CA").issue(DOMAIN), "its issuer is not among this system's trusted roots"),
+        ],
+        ids=["self-signed", "another name", "ended", "private"],
+    )
+    def test_what_a_client_would_refuse_is_a_failure(self, certferry, held, problem):
+        ended = self.ask(certferry, held, "--json")
+        assert ended.code == FAILURE
+        assert any(text.startswith(problem) for text in ended.json[0]["problems"])
+
+    def test_a_host_that_hands_out_nothing_is_a_failure_and_named(self, certferry):
+        with socket.socket() as closed:
+            closed.bind(("127.0.0.1", 0))
+            ended = certferry("probe", "127.0.0.1", "--ports", f"{closed.getsockname()[1]}/imaps")
+        assert (ended.code, ended.err) == (FAILURE, "certferry: 127.0.0.1: no port handed out a certificate\n")
+
+    def test_a_closed_port_is_no_problem_where_it_was_not_asked_for_by_number(self, certferry, monkeypatch):
+        with tls_server(pair()) as port, socket.socket() as closed:
+            closed.bind(("127.0.0.1", 0))
+            ports = f"{port}/imaps,{closed.getsockname()[1]}/imaps"
+            assert certferry("probe", "127.0.0.1", "--ports", ports, "--server-name", DOMAIN).code == FAILURE
+            monkeypatch.setattr(mail_ports, "STANDARD_PORTS", mail_ports.parse_probe_list(ports))
+            assert certferry("probe", "127.0.0.1", "--server-name", DOMAIN).code == OK
+
+    def test_wrong_ports_are_a_matter_of_settings(self, certferry):
+        ended = certferry("probe", "127.0.0.1", "--ports", "993/imap4,x")
+        assert ended.code == CONFIG
+        assert ended.err.startswith("certferry: --ports: '993/imap4': unknown protocol")
+
+    @pytest.mark.parametrize("name", ["[/bold]", "[red]x[/red]", ":smile:", "\x1b[2J"])
+    def test_whatever_stands_in_a_certificate_is_shown_as_it_is_and_steers_nothing(self, certferry, name):
+        """A hostile host would only have to name itself in the markup of the table."""
+        key = new_key()
+        leaf = Authority._sign(name, key, name, key, names=(DOMAIN,))
+        held = Pair(Authority._pem(leaf), key_pem(key))
+        ended = self.ask(certferry, held)
+        assert ended.code == FAILURE
+        assert ("\\x1b[2J" if name == "\x1b[2J" else name) in ended.out
+        assert "\x1b" not in ended.out
+
+
+class Answer(http.server.BaseHTTPRequestHandler):
+    body = b""
+    status = 200
+
+    def do_GET(self) -> None:
+        self.send_response(self.status)
+        self.end_headers()
+        self.wfile.write(self.body)
+
+    def log_message(self, *_args: object) -> None:
+        """Nothing."""
+
+
+@contextmanager
+def controller_that_answers(body: object, status: int = 200) -> Iterator[str]:
+    """The address of something that gives the same answer to everything."""
+    handler = type("Handler", (Answer,), {"body": json.dumps(body).encode() if body is not None else b"", "status": status})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield f"127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+class TestAskingTheController:
+    @pytest.mark.parametrize("command", ["status", "health"])
+    def test_without_one_it_is_told(self, certferry, command):
+        with socket.socket() as closed:
+            closed.bind(("127.0.0.1", 0))
+            address = f"127.0.0.1:{closed.getsockname()[1]}"
+            ended = certferry(command, http=address)
+        assert (ended.code, ended.out) == (FAILURE, "")
+        assert ended.err.startswith(f"certferry: no controller answers at {address} (")
+        assert ended.err.endswith("is `certferry run` running?\n")
+
+    @pytest.mark.parametrize("command", ["status", "health"])
+    def test_with_its_pages_off_it_is_told(self, certferry, command):
+        ended = certferry(command, http="off")
+        assert (ended.code, "CERTFERRY_HTTP is off" in ended.err) == (CONFIG, True)
+
+    @pytest.mark.parametrize("command", ["status", "health"])
+    @pytest.mark.parametrize("body", [{"detail": "Not Found"}, [], "text", None])
+    def test_something_else_that_answers_there_is_told(self, certferry, command, body):
+        with controller_that_answers(body, status=404) as address:
+            ended = certferry(command, http=address)
+        assert ended.code == FAILURE
+        assert "Traceback" not in ended.err
+        assert address in ended.err
+
+    @pytest.mark.parametrize(
+        ("body", "code", "text"),
+        [
+            ({"ok": True, "missing": []}, OK, "healthy\n"),
+            ({"ok": False, "missing": ["the task docker has ended"]}, FAILURE, "the task docker has ended\n"),
+        ],
+    )
+    def test_health_is_its_exit_code(self, certferry, body, code, text):
+        with controller_that_answers(body, status=200 if body["ok"] else 503) as address:
+            assert certferry("health", http=address)[:2] == (code, text)
+            assert certferry("health", "--json", http=address).json == body
+
+    def test_it_is_asked_on_this_machine_where_it_listens_on_all_addresses(self, certferry):
+        with controller_that_answers({"ok": True, "missing": []}) as address:
+            assert certferry("health", http=f"0.0.0.0:{address.split(':')[1]}").code == OK
+
+    @pytest.mark.parametrize(("ready", "code"), [(True, OK), (False, FAILURE)])
+    def test_status_shows_what_it_knows(self, certferry, ready, code):
+        target = {
+            "name": "mail",
+            "domains": [DOMAIN],
+            "condition": {"ready": ready, "reason": None if ready else "Expired", "message": "so [it] is"},
+            "installed": [{"fingerprint": "0123456789abcdef"}],
+            "served": [{"port": 993, "fingerprint": "0123456789abcdef"}, {"port": 25, "fingerprint": None}],
+            "notes": ["beware"],
+        }
+        problem = {"label": "le/x", "reason": "WeakKey", "message": "too short"}
+        source = {"name": "traefik", "up": True, "reason": None, "message": "", "entries": 1, "problems": [problem]}
+        body = {"ready": ready, "engine": {"up": True, "message": ""}, "sources": [source], "targets": [target]}
+        with controller_that_answers(body) as address:
+            ended = certferry("status", http=address)
+            assert certferry("status", "--json", http=address).json == body
+        assert ended.code == code
+        said = ("mail", DOMAIN, "0123456789ab", "993", "WeakKey", "traefik: up", "mail: note: beware")
+        assert [text for text in said if text not in ended.out] == []
+        assert ("mail: Expired: so [it] is" in ended.out) == (not ready)
+
+
+class TestAsAProgram:
+    """As the image starts it: another process."""
+
+    def run(self, *argv: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("CERTFERRY_")}
+        return subprocess.run(
+            [sys.executable, "-m", "controller", *argv],
+            cwd=ROOT,
+            env={**clean, **environment},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def test_wrong_settings_end_it_with_78_and_no_traceback(self):
+        ended = self.run("run", CERTFERRY_WORKERS="many")
+        assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (CONFIG, "", 1)
+
+    def test_the_health_check_starts_without_what_it_does_not_need(self):
+        heavy = ("aiodocker", "aiohttp", "cryptography", "docker", "prometheus_client", "rich")
+        loaded = "import sys, controller.cli, controller.asking; print([m for m in sys.argv[1:] if m in sys.modules])"
+        ended = subprocess.run(
+            [sys.executable, "-c", loaded, *heavy], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert ended.stdout == "[]\n"

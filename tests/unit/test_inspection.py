@@ -1,0 +1,214 @@
+"""What Docker reports, in our own words: recorded from a real engine (20.10), and the spellings of others."""
+
+from __future__ import annotations
+
+import copy
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import PurePosixPath
+from typing import Any
+
+import pytest
+
+from controller.domain.container import Container, Mount, State
+from controller.engine import own_container_id
+from controller.inspection import read_container, to_unix_nano
+
+ID = "587727f4661f11e6f0871de6fb51e82fbf5c7179ddcaa4b4cec418849b18fcca"
+NETWORK = "cf07b27c71460efb810140e22a2530e2f08a61a53cfd1a34eb1a797ec1b9c612"
+RECORDED: dict[str, Any] = {
+    "Id": ID,
+    "Created": "2026-11-23T15:03:36.782177618Z",
+    "State": {
+        "Status": "running",
+        "Running": True,
+        "Paused": False,
+        "StartedAt": "2026-11-23T15:03:37.091111471Z",
+        "FinishedAt": "0001-01-01T00:00:00Z",
+    },
+    "Image": "sha256:c1712add342f31fd58c749dd95f2e59e488d478b8464e9ac2a72a5217dac45c9",
+    "Name": "/mail",
+    "HostConfig": {
+        "NetworkMode": "mail-net",
+        "ReadonlyRootfs": False,
+        "Tmpfs": {"/run/x": "size=1m", "/run/y": "ro,size=1m"},
+        "CapAdd": None,
+        "CapDrop": None,
+        "Binds": ["tls:/tls", "/etc/hostname:/etc/host-copy.pem:ro"],
+    },
+    "Mounts": [
+        {"Type": "tmpfs", "Source": "", "Destination": "/tmpx", "Mode": "", "RW": True, "Propagation": ""},
+        {
+            "Type": "volume",
+            "Name": "tls",
+            "Source": "/var/lib/docker/volumes/tls/_data",
+            "Destination": "/tls",
+            "Driver": "local",
+            "Mode": "z",
+            "RW": True,
+            "Propagation": "",
+        },
+        {
+            "Type": "bind",
+            "Source": "/etc/hostname",
+            "Destination": "/etc/host-copy.pem",
+            "Mode": "ro",
+            "RW": False,
+            "Propagation": "rprivate",
+        },
+    ],
+    "Config": {
+        "Hostname": "mail",
+        "Domainname": "example.com",
+        "User": "101:101",
+        "Env": ["SSL_TYPE=manual", "X=a=b", "EMPTY=", "PATH=/usr/bin:/bin"],
+        "Cmd": None,
+        "Image": "mailserver:15.1.0",
+        "Volumes": None,
+        "Labels": {"certferry.domain": "mail.example.com", "org.example.image": "test", "certferry.reload": "from the image"},
+    },
+    "NetworkSettings": {
+        "Networks": {
+            "mail-net": {
+                "NetworkID": NETWORK,
+                "Gateway": "192.168.192.1",
+                "IPAddress": "192.168.192.2",
+                "GlobalIPv6Address": "",
+            }
+        }
+    },
+}
+OF_IMAGE = {"Labels": {"org.example.image": "test", "certferry.reload": "from the image"}, "Env": ["PATH=/usr/bin:/bin", "X=b"]}
+
+
+def changed(*path: str, to: Any) -> dict[str, Any]:
+    """The record with another value somewhere."""
+    raw = copy.deepcopy(RECORDED)
+    place = raw
+    for step in path[:-1]:
+        place = place[step]
+    place[path[-1]] = to
+    return raw
+
+
+def read(raw: dict[str, Any] = RECORDED) -> Container:
+    return read_container(raw, OF_IMAGE)
+
+
+def test_the_record_becomes_a_container() -> None:
+    found = read()
+    assert (found.id, found.name, found.image, found.state) == (ID, "mail", "mailserver:15.1.0", State.RUNNING)
+    assert (found.fqdn, found.user, found.network_mode) == ("mail.example.com", "101:101", "mail-net")
+    assert found.environment == {"SSL_TYPE": "manual", "X": "a=b", "EMPTY": "", "PATH": "/usr/bin:/bin"}
+    assert found.addresses == {NETWORK: "192.168.192.2"}
+    assert found.started_at == datetime(2026, 11, 23, 15, 3, 37, 91111, tzinfo=UTC)
+    assert not found.read_only_root
+
+
+def test_only_labels_that_the_operator_set_count() -> None:
+    """Promise 9: an image cannot help itself to a key. Docker merges both."""
+    found = read()
+    assert found.labels == {"certferry.domain": "mail.example.com"}
+    assert found.all_labels == RECORDED["Config"]["Labels"]
+
+
+def test_only_variables_that_the_operator_set_are_the_operators() -> None:
+    """An image that names the host itself must not get the key of that host."""
+    assert read().own_environment == {"SSL_TYPE": "manual", "X": "a=b", "EMPTY": ""}
+
+
+def test_a_label_of_the_image_that_the_operator_changed_is_the_operators() -> None:
+    raw = changed("Config", "Labels", to={"certferry.reload": "from the operator"})
+    assert read(raw).labels == {"certferry.reload": "from the operator"}
+
+
+@pytest.mark.parametrize(
+    ("path", "mount"),
+    [
+        ("/tls/cert.pem", Mount("volume", "tls", PurePosixPath("/tls"), True, "/var/lib/docker/volumes/tls/_data")),
+        ("/etc/host-copy.pem", Mount("bind", "/etc/hostname", PurePosixPath("/etc/host-copy.pem"), False, "/etc/hostname")),
+        ("/tmpx/a", Mount("tmpfs", "", PurePosixPath("/tmpx"), True)),
+        ("/run/x/a", Mount("tmpfs", "", PurePosixPath("/run/x"), True)),
+        ("/run/y/a", Mount("tmpfs", "", PurePosixPath("/run/y"), False)),
+        ("/dev/shm/a", Mount("tmpfs", "", PurePosixPath("/dev/shm"), True)),
+        ("/etc/a", None),
+    ],
+)
+def test_every_kind_of_mount_is_known(path: str, mount: Mount | None) -> None:
+    assert read().mount_of(PurePosixPath(path)) == mount
+
+
+@pytest.mark.parametrize("path", [("Mounts",), ("Config", "Labels"), ("Config", "Env"), ("NetworkSettings", "Networks")])
+def test_nothing_where_a_list_was_expected_is_an_empty_one(path: tuple[str, ...]) -> None:
+    assert read(changed(*path, to=None)).name == "mail"
+
+
+def test_its_command_is_entrypoint_and_arguments_together() -> None:
+    raw = {**changed("Config", "WorkingDir", to="/srv"), "Path": "/entrypoint.sh", "Args": ["traefik", "--api"]}
+    assert (read(raw).command, read(raw).working_dir) == (("/entrypoint.sh", "traefik", "--api"), "/srv")
+    assert read({**raw, "Args": None}).command == ("/entrypoint.sh",)
+
+
+def test_a_container_with_an_address_of_version_6_alone_has_that() -> None:
+    raw = changed("NetworkSettings", "Networks", "mail-net", "IPAddress", to="")
+    raw["NetworkSettings"]["Networks"]["mail-net"]["GlobalIPv6Address"] = "fd00::2"
+    assert read(raw).addresses == {NETWORK: "fd00::2"}
+
+
+def test_a_container_that_does_not_run_has_no_address_and_may_never_have_started() -> None:
+    raw = changed("State", to={"Status": "created", "StartedAt": "0001-01-01T00:00:00Z"})
+    raw["NetworkSettings"]["Networks"]["mail-net"] |= {"IPAddress": "", "NetworkID": ""}
+    found = read(raw)
+    assert (found.state, found.addresses, found.started_at) == (State.CREATED, {}, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2026-11-23T15:03:37.091111471Z", datetime(2026, 11, 23, 15, 3, 37, 91111, tzinfo=UTC)),
+        ("2026-11-23T15:03:37Z", datetime(2026, 11, 23, 15, 3, 37, tzinfo=UTC)),
+        ("2026-11-23T15:03:37.5Z", datetime(2026, 11, 23, 15, 3, 37, 500000, tzinfo=UTC)),
+        ("2026-11-23T16:03:37.12+01:00", datetime(2026, 11, 23, 16, 3, 37, 120000, tzinfo=timezone(timedelta(hours=1)))),
+        ("0001-01-01T00:00:00Z", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_a_moment_is_read_as_go_writes_it(text: str | None, moment: datetime | None) -> None:
+    assert read(changed("State", "StartedAt", to=text)).started_at == moment
+
+
+@pytest.mark.parametrize(
+    ("text", "since"),
+    [
+        ("2026-11-23T15:03:37.091111471Z", "1795446217.091111471"),
+        ("2026-11-23T16:03:37.091111471+01:00", "1795446217.091111471"),
+        ("2026-11-23T15:03:37.5Z", "1795446217.500000000"),
+        ("2026-11-23T15:03:37Z", "1795446217.000000000"),
+    ],
+)
+def test_the_moment_from_which_events_are_asked_for_keeps_its_nanoseconds(text: str, since: str) -> None:
+    assert to_unix_nano(text) == since
+
+
+class TestOurOwnContainer:
+    @pytest.mark.parametrize(
+        "line",
+        [
+            "749 731 254:1 /docker/containers/{id}/hostname /etc/hostname rw,relatime - ext4 /dev/vda1 rw",
+            "749 731 254:1 /var/lib/docker/containers/{id}/hosts /etc/hosts rw - ext4 /dev/vda1 rw",
+            "749 731 254:1 /lib/docker/containers/{id}/resolv.conf /etc/resolv.conf rw - ext4 /dev/vda1 rw",
+        ],
+    )
+    def test_is_known_by_the_files_that_docker_mounts(self, tmp_path, line):
+        file = tmp_path / "mountinfo"
+        file.write_text(f"1 2 0:1 / /proc rw - proc proc rw\n{line.format(id=ID)}\n")
+        assert own_container_id(file) == ID
+
+    @pytest.mark.parametrize("text", ["", "1 2 0:1 / /proc rw - proc proc rw\n", f"/containers/{ID[:12]}/hostname"])
+    def test_is_none_outside_of_docker(self, tmp_path, text):
+        file = tmp_path / "mountinfo"
+        file.write_text(text)
+        assert own_container_id(file) is None
+
+    def test_is_none_where_there_is_no_such_file(self, tmp_path):
+        assert own_container_id(tmp_path / "mountinfo") is None

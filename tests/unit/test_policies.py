@@ -1,0 +1,477 @@
+"""What must change in a target, and why: situations on the left, what is decided on the right."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import PurePosixPath
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from controller import pki, policies
+from controller.domain.certificate import KeyType, Trust
+from controller.domain.container import State
+from controller.domain.finding import Finding, Reason
+from controller.domain.observed import InstalledFile, Served
+from controller.domain.target import Place, Slot
+from controller.policies import Decision, Facts, decide
+from tests.unit.made import (
+    ALT_CERT,
+    ALT_PRIVATE,
+    CERT,
+    CHAIN,
+    CLOSED,
+    COMBINED,
+    IMAPS,
+    NEW,
+    NOW,
+    OLD,
+    PLACE,
+    PRIVATE,
+    SMTP,
+    certificate,
+    container,
+    facts,
+    file,
+    installed,
+    nothing,
+    pair,
+    serves,
+    target,
+)
+
+CUT = b"-----BEGIN CERTIFICATE-----\nMIIB"
+old, new, other = certificate(**OLD), certificate(**NEW), certificate("other.example.com")
+STARTING = container(started_at=NOW - timedelta(seconds=5))
+APART, TOGETHER = Place(Slot(), CERT, PRIVATE, CHAIN), Place(Slot(), combined=COMBINED)
+ALT = Place(Slot(alternative=True, optional=True), ALT_CERT, ALT_PRIVATE)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A decision in short."""
+
+    findings: tuple[Reason, ...] = ()
+    write: frozenset[PurePosixPath] = frozenset()
+    reload: bool = False
+    confirm: bool = False
+    wait: bool = False
+    silent: bool = False
+    refused: Reason | None = None
+
+
+def answer(decision: Decision) -> Answer:
+    return Answer(
+        tuple(finding.reason for finding in decision.findings),
+        frozenset(decision.write),
+        decision.reload,
+        decision.confirm,
+        decision.wait,
+        decision.silent,
+        decision.refused.reason if decision.refused else None,
+    )
+
+
+BOTH = frozenset({CERT, PRIVATE})
+NOTHING = Answer()
+
+
+def changed(
+    files: dict[PurePosixPath, InstalledFile | None], path: PurePosixPath, content: bytes
+) -> dict[PurePosixPath, InstalledFile | None]:
+    return {**files, path: file(path, content)}
+
+
+SITUATIONS: list[tuple[str, Facts, Answer]] = [
+    ("all is as it should be", facts(new, installed(PLACE, new), serves(new)), NOTHING),
+    (
+        "nothing is installed",
+        facts(new, nothing(PLACE), serves(old)),
+        Answer((Reason.NOT_INSTALLED,), BOTH, reload=True),
+    ),
+    (
+        "one file is missing",
+        facts(new, {**installed(PLACE, new), PRIVATE: None}, serves(new)),
+        Answer((Reason.NOT_INSTALLED,), BOTH, reload=True, confirm=True),
+    ),
+    (
+        "the certificate was renewed",
+        facts(new, installed(PLACE, old), serves(old)),
+        Answer((Reason.LEAF_DIFFERS,), BOTH, reload=True),
+    ),
+    (
+        "the certificate was renewed, and is served already, who knows why",
+        facts(new, installed(PLACE, old), serves(new)),
+        Answer((Reason.LEAF_DIFFERS,), BOTH, reload=True, confirm=True),
+    ),
+    (
+        "something else stands in the certificate's file",
+        facts(new, changed(installed(PLACE, new), CERT, b"garbage"), serves(new)),
+        Answer((Reason.LEAF_DIFFERS,), BOTH, reload=True, confirm=True),
+    ),
+    (
+        "the key beside the certificate is another's",
+        facts(new, changed(installed(PLACE, new), PRIVATE, other.key_pem), serves(new)),
+        Answer((Reason.KEY_DIFFERS,), BOTH, reload=True, confirm=True),
+    ),
+    (
+        "the intermediate is missing",
+        facts(new, changed(installed(PLACE, new), CERT, new.leaf_pem), serves(new)),
+        Answer((Reason.CHAIN_DIFFERS,), BOTH, reload=True, confirm=True),
+    ),
+    (
+        "the chain's own file holds garbage",
+        facts(new, changed(installed(APART, new), CHAIN, CUT), serves(new), on=target(places=(APART,))),
+        Answer((Reason.CHAIN_DIFFERS,), BOTH | {CHAIN}, reload=True, confirm=True),
+    ),
+    (
+        "the certificate was renewed where the chain's own file holds garbage",
+        facts(new, changed(installed(APART, old), CHAIN, CUT), serves(old), on=target(places=(APART,))),
+        Answer((Reason.LEAF_DIFFERS,), BOTH | {CHAIN}, reload=True),
+    ),
+    (
+        "the key in a combined file is another's",
+        facts(new, {COMBINED: file(COMBINED, other.key_pem + new.fullchain_pem)}, serves(new), on=target(places=(TOGETHER,))),
+        Answer((Reason.CHAIN_DIFFERS,), frozenset({COMBINED}), reload=True, confirm=True),
+    ),
+    (
+        "a port still hands out the old one",
+        facts(new, installed(PLACE, new), serves(old)),
+        Answer((Reason.SERVED_DIFFERS,), reload=True),
+    ),
+    (
+        "one port of two hands out the old one",
+        facts(new, installed(PLACE, new), serves(new), serves(old, SMTP)),
+        Answer((Reason.SERVED_DIFFERS,), reload=True),
+    ),
+    (
+        "a port listens and does not get as far as TLS",
+        facts(new, installed(PLACE, new), serves(new), serves(None, SMTP)),
+        Answer((Reason.SERVED_DIFFERS,), reload=True, silent=True),
+    ),
+    (
+        "one port is silent, another hands out the old one",
+        facts(new, installed(PLACE, new), serves(None), serves(old, SMTP)),
+        Answer((Reason.SERVED_DIFFERS,), reload=True),
+    ),
+    (
+        "a port of the profile offers no TLS",
+        facts(new, installed(PLACE, new), serves(new), serves(None, SMTP, plain=True)),
+        NOTHING,
+    ),
+    (
+        "a port of the profile is closed",
+        facts(new, installed(PLACE, new), serves(new), serves(None, SMTP, **CLOSED)),
+        NOTHING,
+    ),
+    (
+        "a port that the operator listed is closed",
+        facts(new, installed(PLACE, new), serves(new), serves(None, SMTP, **CLOSED), on=target(probe_required=True)),
+        Answer((Reason.SERVED_DIFFERS,), reload=True, silent=True),
+    ),
+    (
+        "a port that the operator listed offers no TLS",
+        facts(new, installed(PLACE, new), serves(None, plain=True), on=target(probe_required=True)),
+        Answer((Reason.SERVED_DIFFERS,), reload=True, silent=True),
+    ),
+    ("no way leads to the port", facts(new, installed(PLACE, new), serves(None, unknown=True)), NOTHING),
+    ("nothing is to be probed", facts(new, installed(PLACE, new), on=target(probe=())), NOTHING),
+    (
+        "nothing is to be probed, and the certificate was renewed",
+        facts(new, installed(PLACE, old), on=target(probe=())),
+        Answer((Reason.LEAF_DIFFERS,), BOTH, reload=True, confirm=True),
+    ),
+    (
+        "the last reload was never confirmed",
+        facts(new, installed(PLACE, new), serves(new), pending=True),
+        Answer((Reason.RELOAD_PENDING,), reload=True),
+    ),
+    (
+        "the last reload was never confirmed, and nothing is probed",
+        facts(new, installed(PLACE, new), on=target(probe=()), pending=True),
+        Answer((Reason.RELOAD_PENDING,), reload=True),
+    ),
+    (
+        "the container just started, its ports are closed",
+        facts(new, installed(PLACE, new), serves(None, **CLOSED), on=target(container=STARTING)),
+        Answer((Reason.RELOAD_PENDING,), wait=True),
+    ),
+    (
+        "the container just started, its ports are closed, and the last reload was never confirmed",
+        facts(new, installed(PLACE, new), serves(None, **CLOSED), on=target(container=STARTING), pending=True),
+        Answer((Reason.RELOAD_PENDING,), wait=True),
+    ),
+    (
+        "the container just started, the listed ports are closed",
+        facts(new, installed(PLACE, new), serves(None, **CLOSED), on=target(container=STARTING, probe_required=True)),
+        Answer((Reason.RELOAD_PENDING,), wait=True),
+    ),
+    (
+        "the container just started, nothing listens yet",
+        facts(new, installed(PLACE, new), on=target(container=STARTING)),
+        Answer((Reason.RELOAD_PENDING,), wait=True),
+    ),
+    (
+        "the container just started without a certificate",
+        facts(new, nothing(PLACE), on=target(container=STARTING)),
+        Answer((Reason.NOT_INSTALLED,), BOTH, wait=True),
+    ),
+    (
+        "the container just started, its first port is open",
+        facts(new, installed(PLACE, old), serves(old), serves(None, SMTP, **CLOSED), on=target(container=STARTING)),
+        Answer((Reason.LEAF_DIFFERS,), BOTH, reload=True),
+    ),
+    (
+        "the start is long past and no port listens",
+        facts(new, installed(PLACE, new), serves(None, **CLOSED)),
+        NOTHING,
+    ),
+    (
+        "nobody knows when the container started",
+        facts(new, installed(PLACE, new), on=target(container=container(started_at=None))),
+        NOTHING,
+    ),
+    (
+        "the container is paused and all is right",
+        facts(new, installed(PLACE, new), on=target(container=container(state=State.PAUSED))),
+        NOTHING,
+    ),
+    (
+        "the container is paused and the certificate was renewed",
+        facts(new, installed(PLACE, old), on=target(container=container(state=State.PAUSED))),
+        Answer(refused=Reason.LEAF_DIFFERS),
+    ),
+    (
+        "the container was created and never started",
+        facts(new, nothing(PLACE), on=target(container=container(state=State.CREATED, started_at=None))),
+        Answer((Reason.NOT_INSTALLED,), BOTH),
+    ),
+    (
+        "the container has ended and its files are right",
+        facts(new, installed(PLACE, new), on=target(container=container(state=State.EXITED)), pending=True),
+        NOTHING,
+    ),
+    ("no certificate fits", facts(other, installed(PLACE, old), serves(old)), Answer(refused=Reason.NO_MATCHING_CERTIFICATE)),
+    (
+        "a newer one is installed",
+        facts(pair(**OLD).certificate, installed(PLACE, new), serves(new)),
+        Answer((Reason.LEAF_DIFFERS,), refused=Reason.WOULD_DOWNGRADE),
+    ),
+    (
+        "owner and mode are not asked for",
+        facts(new, installed(PLACE, new, uid=33, gid=33, mode=0o666), serves(new)),
+        NOTHING,
+    ),
+    (
+        "owner and mode are as asked for",
+        facts(new, installed(PLACE, new, uid=5, gid=6, mode=0o640), serves(new), on=target(owner=(5, 6), mode=0o640)),
+        NOTHING,
+    ),
+    (
+        "the owner is another than asked for",
+        facts(new, installed(PLACE, new, uid=5, gid=5), serves(new), on=target(owner=(5, 6))),
+        Answer((Reason.MODE_DIFFERS,) * 2, BOTH, reload=True, confirm=True),
+    ),
+    (
+        "the key's mode is another than asked for",
+        facts(new, installed(PLACE, new, mode=0o644), serves(new), on=target(mode=0o640)),
+        Answer((Reason.MODE_DIFFERS,), BOTH, reload=True, confirm=True),
+    ),
+    (
+        "two pairs are as they should be",
+        facts(
+            (new, certificate(kind="rsa")),
+            installed(PLACE, new) | installed(ALT, certificate(kind="rsa")),
+            serves(new),
+            on=target(places=(PLACE, ALT)),
+        ),
+        NOTHING,
+    ),
+    (
+        "the second of two pairs was renewed",
+        facts(
+            (new, certificate(kind="rsa")),
+            installed(PLACE, new) | installed(ALT, certificate(kind="rsa", **OLD)),
+            serves(new),
+            on=target(places=(PLACE, ALT)),
+        ),
+        Answer((Reason.LEAF_DIFFERS,), frozenset({ALT_CERT, ALT_PRIVATE}), reload=True, confirm=True),
+    ),
+    (
+        "there is no second certificate, and a port hands out the one that stands in the second place",
+        facts(
+            new,
+            installed(PLACE, new) | installed(ALT, certificate(kind="rsa")),
+            serves(certificate(kind="rsa")),
+            on=target(places=(PLACE, ALT)),
+        ),
+        NOTHING,
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("situation", "expected"), [s[1:] for s in SITUATIONS], ids=[s[0] for s in SITUATIONS])
+def test_every_situation_has_its_decision(situation, expected):
+    assert answer(decide(situation)) == expected
+
+
+@pytest.mark.parametrize("situation", [s[1] for s in SITUATIONS if s[2].write], ids=[s[0] for s in SITUATIONS if s[2].write])
+def test_key_and_certificate_are_written_together_and_as_the_source_has_them(situation):
+    write = decide(situation).write
+    for place, candidate in situation.selection.chosen:
+        contents = place.contents(candidate.certificate)
+        assert not write.keys() & contents.keys() or {p: write[p] for p in contents} == contents
+
+
+@pytest.mark.parametrize("situation", [s[1] for s in SITUATIONS], ids=[s[0] for s in SITUATIONS])
+def test_after_the_write_the_same_look_finds_nothing_to_write(situation):
+    uid, gid = situation.target.owner or (0, 0)
+    written = {
+        path: file(path, content, uid=uid, gid=gid, mode=situation.target.mode or 0o600)
+        for path, content in decide(situation).write.items()
+    }
+    files = {**situation.observed.files, **written}
+    again = decide(replace(situation, observed=replace(situation.observed, files=files)))
+    assert again.write == {}
+
+
+class TestNeverWorseThanBefore:
+    """A certificate never replaces a better one that works (design §7)."""
+
+    @pytest.mark.parametrize("there", list(Trust))
+    @pytest.mark.parametrize("offered", list(Trust))
+    def test_a_lower_trust_never_replaces_a_higher_one(self, there, offered, monkeypatch):
+        monkeypatch.setattr(pki, "trust_of", lambda _: there)
+        decision = decide(facts(certificate(trust=offered, **NEW), installed(PLACE, certificate(**OLD)), serves(old)))
+        assert (decision.refused is not None) == (offered < there)
+        assert not decision.refused or decision.refused.reason is Reason.UNTRUSTED_ISSUER
+
+    def refusal(self, situation: Facts, there: Trust, monkeypatch: pytest.MonkeyPatch) -> Finding | None:
+        monkeypatch.setattr(pki, "trust_of", lambda _: there)
+        return decide(situation).refused
+
+    def test_the_message_names_both(self, monkeypatch):
+        refused = self.refusal(
+            facts(certificate(trust=Trust.STAGING, **NEW), installed(PLACE, old), serves(old)), Trust.PUBLIC, monkeypatch
+        )
+        assert refused == Finding(
+            Reason.UNTRUSTED_ISSUER,
+            f"{new.leaf.short} of certferry test CA (staging) would replace {old.leaf.short} of certferry test CA (public),"
+            f" valid until {old.leaf.not_after:%Y-%m-%d}",
+        )
+
+    def test_the_message_of_a_downgrade_names_the_remedy(self, monkeypatch):
+        refused = self.refusal(facts(old, installed(PLACE, new), serves(new)), Trust.PUBLIC, monkeypatch)
+        assert refused == Finding(
+            Reason.WOULD_DOWNGRADE,
+            f"{old.leaf.short} begins {old.leaf.not_before:%Y-%m-%d %H:%M}, the installed {new.leaf.short} begins later,"
+            f" {new.leaf.not_before:%Y-%m-%d %H:%M}; remove the installed files to force it",
+        )
+
+    def test_a_higher_trust_replaces_even_a_newer_one(self, monkeypatch):
+        situation = facts(old, installed(PLACE, new), serves(new))
+        assert self.refusal(situation, Trust.SELF_SIGNED, monkeypatch) is None
+
+    @pytest.mark.parametrize("there", [Trust.PUBLIC, Trust.PRIVATE])
+    def test_the_operator_may_allow_it(self, there, monkeypatch):
+        situation = facts(
+            certificate(trust=Trust.STAGING, **OLD), installed(PLACE, new), serves(new), on=target(allow_untrusted=True)
+        )
+        assert self.refusal(situation, there, monkeypatch) is None
+
+    @pytest.mark.parametrize(
+        "there",
+        [
+            installed(PLACE, certificate(days=1, hours_old=25)),
+            installed(PLACE, certificate(hours_old=-24)),
+            installed(PLACE, other),
+            changed(installed(PLACE, new), PRIVATE, other.key_pem),
+            {**installed(PLACE, new), PRIVATE: None},
+            changed(installed(PLACE, new), CERT, b"garbage"),
+        ],
+        ids=["has ended", "begins later", "is for another name", "has another's key", "has no key", "is garbage"],
+    )
+    def test_what_is_installed_is_not_worth_keeping_when_it(self, there, monkeypatch):
+        situation = facts(certificate(trust=Trust.SELF_SIGNED, hours_old=72), there, serves(old))
+        assert self.refusal(situation, Trust.PUBLIC, monkeypatch) is None
+
+    def test_what_is_installed_is_not_worth_keeping_where_another_key_type_is_asked_for(self, monkeypatch):
+        place = Place(Slot(KeyType.RSA), CERT, PRIVATE)
+        situation = facts(certificate(kind="rsa", trust=Trust.STAGING), installed(place, new), on=target(places=(place,)))
+        assert self.refusal(situation, Trust.PUBLIC, monkeypatch) is None
+
+    @pytest.mark.parametrize("place", [PLACE, APART, TOGETHER], ids=["fullchain", "chain apart", "combined"])
+    def test_it_holds_for_every_form_of_files(self, place):
+        held = pair(**NEW).certificate  # with its own trust, which is private
+        worse = certificate(trust=Trust.STAGING, **NEW)
+        assert decide(facts(worse, installed(place, held), on=target(places=(place,)))).refused is None  # the same leaf
+        worse = certificate(trust=Trust.STAGING, hours_old=0.5)
+        refused = decide(facts(worse, installed(place, held), on=target(places=(place,)))).refused
+        assert refused is not None
+        assert refused.reason is Reason.UNTRUSTED_ISSUER
+
+    def test_a_leaf_whose_file_does_not_end_with_a_line_end_is_still_known_with_its_chain(self, monkeypatch):
+        seen: list[bytes] = []
+
+        def note(pem: bytes) -> Trust:
+            seen.append(pem)
+            return Trust.PUBLIC
+
+        monkeypatch.setattr(pki, "trust_of", note)
+        files = changed(installed(APART, new), CERT, new.leaf_pem.rstrip())
+        decide(facts(old, files, on=target(places=(APART,))))
+        assert seen[0].count(b"\n-----BEGIN") == 1
+
+
+class TestPorts:
+    def test_those_of_the_profile_are_asked_where_they_listen(self):
+        asked = target(probe=(IMAPS, SMTP))
+        assert policies.wanted_ports(asked, frozenset({25, 80})) == (SMTP,)
+
+    def test_all_are_asked_where_nobody_knows_what_listens(self):
+        asked = target(probe=(IMAPS, SMTP))
+        assert policies.wanted_ports(asked, None) == (IMAPS, SMTP)
+
+    def test_those_that_the_operator_listed_are_always_asked(self):
+        asked = target(probe=(IMAPS, SMTP), probe_required=True)
+        assert policies.wanted_ports(asked, frozenset()) == (IMAPS, SMTP)
+
+    @pytest.mark.parametrize(
+        ("served", "problem"),
+        [
+            (serves(new), ""),
+            (serves(old), f"port 993/imaps hands out {old.leaf.short}, not {new.leaf.short}"),
+            (Served(IMAPS, None, "network", "no answer within 1 s"), "port 993/imaps: no answer within 1 s"),
+            (serves(None, unknown=True), ""),
+        ],
+    )
+    def test_each_problem_is_a_sentence(self, served, problem):
+        assert policies.port_problem(served, {new.fingerprint: new.leaf}, target()) == problem
+
+
+CONTENTS = {path: [PLACE.contents(held)[path] for held in (old, new, other)] for path in BOTH}
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    files=st.fixed_dictionaries({path: st.sampled_from([None, b"", b"garbage", *CONTENTS[path]]) for path in BOTH}),
+    held=st.lists(st.sampled_from([old, new, other]), max_size=3, unique=True),
+    leaf=st.sampled_from([None, old, new]),
+    state=st.sampled_from(State),
+    flags=st.fixed_dictionaries({flag: st.booleans() for flag in ("pending", "litter")}),
+    refused=st.booleans(),
+)
+def test_whatever_is_found_a_decision_makes_sense(files, held, leaf, state, flags, refused):
+    found = {path: None if content is None else file(path, content) for path, content in files.items()}
+    port = serves(leaf, refused=refused and leaf is None)
+    situation = facts(held, found, port, on=target(container=container(state=state)), **flags)
+    decision = decide(situation)
+
+    assert not decision.refused or decide(situation) == Decision(decision.findings, refused=decision.refused)
+    assert set(decision.write) in (set(), BOTH)
+    assert not (decision.reload and decision.wait)
+    assert not decision.reload or state is State.RUNNING
+    assert not (decision.write or decision.reload or decision.wait) or decision.findings
+    assert decide(situation) == decision

@@ -1,0 +1,114 @@
+"""What any host serves, and the verdict on it."""
+
+from __future__ import annotations
+
+import socket
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from controller.domain.certificate import Trust
+from controller.domain.observed import Served
+from controller.domain.target import ProbePort
+from controller.probe import examine, judge
+from controller.probe.container import handed_out
+from tests.certs import Pair
+from tests.unit.probe_server import authority, imap_server, lonely, pair, serving, smtp_server, tls_server
+
+NAME = "mail.example.com"
+NOW = datetime.now(UTC)
+PORT = ProbePort(993, "imaps")
+PRIVATE = "its issuer is not among this system's trusted roots"
+
+
+def served(held: Pair) -> Served:
+    return handed_out(PORT, held.chain, "network")
+
+
+async def test_every_port_is_reported_in_the_order_asked() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        closed = taken.getsockname()[1]
+        async with serving(smtp_server()) as smtp, serving(imap_server()) as imap, serving(tls_server()) as imaps:
+            ports = [ProbePort(imap, "imap"), ProbePort(closed, "pop3"), ProbePort(imaps, "imaps"), ProbePort(smtp, "smtp")]
+            seen = await examine("127.0.0.1", ports, timeout=5)
+
+    assert [one.port for one in seen] == ports
+    assert [one.refused for one in seen] == [False, True, False, False]
+    assert [one.leaf for one in seen] == [pair().certificate.leaf, None, pair().certificate.leaf, pair().certificate.leaf]
+    assert {one.way for one in seen} == {"network"}
+
+
+async def test_the_host_is_the_name_asked_for_unless_another_is_given() -> None:
+    server = tls_server()
+    async with serving(server) as port:
+        ports = [ProbePort(port, "imaps")]
+        await examine("localhost", ports, timeout=5)
+        await examine("localhost", ports, server_name=NAME, timeout=5)
+
+    assert server.server_names == ["localhost", NAME]
+
+
+async def test_a_host_without_address_is_an_error_of_every_port() -> None:
+    seen = await examine("mail.invalid", [PORT, ProbePort(25, "smtp")], timeout=5)
+
+    assert ["has no address" in one.error for one in seen] == [True, True]
+    assert not any(one.refused for one in seen)
+
+
+def test_a_good_chain_of_a_private_authority_is_only_untrusted() -> None:
+    verdict = judge(served(pair()), NAME, NOW)
+
+    assert (verdict.trust, verdict.problems) == (Trust.PRIVATE, (PRIVATE,))
+    assert verdict.days_left == pytest.approx(90, abs=0.2)
+
+
+def test_self_signed_is_said() -> None:
+    assert judge(served(lonely()), NAME, NOW).problems == ("it is self-signed",)
+
+
+def test_a_missing_intermediate_is_said() -> None:
+    leaf_only = handed_out(PORT, pair().certificate.leaf_pem, "network")
+
+    assert judge(leaf_only, NAME, NOW).problems == (
+        "it comes alone; if an intermediate issued it, clients cannot verify it",
+        PRIVATE,
+    )
+
+
+def test_a_chain_in_the_wrong_order_is_said() -> None:
+    wrong = handed_out(PORT, pair().certificate.leaf_pem + authority().root_pem, "network")
+
+    assert judge(wrong, NAME, NOW).problems[0].startswith("the chain is in the wrong order or incomplete")
+
+
+def test_a_chain_that_does_not_parse_is_said() -> None:
+    broken = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+    odd = Served(PORT, pair().certificate.leaf, "network", chain_pem=broken)
+
+    assert judge(odd, NAME, NOW).problems[0].startswith("the chain holds something else")
+
+
+@pytest.mark.parametrize(("shift", "text"), [(timedelta(days=91), "it ended on "), (timedelta(days=-2), "it begins on ")])
+def test_dates_are_judged(shift: timedelta, text: str) -> None:
+    verdict = judge(served(pair()), NAME, NOW + shift)
+
+    assert verdict.problems[0].startswith(text)
+    assert verdict.days_left is not None
+    assert (verdict.days_left < 0) == (shift > timedelta(days=90))
+
+
+def test_another_name_is_said_with_the_names_there_are() -> None:
+    assert (
+        judge(served(pair()), "imap.example.org", NOW).problems[0] == "it does not name imap.example.org, but mail.example.com"
+    )
+
+
+def test_an_address_is_no_name_to_judge() -> None:
+    assert judge(served(pair()), "192.0.2.1", NOW).problems == (PRIVATE,)
+
+
+def test_a_port_without_certificate_has_its_error_as_problem() -> None:
+    verdict = judge(Served(PORT, None, "network", error="nothing listens there"), NAME, NOW)
+
+    assert (verdict.trust, verdict.days_left, verdict.problems) == (None, None, ("nothing listens there",))

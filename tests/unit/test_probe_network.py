@@ -1,0 +1,169 @@
+"""The network's way, against real TLS servers on the loopback that behave."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import socket
+import ssl
+from typing import cast
+
+import pytest
+
+from controller import pki
+from controller.domain.certificate import KeyType
+from controller.probe import Failure, HandshakeError, handshake
+from controller.probe.channel import Channel
+from controller.probe.network import _sent_chain, sni_of
+from tests.unit.probe_server import (
+    SERVERS,
+    lonely,
+    pair,
+    serving,
+    smtp_server,
+    tls_context,
+    tls_server,
+)
+
+HOST = "127.0.0.1"
+
+
+@pytest.mark.parametrize("protocol", SERVERS)
+async def test_every_protocol_leads_to_the_certificate(protocol: str) -> None:
+    server = SERVERS[protocol]()
+    async with serving(server) as port:
+        shaken = await handshake(HOST, port, protocol, server_name="mail.example.com", timeout=5)
+
+    assert hashlib.sha256(shaken.leaf_der).hexdigest() == pair().certificate.fingerprint
+    assert shaken.chain_pem == pair().certificate.fullchain_pem
+    assert shaken.tls_version == "TLSv1.3"
+    assert 0 < shaken.milliseconds < 5000
+    assert server.server_names == ["mail.example.com"]
+
+
+@pytest.mark.parametrize("protocol", [name for name in SERVERS if name != "tls"])
+async def test_the_probe_says_goodbye(protocol: str) -> None:
+    server = SERVERS[protocol]()
+    async with serving(server) as port:
+        await handshake(HOST, port, protocol, server_name="mail.example.com", timeout=5)
+        await asyncio.sleep(0.02)
+
+    assert server.heard[-1].split()[-1] in {b"QUIT", b"LOGOUT"}
+
+
+async def test_the_client_introduces_itself_by_its_address() -> None:
+    server = smtp_server()
+    async with serving(server) as port:
+        await handshake(HOST, port, "smtp", timeout=5)
+
+    assert server.heard[0] == b"EHLO [127.0.0.1]"
+
+
+async def test_ipv6_works_and_introduces_itself_as_such() -> None:
+    server = await asyncio.start_server(lambda _reader, writer: writer.close(), "::1", 0)
+    async with server:
+        channel = await Channel.connect("::1", server.sockets[0].getsockname()[1], seconds=2)
+        literal = channel.local_literal
+        await channel.close()
+        await asyncio.sleep(0.01)
+
+    assert literal == "[IPv6:::1]"
+
+
+@pytest.mark.parametrize("address", ["", "127.0.0.1", "::1", "[::1]", "a..b", f"{'x' * 64}.example.com", ".example.com", "-h"])
+def test_no_sni_for_what_is_no_host_name(address: str) -> None:
+    assert sni_of(address) == ""
+
+
+def test_sni_is_sent_in_ascii_without_the_final_dot() -> None:
+    assert (sni_of("mail.example.com."), sni_of("bücher.example")) == ("mail.example.com", "xn--bcher-kva.example")
+
+
+@pytest.mark.parametrize("kind", [KeyType.RSA, KeyType.ECDSA])
+async def test_one_of_two_certificates_can_be_asked_for(kind: KeyType) -> None:
+    server = smtp_server(context=tls_context(pair("ecdsa"), pair("rsa")))
+    async with serving(server) as port:
+        shaken = await handshake(HOST, port, "smtp", timeout=5, key_type=kind)
+
+    assert (pki.parse_leaf_der(shaken.leaf_der).key_type, shaken.tls_version) == (kind, "TLSv1.2")
+
+
+async def test_a_self_signed_certificate_is_read_like_any_other() -> None:
+    async with serving(tls_server(context=tls_context(lonely()))) as port:
+        shaken = await handshake(HOST, port, "imaps", timeout=5)
+
+    assert shaken.chain_pem == lonely().chain
+
+
+async def test_a_python_that_cannot_tell_the_chain_gives_the_leaf(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("controller.probe.network._sent_chain", lambda _session: [])
+    async with serving(tls_server()) as port:
+        shaken = await handshake(HOST, port, "imaps", timeout=5)
+
+    assert shaken.chain_pem == pair().certificate.leaf_pem
+
+
+class Session313:
+    """As far as an `ssl.SSLObject` of Python 3.13 matters here."""
+
+    def get_unverified_chain(self) -> list[bytes]:
+        return [b"leaf", b"intermediate"]
+
+
+@pytest.mark.parametrize(("session", "chain"), [(Session313(), [b"leaf", b"intermediate"]), (object(), [])])
+def test_the_chain_is_asked_for_by_what_this_python_has(session: object, chain: list[bytes]) -> None:
+    assert _sent_chain(cast("ssl.SSLObject", session)) == chain
+
+
+async def test_a_session_that_is_gone_at_once_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Channel, "tls", None)
+    async with serving(tls_server()) as port:
+        with pytest.raises(HandshakeError, match="as soon as TLS stood"):
+            await handshake(HOST, port, "imaps", timeout=5)
+
+
+async def test_a_closed_port_refuses() -> None:
+    with socket.socket() as taken:
+        taken.bind((HOST, 0))
+        with pytest.raises(HandshakeError, match="refused the connection") as caught:
+            await handshake(HOST, taken.getsockname()[1], "smtp", timeout=5)
+
+    assert caught.value.kind is Failure.REFUSED
+
+
+async def test_a_name_without_address_is_unreachable() -> None:
+    with pytest.raises(HandshakeError, match="has no address") as caught:
+        await handshake("mail.invalid", 25, "smtp", timeout=5)
+
+    assert caught.value.kind is Failure.UNREACHABLE
+
+
+async def test_no_route_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def no_route(*_args: object, **_options: object) -> None:
+        raise OSError(113, "No route to host")
+
+    monkeypatch.setattr(asyncio, "open_connection", no_route)
+    with pytest.raises(HandshakeError, match=r"no connection to 192\.0\.2\.1: No route to host") as caught:
+        await handshake("192.0.2.1", 25, "smtp", timeout=5)
+
+    assert caught.value.kind is Failure.UNREACHABLE
+
+
+async def test_a_connection_that_never_comes_about_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never(*_args: object, **_options: object) -> None:
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(asyncio, "open_connection", never)
+    with pytest.raises(HandshakeError, match=r"no connection to 192\.0\.2\.1 within 0\.05 s") as caught:
+        await handshake("192.0.2.1", 25, "smtp", timeout=0.05)
+
+    assert caught.value.kind is Failure.UNREACHABLE
+
+
+async def test_a_cancelled_probe_leaves_nothing_open() -> None:
+    async with serving(smtp_server(greeting=b"")) as port:
+        task = asyncio.create_task(handshake(HOST, port, "smtp", timeout=5))
+        await asyncio.sleep(0.05)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task

@@ -1,0 +1,225 @@
+"""Asking the ports until they hand out what they should, or time is up; in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from controller.domain.certificate import KeyType
+from controller.domain.errors import EngineUnavailable, ProbeUnavailable, VerifyFailed
+from controller.domain.observed import Served
+from controller.domain.target import ProbePort, Target
+from controller.proof import PortsSilent, Prover, Question, questions
+from tests.unit.made import CLOSED, IMAPS, NEW, OLD, SMTP, certificate, serves, target
+from tests.unit.virtual_time import clock, virtually
+
+old, new, rsa = certificate(**OLD).leaf, certificate(**NEW).leaf, certificate(kind="rsa").leaf
+OLD_SERVED, NEW_SERVED = serves(certificate(**OLD)), serves(certificate(**NEW))
+RIGHT = {new.fingerprint: new}
+SILENT = Served(IMAPS, None, "network", "no greeting", silent=True)
+
+
+class Ports:
+    """A probe that answers by the second: at each moment the last answer whose time has come."""
+
+    def __init__(self, answers: dict[int, dict[float, Served | Exception]]) -> None:
+        self.answers = answers
+        self.asked: list[tuple[int, KeyType | None, float]] = []
+
+    async def served(self, _target: Target, port: ProbePort, *, key_type: KeyType | None = None) -> Served:
+        self.asked.append((port.port, key_type, clock()))
+        by_time = self.answers[port.port]
+        answer = by_time[max(moment for moment in by_time if moment <= clock() + 1e-3)]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def prover(answers: dict[int, dict[float, Served | Exception]]) -> tuple[Prover, Ports]:
+    ports = Ports(answers)
+    return Prover(ports, clock), ports
+
+
+def asking(*ports: ProbePort, **options: object) -> list[Question]:
+    return [Question(port, None, RIGHT, **options) for port in ports]  # type: ignore[arg-type]
+
+
+class TestQuestions:
+    def test_are_one_a_port_for_whatever_it_prefers(self):
+        assert questions([IMAPS, SMTP], [new], RIGHT) == [Question(IMAPS, None, RIGHT), Question(SMTP, None, RIGHT)]
+
+    def test_are_one_for_each_key_type_where_two_are_installed_since_a_handshake_shows_one(self):
+        asked = questions([IMAPS], [new, rsa], {**RIGHT, rsa.fingerprint: rsa})
+        assert asked == [
+            Question(IMAPS, KeyType.ECDSA, RIGHT),
+            Question(IMAPS, KeyType.RSA, {rsa.fingerprint: rsa}),
+        ]
+
+    def test_of_one_key_type_twice_are_one_a_port(self):
+        assert questions([IMAPS], [new, old], RIGHT) == [Question(IMAPS, None, RIGHT)]
+
+    def test_know_the_ports_that_may_stay_silent(self):
+        assert [q.was_dead for q in questions([IMAPS, SMTP], [new], RIGHT, dead=[SMTP])] == [False, True]
+
+
+class TestAProof:
+    @virtually
+    async def test_is_what_all_ports_hand_out(self):
+        proven, _ = prover({993: {0: NEW_SERVED}, 25: {0: serves(certificate(**NEW), SMTP)}})
+        assert await proven.prove(target(), asking(IMAPS, SMTP), seconds=10) == (NEW_SERVED, serves(certificate(**NEW), SMTP))
+        assert clock() < 0.1
+
+    @virtually
+    async def test_of_nothing_is_nothing(self):
+        proven, _ = prover({})
+        assert await proven.prove(target(), [], seconds=10) == ()
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [OLD_SERVED, serves(None, **CLOSED), serves(None, plain=True), SILENT],
+        ids=["the old one", "closed", "without TLS", "silent"],
+    )
+    def test_waits_for_a_port_to_come_round(self, wrong):
+        @virtually
+        async def test() -> None:
+            proven, _ = prover({993: {0: wrong, 7: NEW_SERVED}})
+            assert await proven.prove(target(), asking(IMAPS), seconds=10) == (NEW_SERVED,)
+            assert 7 <= clock() < 7.5
+
+        test()
+
+    @virtually
+    async def test_asks_often_at_first_and_then_four_times_a_second(self):
+        proven, ports = prover({993: {0: OLD_SERVED}})
+        with pytest.raises(VerifyFailed):
+            await proven.prove(target(), asking(IMAPS), seconds=10)
+        moments = [moment for _, _, moment in ports.asked]
+        assert [round(moment, 2) for moment in moments[:6]] == [0, 0.02, 0.06, 0.14, 0.3, 0.55]
+        assert moments[-1] > 9.5
+
+    @virtually
+    async def test_asks_each_port_only_until_it_is_right(self):
+        proven, ports = prover({993: {0: NEW_SERVED}, 25: {0: OLD_SERVED, 5: NEW_SERVED}})
+        await proven.prove(target(), asking(IMAPS, SMTP), seconds=10)
+        assert [port for port, _, _ in ports.asked].count(993) == 1
+
+    @virtually
+    async def test_asks_for_the_key_type_in_question(self):
+        proven, ports = prover({993: {0: serves(certificate(kind="rsa"))}})
+        await proven.prove(target(), [Question(IMAPS, KeyType.RSA, {rsa.fingerprint: rsa})], seconds=1)
+        assert [kind for _, kind, _ in ports.asked] == [KeyType.RSA]
+
+
+class TestAFailedProof:
+    @pytest.mark.parametrize(
+        ("served", "problem"),
+        [
+            (OLD_SERVED, f"port 993/imaps hands out {old.short}, not {new.short}"),
+            (serves(None, **CLOSED), "port 993/imaps: nothing listens there"),
+            (Served(IMAPS, None, "network", "offers no STARTTLS", plain=True), "port 993/imaps: offers no STARTTLS"),
+            (SILENT, "port 993/imaps: no greeting"),
+        ],
+    )
+    def test_names_the_port_and_what_is_wrong(self, served, problem):
+        @virtually
+        async def test() -> None:
+            proven, _ = prover({993: {0: served}})
+            with pytest.raises(VerifyFailed) as caught:
+                await proven.prove(target(), asking(IMAPS), seconds=10)
+            assert str(caught.value) == f"after 10 s: {problem}"
+
+        test()
+
+    @virtually
+    async def test_names_all_ports_that_are_wrong_and_each_problem_once(self):
+        proven, _ = prover({993: {0: OLD_SERVED}, 25: {0: serves(None, SMTP, **CLOSED)}})
+        with pytest.raises(VerifyFailed) as caught:
+            await proven.prove(target(), [*asking(IMAPS, SMTP), *asking(IMAPS)], seconds=1)
+        assert str(caught.value) == (
+            f"after 1 s: port 993/imaps hands out {old.short}, not {new.short}; port 25/smtp: nothing listens there"
+        )
+
+    @virtually
+    async def test_without_time_asks_once(self):
+        proven, ports = prover({993: {0: OLD_SERVED}})
+        with pytest.raises(VerifyFailed):
+            await proven.prove(target(), asking(IMAPS), seconds=0)
+        assert len(ports.asked) == 1
+
+    @virtually
+    async def test_for_silence_alone_beside_ports_that_are_right_is_one_of_its_own(self):
+        proven, _ = prover({993: {0: SILENT}, 25: {0: NEW_SERVED}})
+        with pytest.raises(PortsSilent):
+            await proven.prove(target(), asking(IMAPS, SMTP), seconds=1)
+
+    @pytest.mark.parametrize("other", [SILENT, OLD_SERVED], ids=["all are silent", "another is wrong"])
+    def test_for_more_than_that_is_not(self, other):
+        @virtually
+        async def test() -> None:
+            proven, _ = prover({993: {0: SILENT}, 25: {0: other}})
+            with pytest.raises(VerifyFailed) as caught:
+                await proven.prove(target(), asking(IMAPS, SMTP), seconds=1)
+            assert type(caught.value) is VerifyFailed
+
+        test()
+
+    @virtually
+    async def test_a_port_that_was_dead_does_not_count_while_it_is(self):
+        proven, _ = prover({993: {0: SILENT}, 25: {0: NEW_SERVED}})
+        asked = [*asking(IMAPS, was_dead=True), *asking(SMTP)]
+        assert await proven.prove(target(), asked, seconds=1) == (SILENT, NEW_SERVED)
+
+    @virtually
+    async def test_a_port_that_was_dead_must_hand_out_nothing_wrong(self):
+        proven, _ = prover({993: {0: OLD_SERVED}})
+        with pytest.raises(VerifyFailed):
+            await proven.prove(target(), asking(IMAPS, was_dead=True), seconds=1)
+
+
+class TestNoWayToAPort:
+    """Nothing is known about it: no proof, and no failure either."""
+
+    @virtually
+    async def test_is_an_answer(self):
+        proven, _ = prover({993: {0: ProbeUnavailable("attach certferry to its network")}})
+        answer = Served(IMAPS, None, "none", "attach certferry to its network", unknown=True)
+        assert await proven.ask(target(), [IMAPS]) == (answer,)
+        assert await proven.prove(target(), asking(IMAPS), seconds=5) == (answer,)
+        assert clock() < 0.1
+
+    @virtually
+    async def test_an_engine_that_does_not_answer_is_not_one(self):
+        proven, _ = prover({993: {0: EngineUnavailable("gone")}})
+        with pytest.raises(EngineUnavailable):
+            await proven.ask(target(), [IMAPS])
+
+
+class TestLooking:
+    @virtually
+    async def test_asks_all_ports_at_once(self):
+        async def slow(_target: Target, port: ProbePort, *, key_type: KeyType | None = None) -> Served:
+            await asyncio.sleep(3)
+            return serves(certificate(**NEW), port)
+
+        proven, ports = prover({})
+        ports.served = slow  # type: ignore[method-assign]
+        assert [served.port for served in await proven.ask(target(), [IMAPS, SMTP])] == [IMAPS, SMTP]
+        assert clock() == pytest.approx(3, abs=0.1)
+
+    @pytest.mark.parametrize(("seconds", "silent"), [(1.0, True), (5.0, False), (None, False)])
+    def test_takes_no_longer_than_it_may(self, seconds, silent):
+        async def slow(*_args: object, **_options: object) -> Served:
+            await asyncio.sleep(3)
+            return NEW_SERVED
+
+        @virtually
+        async def test() -> None:
+            proven, ports = prover({})
+            ports.served = slow  # type: ignore[method-assign]
+            (answer,) = await proven.ask(target(), [IMAPS], seconds=seconds)
+            assert (answer.silent, answer.leaf is None) == (silent, silent)
+            if silent:
+                assert answer.error == "no answer within 1 s"
+
+        test()

@@ -1,0 +1,460 @@
+"""Stores of proxies become sources: containers come, go and change, and an engine that tells of them."""
+
+from __future__ import annotations
+
+import asyncio
+import tarfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+
+from controller.adoption import Adopted, Configured, Seen, choose
+from controller.domain.container import Container, Mount, State
+from controller.domain.errors import EngineUnavailable, SettingsError, SourceUnavailable, TargetGone
+from controller.domain.proxy import NOTHING, Files, KeptStore, Verdict
+from controller.domain.snapshot import Snapshot
+from controller.proxies import AT_A_TIME, LARGEST_CONFIG, Change, Proxies
+from controller.store import Store
+from sources.recognise import recognise
+from tests.unit.made import certificate, snapshot
+
+ACME = "--certificatesresolvers.le.acme.storage=/letsencrypt/acme.json"
+CERTS = "/etc/nginx/certs"
+
+
+def proxy(name: str, image: str, *command: str, volumes: dict[str, str] | None = None, **changes: Any) -> Container:
+    """A container; its id is made of its name, so that another generation needs one of its own."""
+    mounts = tuple(Mount("volume", volume, PurePosixPath(at), True) for at, volume in (volumes or {}).items())
+    made = Container(f"{name}-1", name, image, State.RUNNING, command=command, mounts=mounts)
+    return replace(made, **changes)
+
+
+def traefik(name: str = "edge", *, volume: str = "le", storage: str = ACME, **changes: Any) -> Container:
+    return proxy(name, "traefik:v3", "traefik", storage, volumes={"/letsencrypt": volume}, **changes)
+
+
+class Docker:
+    """The part of an engine that proxies are looked for with."""
+
+    def __init__(self, *containers: Container) -> None:
+        self.there = {container.id: container for container in containers}
+        self.files: dict[str, bytes | Exception | str] = {}
+        """Content by path; a string is a symbolic link."""
+        self.faults: dict[str, Exception] = {}
+        self.own: dict[str, Path] = {}
+        self.asked: list[str] = []
+        self.at_a_time = self.most = 0
+
+    async def labels(self) -> dict[str, dict[str, str]]:
+        if "list" in self.faults:
+            raise self.faults["list"]
+        return {container.id: container.labels for container in self.there.values()}
+
+    async def inspect(self, container_id: str) -> Container | None:
+        self.asked.append(container_id)
+        self.at_a_time += 1
+        self.most = max(self.most, self.at_a_time)
+        try:
+            await asyncio.sleep(0)
+            if container_id in self.faults:
+                raise self.faults[container_id]
+            return self.there.get(container_id)
+        finally:
+            self.at_a_time -= 1
+
+    async def get_file(self, container_id: str, path: PurePosixPath) -> tuple[tarfile.TarInfo, bytes] | None:
+        self.asked.append(f"{container_id}:{path}")
+        content = self.files.get(str(path))
+        if isinstance(content, Exception):
+            raise content
+        if content is None:
+            return None
+        info = tarfile.TarInfo(path.name)
+        if isinstance(content, str):
+            info.type, info.linkname = tarfile.SYMTYPE, content
+            return info, b""
+        info.size = len(content)
+        return info, content
+
+    async def own_path(self, container_id: str, path: PurePosixPath) -> Path | None:
+        return self.own.get(f"{container_id}:{path}")
+
+
+class Made:
+    """A source that was made of a URL."""
+
+    def __init__(self, url: str, name: str) -> None:
+        if "refused" in url:
+            raise SettingsError("unknown kind of source")
+        self.url, self.name = url, name
+
+    async def load(self) -> Snapshot:
+        raise SourceUnavailable(self.url)
+
+
+class House:
+    def __init__(self, *containers: Container, configured: tuple[Configured, ...] = (), own_id: str | None = None) -> None:
+        self.docker, self.store = Docker(*containers), Store()
+        self.proxies = Proxies(
+            self.docker,  # type: ignore[arg-type]
+            self.store,
+            recognise=recognise,
+            create=Made,  # type: ignore[arg-type]
+            configured=configured,
+            prefix="certferry.",
+            own_id=own_id,
+        )
+
+    async def look(self, *ids: str) -> list[str]:
+        """The new sources, as ``name url``."""
+        return followed(await self.proxies.look(ids or None))
+
+    def put(self, *containers: Container) -> None:
+        self.docker.there = {container.id: container for container in containers}
+
+    def loaded(self, name: str) -> None:
+        self.store.snapshots[name] = snapshot(certificate(), source=name)
+
+
+def followed(change: Change) -> list[str]:
+    return [f"{source.name} {source.url}" for source in change.follow]  # type: ignore[attr-defined]
+
+
+@pytest.fixture(autouse=True)
+def logged() -> Iterator[list[Any]]:
+    with capture_logs() as lines:
+        yield lines
+
+
+EDGE = "edge docker://edge/letsencrypt/acme.json?kind=traefik"
+
+
+class TestAFoundStore:
+    async def test_becomes_a_source_with_the_name_of_the_container(self, logged):
+        house = House(traefik(), proxy("cache", "redis:7"))
+        assert await house.look() == [EDGE]
+        assert house.store.found == {
+            "edge": "Traefik, by its arguments: the resolver le; /letsencrypt/acme.json in the container edge"
+        }
+        assert house.store.left == {}
+        assert [(line["event"], line["log_level"], line["container"]) for line in logged] == [("proxy.found", "info", "edge")]
+
+    async def test_is_found_once(self, logged):
+        house = House(traefik())
+        await house.look()
+        assert await house.look() == await house.look("edge-1") == []
+        assert [line["event"] for line in logged] == ["proxy.found"]
+
+    async def test_is_found_in_a_container_that_does_not_run(self):
+        assert await House(traefik(state=State.EXITED)).look() == [EDGE]
+
+    @pytest.mark.parametrize("state", [State.REMOVING, State.DEAD])
+    async def test_is_none_in_one_that_is_about_to_vanish(self, state):
+        assert await House(traefik(state=state)).look() == []
+
+    async def test_has_a_name_of_its_own_where_the_container_is_called_like_a_configured_source(self):
+        house = House(traefik("edge"), configured=(Configured("edge", PurePosixPath("/certs")),))
+        assert await house.look() == ["edge-2 docker://edge/letsencrypt/acme.json?kind=traefik"]
+
+    async def test_each_of_several_in_one_container_is_a_source(self):
+        other = "--certificatesresolvers.b.acme.storage=/b c.json"
+        found = await House(proxy("edge", "traefik", ACME, other)).look()
+        assert found == [EDGE, "edge-2 docker://edge/b%20c.json?kind=traefik"]
+
+    async def test_that_cannot_become_a_source_is_left_and_told(self):
+        house = House(proxy("edge", "traefik", "--certificatesresolvers.le.acme.storage=/refused"))
+        assert await house.look() == []
+        assert house.store.left["edge"].endswith("the resolver le, but unknown kind of source")
+        assert house.store.found == {}
+
+
+class TestAStoreThatIsReadAlready:
+    async def test_by_another_container_is_one_source(self):
+        companion = proxy("companion", "nginxproxy/acme-companion", volumes={CERTS: "certs"})
+        nginx = proxy("nginx", "nginxproxy/nginx-proxy", volumes={"/etc/nginx": "x", CERTS: "certs"})
+        house = House(nginx, companion)
+        assert await house.look() == ["companion docker://companion/etc/nginx/certs?kind=acme-companion"]
+        assert house.store.left["nginx"].endswith("/etc/nginx/certs is already read by the source companion")
+
+    async def test_the_running_one_is_preferred_at_first_and_what_was_chosen_stays(self):
+        old = proxy("a-certbot", "certbot/certbot", volumes={"/etc/letsencrypt": "le"}, state=State.EXITED)
+        loop = proxy("z-certbot", "certbot/certbot", volumes={"/etc/letsencrypt": "le"})
+        house = House(old, loop)
+        assert await house.look() == ["z-certbot docker://z-certbot/etc/letsencrypt?kind=certbot"]
+        house.put(replace(old, state=State.RUNNING), replace(loop, state=State.EXITED))
+        assert await house.look() == []
+
+    async def test_by_the_folder_of_the_host_in_different_depths(self):
+        folder = Mount("bind", "/srv/le", PurePosixPath("/letsencrypt"), True)
+        file = Mount("bind", "/srv/le/acme.json", PurePosixPath("/acme.json"), True)
+        there = proxy("a", "traefik", ACME, mounts=(folder,))
+        same = proxy("b", "traefik", ACME.replace("/letsencrypt/", "/"), mounts=(file,))
+        house = House(there, same)
+        assert [line.split()[0] for line in await house.look()] == ["a"]
+        assert "b" in house.store.left
+
+    async def test_by_a_configured_source_that_has_the_same_files_mounted(self):
+        house = House(traefik(), configured=(Configured("traefik", PurePosixPath("/traefik/acme.json")),))
+        house.docker.own["edge-1:/letsencrypt/acme.json"] = Path("/traefik/acme.json")
+        assert await house.look() == []
+        assert house.store.left["edge"].endswith("is already read by the source traefik")
+
+    @pytest.mark.parametrize("selector", ["edge", "com.docker.compose.service=proxy"])
+    async def test_by_a_configured_source_that_names_the_container(self, selector):
+        configured = Configured("mine", PurePosixPath("/letsencrypt/acme.json"), selector)
+        house = House(traefik(labels={"com.docker.compose.service": "proxy"}), configured=(configured,))
+        assert await house.look() == []
+        assert house.store.left["edge"].endswith("is already read by the source mine")
+
+    @pytest.mark.parametrize(
+        "configured",
+        [Configured("mine", PurePosixPath("/other.json"), "edge"), Configured("mine", PurePosixPath("/letsencrypt/acme.json"))],
+    )
+    async def test_others_of_the_same_container_or_path_do_not_count(self, configured):
+        assert await House(traefik(), configured=(configured,)).look() == [EDGE]
+
+
+class TestWhatIsLeft:
+    @pytest.mark.parametrize("text", ["false", "no", " OFF ", "whatever"])
+    async def test_by_its_label(self, text, logged):
+        house = House(traefik(labels={"certferry.discover": text}))
+        assert await house.look() == []
+        assert "its label certferry.discover" in house.store.left["edge"]
+        await house.look()
+        assert [line["event"] for line in logged] == ["proxy.left"]
+
+    async def test_the_label_of_its_image_does_not_count(self):
+        assert await House(traefik(all_labels={"certferry.discover": "false"})).look() == [EDGE]
+
+    async def test_a_label_that_says_yes_is_no_reason(self):
+        assert await House(traefik(labels={"certferry.discover": "true"})).look() == [EDGE]
+
+    async def test_a_container_that_wants_a_certificate_itself(self):
+        house = House(traefik(labels={"certferry.domain": "mail.example.com"}))
+        assert (await house.look(), house.store.left) == ([], {})
+
+    async def test_our_own_container(self):
+        ours = proxy("certferry", "certferry", volumes={"/etc/letsencrypt": "le"})
+        house = House(ours, own_id=ours.id)
+        house.docker.files["/etc/letsencrypt/live"] = b""
+        assert (await house.look(), house.docker.asked) == ([], [])
+
+    async def test_nothing_is_told_of_the_label_on_a_container_that_is_no_proxy(self):
+        house = House(proxy("cache", "redis", labels={"certferry.discover": "false"}))
+        assert (await house.look(), house.store.left) == ([], {})
+
+
+class TestAConfigurationInTheContainer:
+    PLAIN = proxy("edge", "traefik", "traefik")
+    AT = "/etc/traefik/traefik.yml"
+    YAML = b"certificatesResolvers: {le: {acme: {storage: /letsencrypt/acme.json}}}"
+
+    async def test_is_read(self):
+        house = House(self.PLAIN)
+        house.docker.files[self.AT] = self.YAML
+        assert await house.look() == [EDGE]
+
+    async def test_is_read_through_links(self):
+        house = House(self.PLAIN)
+        house.docker.files |= {self.AT: "../conf/..data/t.yml", "/etc/conf/..data/t.yml": "/t.yml", "/t.yml": self.YAML}
+        assert await house.look() == [EDGE]
+
+    @pytest.mark.parametrize(
+        ("content", "reason"),
+        [
+            (b"#" * (LARGEST_CONFIG + 1), "too large"),
+            ("traefik.yml", "too many links"),
+            (EngineUnavailable("Docker could not read it"), "cannot be read: Docker could not read it"),
+            (b"a: [", "cannot be parsed"),
+        ],
+        ids=["large", "loop", "unreadable", "invalid"],
+    )
+    async def test_that_cannot_be_used_is_told(self, content, reason):
+        house = House(self.PLAIN, proxy("other", "nginxproxy/nginx-proxy", volumes={CERTS: "certs"}))
+        house.docker.files[self.AT] = content
+        assert [line.split()[0] for line in await house.look()] == ["other"]
+        assert reason in house.store.left["edge"]
+
+    async def test_of_a_container_that_goes_meanwhile_is_no_matter(self):
+        house = House(self.PLAIN)
+        house.docker.files[self.AT] = TargetGone("no such container")
+        assert (await house.look(), house.store.left) == ([], {})
+
+
+class TestAsContainersComeAndGo:
+    async def test_a_proxy_that_comes_later_is_found_by_looking_at_it_alone(self):
+        house = House(proxy("cache", "redis"))
+        assert await house.look() == []
+        house.put(*house.docker.there.values(), traefik())
+        house.docker.asked.clear()
+        assert await house.look("edge-1") == [EDGE]
+        assert {asked.partition(":")[0] for asked in house.docker.asked} == {"edge-1"}
+
+    async def test_one_that_is_gone_keeps_its_source_with_what_it_held(self, logged):
+        house = House(traefik())
+        await house.look()
+        house.loaded("edge")
+        house.put()
+        change = await house.proxies.look(["edge-1"])
+        assert (followed(change), change.retire, set(change.touched)) == ([], (), {"edge"})
+        assert "edge" in house.store.found
+        await house.look()
+        assert [(line["event"], line["log_level"]) for line in logged[1:]] == [("proxy.gone", "warning")]
+
+    @pytest.mark.parametrize("held", [None, Snapshot("edge")])
+    async def test_one_that_is_gone_and_held_nothing_goes_with_its_source(self, held):
+        house = House(traefik())
+        await house.look()
+        if held:
+            house.store.snapshots["edge"] = held
+        house.put()
+        assert (await house.proxies.look()).retire == ("edge",)
+        assert house.store.found == {}
+
+    async def test_one_that_is_recreated_is_the_same_source_and_is_woken(self, logged):
+        house = House(traefik())
+        await house.look()
+        house.loaded("edge")
+        house.put()
+        await house.look("edge-1")
+        house.put(traefik(id="edge-2"))
+        change = await house.proxies.look(["edge-2"])
+        assert (followed(change), change.retire, set(change.touched)) == ([], (), {"edge"})
+        assert [line["event"] for line in logged] == ["proxy.found", "proxy.gone", "proxy.found"]
+
+    async def test_one_that_is_recreated_in_between_two_looks_is_woken(self):
+        house = House(traefik())
+        await house.look()
+        house.put(traefik(id="edge-2"))
+        assert "edge" in (await house.proxies.look(["edge-1", "edge-2"])).touched
+
+    async def test_one_that_is_recreated_with_another_store_keeps_the_name(self):
+        house = House(traefik())
+        await house.look()
+        house.loaded("edge")
+        house.put(traefik(id="edge-2", volume="new", storage=ACME.replace("acme.json", "new.json")))
+        change = await house.proxies.look(["edge-1", "edge-2"])
+        assert (followed(change), change.retire) == (["edge docker://edge/letsencrypt/new.json?kind=traefik"], ())
+
+    async def test_one_that_is_recreated_as_compose_does_it_is_never_lost(self):
+        """The old one is renamed, the new one is made beside it, the old one is removed."""
+        house = House(traefik())
+        await house.look()
+        house.loaded("edge")
+        renamed = traefik(id="edge-1", name="0123_edge")
+        house.put(renamed)
+        assert await house.look("edge-1") == ["edge docker://0123_edge/letsencrypt/acme.json?kind=traefik"]
+        house.put(renamed, traefik(id="edge-2", state=State.CREATED))
+        assert await house.look("edge-2") == [EDGE]
+        house.put(traefik(id="edge-2"))
+        change = await house.proxies.look(["edge-1", "edge-2"])
+        assert (followed(change), change.retire, list(house.store.found)) == ([], (), ["edge"])
+
+    async def test_containers_that_run_once_with_ever_other_names_are_one_source(self):
+        house = House(proxy("happy_bob", "certbot/certbot", volumes={"/etc/letsencrypt": "le"}))
+        await house.look()
+        house.loaded("happy_bob")
+        for name in ("sad_alice", "mad_carol"):
+            house.put()
+            await house.look()
+            house.put(proxy(name, "certbot/certbot", volumes={"/etc/letsencrypt": "le"}))
+            assert await house.look() == [f"happy_bob docker://{name}/etc/letsencrypt?kind=certbot"]
+        assert list(house.store.found) == ["happy_bob"]
+
+    async def test_one_that_opts_out_later_is_no_source_any_more(self):
+        house = House(traefik())
+        await house.look()
+        house.loaded("edge")
+        house.put(traefik(id="edge-2", labels={"certferry.discover": "false"}))
+        assert (await house.proxies.look(["edge-1", "edge-2"])).retire == ("edge",)
+
+    async def test_one_whose_settings_cannot_be_read_any_more_keeps_its_source(self):
+        house = House(traefik())
+        await house.look()
+        house.loaded("edge")
+        house.put(traefik(id="edge-2", storage="--certificatesresolvers.le.acme.storage=${X}"))
+        change = await house.proxies.look(["edge-1", "edge-2"])
+        assert (change.follow, change.retire, list(house.store.left)) == ((), (), ["edge"])
+
+    async def test_the_source_of_a_container_something_happened_to_is_woken_though_configured(self):
+        house = House(traefik(), configured=(Configured("mine", PurePosixPath("/letsencrypt/acme.json"), "edge"),))
+        assert (await house.proxies.look(["edge-1"])).touched == {"mine"}
+
+
+class TestTrouble:
+    async def test_two_hundred_containers_are_looked_at_a_few_at_a_time(self):
+        house = House(*(proxy(f"c{n}", "redis") for n in range(200)), traefik())
+        assert await house.look() == [EDGE]
+        assert (house.proxies.looked_at, house.docker.most) == (201, AT_A_TIME)
+        assert len(house.docker.asked) <= 204
+
+    @pytest.mark.parametrize("error", [EngineUnavailable("image is gone"), ZeroDivisionError("a bug")])
+    async def test_one_container_that_cannot_be_looked_at_hides_no_other(self, error, logged):
+        house = House(proxy("bad", "traefik"), traefik())
+        house.docker.faults["bad-1"] = error
+        assert await house.look() == [EDGE]
+        assert [line["event"] for line in logged if line["log_level"] == "error"] == (
+            ["proxy.crashed"] if isinstance(error, ZeroDivisionError) else []
+        )
+
+    async def test_a_container_that_cannot_be_looked_at_now_stays_what_it_was(self):
+        house = House(traefik())
+        await house.look()
+        house.docker.faults["edge-1"] = EngineUnavailable("busy")
+        change = await house.proxies.look()
+        assert (change.follow, change.retire, list(house.store.found)) == ((), (), ["edge"])
+
+    async def test_without_a_list_nothing_changes(self):
+        house = House(traefik())
+        await house.look()
+        house.docker.faults["list"] = EngineUnavailable("away")
+        with pytest.raises(EngineUnavailable):
+            await house.proxies.look()
+        assert list(house.store.found) == ["edge"]
+
+    async def test_a_recogniser_that_asks_again_for_what_it_got_is_not_asked_for_ever(self):
+        house = House(traefik())
+
+        def insatiable(_container: Container, _files: Files) -> Verdict:
+            return Verdict(wanted=(PurePosixPath("/x"),))
+
+        house.proxies._recognise = insatiable
+        assert insatiable(traefik(), {}) != NOTHING
+        assert await house.look() == []
+
+
+WORDS = st.sampled_from(["a", "b", "c"])
+CONTAINERS = st.lists(
+    st.builds(
+        lambda name, generation, volume, state: traefik(name, id=f"{name}-{generation}", volume=volume, state=state),
+        WORDS,
+        st.integers(1, 2),
+        WORDS,
+        st.sampled_from([State.RUNNING, State.EXITED]),
+    ),
+    max_size=4,
+    unique_by=lambda container: container.name,
+)
+
+
+@given(generations=st.lists(CONTAINERS, max_size=4), configured=st.lists(WORDS, max_size=2, unique=True))
+def test_whatever_comes_and_goes_each_store_is_read_once_and_none_is_passed_over(generations, configured):
+    mine = [Configured(name, PurePosixPath("/letsencrypt/acme.json"), name) for name in configured]
+    before: dict[str, Adopted] = {}
+    for containers in generations:
+        seen = [Seen(one, ((KeptStore("traefik", PurePosixPath("/letsencrypt/acme.json"), "so"), None),)) for one in containers]
+        choice = choose(seen, mine, before)
+        places = [one.place for one in choice.adopted.values()]
+        assert len(places) == len(set(places))
+        assert not choice.adopted.keys() & set(configured)
+        assert {one.container for one in choice.adopted.values()} | choice.left.keys() == {one.name for one in containers}
+        assert not {one.container for one in choice.adopted.values()} & choice.left.keys()
+        assert all(one.source == name for name, one in choice.adopted.items())
+        assert choose(seen, mine, before | choice.adopted).adopted == choice.adopted
+        before |= choice.adopted

@@ -1,0 +1,1127 @@
+"""The order of the steps, and what happens when one fails. Faults come from a mailbox in memory, time is virtual."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import PurePosixPath
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from controller.delivery import SILENT_LIMIT
+from controller.domain.certificate import Certificate, Trust
+from controller.domain.container import Mount, State
+from controller.domain.errors import (
+    CheckFailed,
+    EngineUnavailable,
+    ExecTimeout,
+    PermanentError,
+    ProbeUnavailable,
+    ReloadFailed,
+    RollbackFailed,
+    TargetGone,
+    TargetNotRunning,
+    TransientError,
+    WriteRefused,
+)
+from controller.domain.finding import Reason
+from controller.domain.observed import InstalledFile, Served
+from controller.domain.snapshot import Problem, Snapshot, SourceStatus
+from controller.domain.target import InvalidTarget, Place, Reload, Slot, Target, TargetKey
+from controller.reconciler import FAILED_PAUSE, SILENT_PAUSE, STARTING_PAUSE, Outcome, Reconciler, Result
+from controller.store import Store
+from tests.unit.made import (
+    CERT,
+    DOMAIN,
+    IMAPS,
+    KEY,
+    NEW,
+    NOW,
+    OLD,
+    PRIVATE,
+    SMTP,
+    certificate,
+    container,
+    pair,
+    target,
+)
+from tests.unit.mailbox import TIMING, Mailbox, World
+from tests.unit.virtual_time import clock, virtually
+
+old, new, newest = certificate(**OLD), certificate(**NEW), certificate(hours_old=0.5)
+INSIDE = Place(Slot(), PurePosixPath("/in/cert"), PurePosixPath("/in/key"))
+FORCED = Reload("exec", ("doveadm", "reload"))
+SELF = target(reload=(Reload("self", patience=20.0),), internal=(INSIDE,), internal_reload=(FORCED,))
+LINKED = target(reload=(Reload("self", patience=20.0),), internal_reload=(FORCED,))
+"""As `SELF`, without copies inside."""
+STARTING = container(started_at=NOW - timedelta(seconds=5))
+
+
+def renewal(**options: Any) -> World:
+    """The old certificate is installed and in use, the source has the new one."""
+    world = World(Mailbox.holding(old, **options))
+    world.offer(new)
+    return world
+
+
+def content(world: World, path: PurePosixPath = CERT) -> bytes | None:
+    file = world.box.files.get(path)
+    return file.content if file else None
+
+
+def has(world: World, held: Certificate) -> bool:
+    """Whether key and certificate are installed and in use."""
+    pair = (content(world, PRIVATE), content(world, CERT))
+    return pair == (held.key_pem, held.fullchain_pem) and world.box.in_use == held.leaf
+
+
+class TestAGoodDay:
+    @virtually
+    async def test_where_nothing_differs_nothing_is_done(self):
+        world = World(Mailbox.holding(new))
+        world.offer(new)
+        assert await world.look() == Outcome(Result.UNCHANGED)
+        assert (world.done(), world.reason) == ([], "")
+
+    @virtually
+    async def test_a_renewal_is_written_checked_reloaded_proven_and_confirmed(self):
+        world = renewal()
+        assert await world.look() == Outcome(Result.CHANGED, TIMING.settle)
+        assert world.done() == ["apply", "check", "postfix reload"]
+        assert (has(world, new), world.reason) == (True, "ReloadPending")
+        assert world.status.condition.message == "served by every port that answers; confirming after 3 s"
+
+        assert await world.look() == Outcome(Result.UNCHANGED)
+        assert (world.done(), world.reason) == ([], "")
+
+    @virtually
+    async def test_looking_again_and_again_changes_nothing(self):
+        world = renewal()
+        await world.look()
+        world.done()
+        for _ in range(5):
+            await world.look()
+        assert world.done() == []
+
+    @virtually
+    async def test_without_time_to_settle_the_next_look_is_at_once(self):
+        world = World(Mailbox.holding(old), timing=replace(TIMING, settle=0.0))
+        world.offer(new)
+        assert await world.look() == Outcome(Result.CHANGED, 0.0)
+
+    @virtually
+    async def test_the_status_tells_what_is_wanted_installed_and_served(self):
+        world = renewal()
+        await world.look()
+        await world.look()
+        status = world.status
+        assert status.chosen == (("traefik", new.leaf),)
+        assert status.installed == (new.leaf,)
+        assert [served.leaf for served in status.served] == [new.leaf]
+        assert status.last_success == NOW
+        assert status.condition.message == f"{new.leaf.short} until {new.leaf.not_after:%Y-%m-%d}, served on 993/imaps"
+
+    @virtually
+    async def test_ports_may_take_some_time_to_hand_out_the_new_one(self):
+        world = renewal()
+        world.box.answers[993] = Served(IMAPS, old.leaf, "network")
+
+        async def come_round() -> None:
+            await asyncio.sleep(10)
+            del world.box.answers[993]
+
+        task = asyncio.create_task(come_round())
+        assert (await world.look()).result is Result.CHANGED
+        await task
+
+    @virtually
+    async def test_a_port_that_hangs_does_not_hold_up_the_write(self):
+        world = renewal()
+        asked = world.box.served
+
+        async def hang(*args, **kwargs):
+            if "apply" not in world.box.log:
+                await asyncio.sleep(30)
+            return await asked(*args, **kwargs)
+
+        world.box.served = hang  # type: ignore[method-assign]
+        assert (await world.look()).result is Result.CHANGED
+        assert clock() < 5
+
+    @virtually
+    async def test_the_order_of_the_sources_decides_and_not_which_was_read_first(self):
+        world = World(Mailbox.holding(old))
+        for name in ("first", "second"):
+            world.store.sources[name] = SourceStatus()
+        world.offer(new, source="second")
+        world.offer(new, source="first")
+        await world.look()
+        assert world.status.chosen == (("first", new.leaf),)
+
+    @virtually
+    async def test_where_no_reload_is_needed_the_files_alone_are_enough(self):
+        world = renewal(wanted=target(reload=()), notices_after=0.0)
+        assert (await world.look()).result is Result.CHANGED
+        assert (world.done(), has(world, new)) == (["apply", "check"], True)
+
+    @virtually
+    async def test_of_two_pairs_only_the_one_that_changed_is_written(self):
+        second = Place(Slot(alternative=True, optional=True), PurePosixPath("/tls/alt"), PurePosixPath("/tls/alt-key"))
+        world = World(Mailbox.holding(new, wanted=target(places=(*target().places, second), probe=())))
+        rsa = certificate(kind="rsa", **OLD)
+        world.offer(new, rsa)
+        before = {path: world.box.files[path] for path in (CERT, PRIVATE)}
+        await world.look()
+        assert [content(world, path) for path in second.paths] == [rsa.key_pem, rsa.fullchain_pem]
+        assert all(world.box.files[path] is file for path, file in before.items())
+
+    @virtually
+    async def test_a_better_second_pair_is_left_alone_and_does_not_hold_up_the_first(self):
+        second = Place(Slot(alternative=True, optional=True), PurePosixPath("/tls/alt"), PurePosixPath("/tls/alt-key"))
+        better = pair(kind="rsa").certificate
+        world = renewal(wanted=target(places=(*target().places, second)))
+        world.offer(new, certificate(kind="rsa", trust=Trust.SELF_SIGNED, **OLD))
+        for path, text in second.contents(better).items():
+            world.box.files[path] = InstalledFile(path, text, 0, 0, 0o600)
+        assert (await world.look()).result is Result.CHANGED
+        assert has(world, new)
+        assert [content(world, path) for path in second.paths] == [better.key_pem, better.fullchain_pem]
+
+
+class TestNothingToProve:
+    """No port shows whether the new files are used, so a mark says that a reload is due until one was done."""
+
+    @pytest.mark.parametrize(
+        "world",
+        [lambda: renewal(wanted=target(probe=())), lambda: renewal(listening=frozenset({80}))],
+        ids=["probing is off", "nothing listens"],
+    )
+    def test_the_mark_is_taken_away_after_the_reload(self, world):
+        @virtually
+        async def test() -> None:
+            now = world()
+            marks = []
+            reload = now.box.reload
+
+            async def note(*args):
+                marks.append(now.box.pending)
+                await reload(*args)
+
+            now.box.reload = note
+            assert await now.look() == Outcome(Result.CHANGED, 0.0)
+            assert now.done() == ["apply", "check", "postfix reload", "settle"]
+            assert (marks, now.box.pending) == ([True], False)
+            assert await now.look() == Outcome(Result.UNCHANGED)
+
+        test()
+
+    @virtually
+    async def test_a_reload_that_an_earlier_run_still_owed_is_made_up_for(self):
+        """models.md 1.9: docker-gen writes the file, fails to notify, and never notifies again."""
+        world = World(Mailbox.holding(new, wanted=target(probe=()), pending=True))
+        world.offer(new)
+        assert await world.look() == Outcome(Result.CHANGED, 0.0)
+        assert (world.done(), world.box.pending) == (["check", "postfix reload", "settle"], False)
+        assert await world.look() == Outcome(Result.UNCHANGED)
+
+    @virtually
+    async def test_the_mark_stays_when_the_reload_fails_and_there_is_nothing_to_put_back(self):
+        world = World(Mailbox.holding(new, pending=True))
+        world.offer(new)
+        world.box.faults["postfix reload"] = [ReloadFailed("no")]
+        await world.look()
+        assert world.box.pending
+
+    @virtually
+    async def test_what_an_interrupted_run_left_lying_is_cleared_away(self):
+        world = World(Mailbox.holding(new, litter=True))
+        world.offer(new)
+        assert await world.look() == Outcome(Result.UNCHANGED)
+        assert (world.done(), world.box.litter) == (["settle"], False)
+
+
+class TestTheServicesWereNotTold:
+    @virtually
+    async def test_a_crash_between_swap_and_reload_is_healed_by_the_next_look(self):
+        world = World(Mailbox.holding(new))
+        world.box.in_use = old.leaf
+        world.offer(new)
+        assert (await world.look()).result is Result.CHANGED
+        assert (world.done(), has(world, new)) == (["check", "postfix reload"], True)
+
+    @virtually
+    async def test_a_reload_without_effect_is_not_repeated_at_every_look(self):
+        world = World(Mailbox.holding(new))
+        world.box.answers[993] = Served(IMAPS, old.leaf, "network")
+        world.offer(new)
+        assert await world.look() == Outcome(Result.FAILED, FAILED_PAUSE)
+        assert (world.done(), world.reason) == (["check", "postfix reload"], "VerifyFailed")
+        await asyncio.sleep(FAILED_PAUSE)
+        assert await world.look() == Outcome(Result.REFUSED, FAILED_PAUSE)
+        assert (world.done(), world.reason) == ([], "VerifyFailed")
+
+
+FAULTS = [
+    ("check", CheckFailed("`doveconf -n`: exit code 89"), ["apply", "check", "rollback", "postfix reload"]),
+    ("check", ExecTimeout("`doveconf -n` did not end"), ["apply", "check", "rollback", "postfix reload"]),
+    (
+        "postfix reload",
+        ReloadFailed("exit code 1"),
+        ["apply", "check", "postfix reload", "rollback", "postfix reload"],
+    ),
+    (
+        "postfix reload",
+        ExecTimeout("did not end"),
+        ["apply", "check", "postfix reload", "rollback", "postfix reload"],
+    ),
+]
+
+
+class TestNeverWorseThanBefore:
+    """Whatever fails after the swap: the previous pair comes back, and into use."""
+
+    @pytest.mark.parametrize(("step", "fault", "steps"), FAULTS, ids=["check", "check hangs", "reload", "reload hangs"])
+    def test_a_failing_step_brings_the_previous_pair_back(self, step, fault, steps):
+        @virtually
+        async def test() -> None:
+            world = renewal()
+            world.box.faults[step] = [fault]
+            assert await world.look() == Outcome(Result.FAILED, FAILED_PAUSE)
+            assert (world.done(), has(world, old), world.reason) == (steps, True, "RolledBack")
+            assert world.status.condition.message == f"{fault}; the previous files are back and in use"
+
+        test()
+
+    @virtually
+    async def test_a_port_that_does_not_hand_out_the_new_one_brings_the_previous_pair_back(self):
+        world = renewal(reads=PurePosixPath("/elsewhere"))
+        world.box.files[world.box.reads] = InstalledFile(world.box.reads, old.fullchain_pem, 0, 0, 0o644)
+        await world.look()
+        assert world.done() == ["apply", "check", "postfix reload", "rollback", "postfix reload"]
+        assert (has(world, old), world.reason) == (True, "RolledBack")
+        assert f"port 993/imaps hands out {old.leaf.short}, not {new.leaf.short}" in world.status.condition.message
+
+    @virtually
+    async def test_a_port_that_is_gone_after_the_reload_brings_the_previous_pair_back(self):
+        world = renewal()
+        world.box.target = target(probe=(IMAPS, SMTP))
+        world.box.answers[25] = Served(SMTP, old.leaf, "network")
+        reload = world.box.reload
+
+        async def end(*args):
+            if content(world) == new.fullchain_pem:
+                world.box.answers[25] = Served(SMTP, None, "network", "nothing listens there", refused=True)
+            else:
+                world.box.answers[25] = Served(SMTP, old.leaf, "network")
+            await reload(*args)
+
+        world.box.reload = end  # type: ignore[method-assign]
+        await world.look()
+        assert (has(world, old), world.reason) == (True, "RolledBack")
+        assert "port 25/smtp: nothing listens there" in world.status.condition.message
+
+    @virtually
+    async def test_owner_and_mode_come_back_too(self):
+        world = renewal()
+        before = dict(world.box.files)
+        world.box.faults["check"] = [CheckFailed("no")]
+        await world.look()
+        assert world.box.files == before
+
+    @virtually
+    async def test_what_was_not_there_before_is_gone_again(self):
+        world = World(Mailbox())
+        world.offer(new)
+        world.box.faults["check"] = [CheckFailed("no")]
+        await world.look()
+        assert (content(world), content(world, PRIVATE)) == (None, None)
+
+    @virtually
+    async def test_a_write_that_is_refused_needs_no_rollback(self):
+        world = renewal()
+        world.box.faults["apply"] = [WriteRefused("/tls is mounted read-only")]
+        assert await world.look() == Outcome(Result.FAILED, FAILED_PAUSE)
+        assert (world.done(), has(world, old), world.reason) == (["apply"], True, "WriteRefused")
+
+    @virtually
+    async def test_a_rollback_that_fails_is_told_with_both_causes(self):
+        world = renewal()
+        world.box.faults["check"] = [CheckFailed("check failed")]
+        world.box.faults["rollback"] = [RollbackFailed("the disk is full")]
+        assert await world.look() == Outcome(Result.FAILED, FAILED_PAUSE)
+        assert world.reason == "VerifyFailed"
+        assert world.status.condition.message == ("check failed; and putting the previous files back failed: the disk is full")
+
+    @virtually
+    async def test_the_reload_of_the_previous_pair_may_fail_where_the_ports_hand_it_out(self):
+        world = renewal()
+        world.box.faults["postfix reload"] = [ReloadFailed("down"), ReloadFailed("still down")]
+        await world.look()
+        assert (has(world, old), world.reason) == (True, "RolledBack")
+
+    @virtually
+    async def test_the_reload_of_the_previous_pair_must_work_where_no_port_tells(self):
+        world = renewal(wanted=target(probe=()))
+        world.box.faults["postfix reload"] = [ReloadFailed("down"), ReloadFailed("still down")]
+        await world.look()
+        assert world.status.condition.message == "down; the previous files are back, but not in use: still down"
+
+    @virtually
+    async def test_a_previous_pair_that_is_not_in_use_again_is_told(self):
+        world = renewal()
+        world.box.faults["check"] = [CheckFailed("no")]
+        world.box.faults["probe"] = [None]
+        served = world.box.served
+
+        async def lost(*args, **kwargs):
+            if "rollback" in world.box.log:
+                return Served(IMAPS, newest.leaf, "network")
+            return await served(*args, **kwargs)
+
+        world.box.served = lost  # type: ignore[method-assign]
+        await world.look()
+        assert world.status.condition.message == (
+            "no; the previous files are back, but not in use:"
+            f" after 15 s: port 993/imaps hands out {newest.leaf.short}, not {old.leaf.short}"
+        )
+
+    @pytest.mark.parametrize("fault", [EngineUnavailable("gone"), TargetNotRunning("paused")])
+    def test_an_engine_that_goes_away_during_the_rollback_leaves_the_rest_to_the_next_look(self, fault):
+        @virtually
+        async def test() -> None:
+            world = renewal()
+            world.box.faults["check"] = [CheckFailed("no")]
+            world.box.faults["rollback"] = [fault]
+            if isinstance(fault, EngineUnavailable):
+                with pytest.raises(EngineUnavailable):
+                    await world.look()
+            else:
+                assert await world.look() == Outcome(Result.WAITING)
+            world.done()
+            await world.look()  # the new files are there, the services were not told
+            assert (world.done(), has(world, new)) == (["check", "postfix reload"], True)
+
+        test()
+
+
+class TestAfterAFailure:
+    @virtually
+    async def test_the_same_is_tried_again_after_the_resync_interval_then_after_twice_that(self):
+        world = renewal()
+        world.box.faults["check"] = [CheckFailed("no")] * 3
+        tried = []
+        for _ in range(int(2000 / FAILED_PAUSE)):
+            await world.look()
+            if world.done():
+                tried.append(round(clock()))
+            await asyncio.sleep(FAILED_PAUSE)
+        assert tried == [0, 600, 1800]
+        assert world.reason == "RolledBack"
+
+    @virtually
+    async def test_another_certificate_is_tried_at_once(self):
+        world = renewal()
+        world.box.faults["check"] = [CheckFailed("no")]
+        await world.look()
+        world.offer(newest)
+        assert (await world.look()).result is Result.CHANGED
+        assert has(world, newest)
+
+    @virtually
+    async def test_a_restarted_container_is_tried_at_once(self):
+        world = renewal()
+        world.box.faults["check"] = [CheckFailed("no")]
+        await world.look()
+        world.box.target = target(container=container(started_at=NOW - timedelta(hours=1)))
+        assert (await world.look()).result is Result.CHANGED
+
+    @virtually
+    async def test_success_forgets_the_failures(self):
+        world = renewal()
+        world.box.faults["check"] = [CheckFailed("no")]
+        await world.look()
+        world.offer(newest)
+        await world.look()
+        await world.look()
+        world.offer(new, newest)
+        assert world.reason == ""
+
+    @virtually
+    async def test_the_reason_stays_the_failure_while_it_must_wait(self):
+        world = renewal()
+        world.box.faults["check"] = [CheckFailed("no")]
+        await world.look()
+        message = world.status.condition.message
+        world.box.faults["observe"] = [EngineUnavailable("restarting")]
+        with pytest.raises(EngineUnavailable):
+            await world.look()
+        assert world.reason == "Unreachable"
+        assert await world.look() == Outcome(Result.REFUSED, FAILED_PAUSE)
+        assert (world.reason, world.status.condition.message) == ("RolledBack", message)
+
+    @virtually
+    async def test_a_write_that_does_not_last_is_not_repeated_at_every_look(self):
+        """Something else writes there too, or the mount does not keep the mode: each round would cost a reload."""
+        world = renewal(wanted=target(mode=0o600))  # the mailbox keeps 0640 whatever it is told
+        assert (await world.look()).result is Result.CHANGED
+        world.done()
+        assert await world.look() == Outcome(Result.FAILED, FAILED_PAUSE)
+        assert (world.done(), world.reason) == ([], "WriteRefused")
+        assert world.status.condition.message.startswith("/tls/key.pem has mode 0640, again, right after it was put right:")
+        for _ in range(20):
+            await asyncio.sleep(FAILED_PAUSE)
+            await world.look()
+        assert world.done() == []
+
+    @virtually
+    async def test_a_write_that_was_undone_later_is_repeated(self):
+        world = renewal()
+        await world.look()
+        await world.look()
+        world.box.files[CERT] = None
+        world.done()
+        assert (await world.look()).result is Result.CHANGED
+        assert world.done()[0] == "apply"
+
+
+class TestAPortThatDoesNotAnswer:
+    SILENT = Served(SMTP, None, "network", "no greeting", silent=True)
+
+    def silent(self) -> World:
+        world = World(Mailbox.holding(new, wanted=target(probe=(IMAPS, SMTP))))
+        world.offer(new)
+        world.box.answers[25] = self.SILENT
+        return world
+
+    @virtually
+    async def test_is_given_time_to_come_back_before_a_reload_is_tried(self):
+        world = self.silent()
+        looks = 0
+        while (await world.look()) == Outcome(Result.WAITING, SILENT_PAUSE):
+            assert (world.done(), world.reason) == ([], "ServedDiffers")
+            looks += 1
+            await asyncio.sleep(SILENT_PAUSE)
+        assert looks == SILENT_LIMIT // SILENT_PAUSE
+        assert world.done() == ["check", "postfix reload"]
+        assert world.reason == "VerifyFailed"
+
+    @virtually
+    async def test_is_given_the_time_anew_after_it_came_back(self):
+        world = self.silent()
+        await world.look()
+        await asyncio.sleep(60)
+        del world.box.answers[25]
+        await world.look()
+        assert world.reason == ""
+        await asyncio.sleep(60)
+        world.box.answers[25] = self.SILENT
+        assert await world.look() == Outcome(Result.WAITING, SILENT_PAUSE)
+
+
+class TestAPortThatFallsSilent:
+    """Postfix starts a service that failed only after a minute; the pair is not to blame."""
+
+    SILENT = Served(SMTP, None, "network", "no greeting", silent=True)
+
+    def world(self) -> World:
+        return renewal(wanted=target(probe=(IMAPS, SMTP)))
+
+    def silence(self, world: World, *, seconds: float) -> None:
+        """From each reload on, port 25 is silent for so long."""
+        reload = world.box.reload
+
+        async def throttle(*args: Any) -> None:
+            await reload(*args)
+            world.box.answers[25] = self.SILENT
+            asyncio.get_running_loop().call_later(seconds, world.box.answers.pop, 25, None)
+
+        world.box.reload = throttle  # type: ignore[method-assign, assignment]
+
+    @virtually
+    async def test_by_the_reload_is_waited_for(self):
+        world = self.world()
+        self.silence(world, seconds=60)
+        assert (await world.look()).result is Result.CHANGED
+        assert (has(world, new), "rollback" in world.done()) == (True, False)
+        assert 60 <= clock() < 61
+
+    @virtually
+    async def test_by_the_reload_and_stays_so_brings_the_previous_pair_back(self):
+        world = self.world()
+        self.silence(world, seconds=10**6)
+        assert (await world.look()).result is Result.FAILED
+        assert "rollback" in world.done()
+
+    @virtually
+    async def test_before_the_write_is_no_reason_to_take_a_new_pair_back(self):
+        world = self.world()
+        world.box.answers[25] = self.SILENT
+        assert (await world.look()).result is Result.CHANGED
+        assert has(world, new)
+        assert await world.look() == Outcome(Result.WAITING, SILENT_PAUSE)
+
+
+class TestACopyInside:
+    """docker-mailserver copies the pair and reloads by itself."""
+
+    @virtually
+    async def test_a_container_that_notices_by_itself_is_left_alone(self):
+        world = renewal(wanted=SELF, notices_after=4.0)
+        assert (await world.look()).result is Result.CHANGED
+        assert world.done() == ["apply", "check"]
+        assert world.box.in_use == new.leaf
+        assert 4 <= clock() < 6
+
+    @virtually
+    async def test_one_that_does_not_notice_gets_the_copies_written_and_is_reloaded(self):
+        world = renewal(wanted=SELF, reads=PurePosixPath("/in/cert"))
+        assert (await world.look()).result is Result.CHANGED
+        assert world.done() == ["apply", "check", "apply inside", "doveadm reload"]
+        assert content(world, PurePosixPath("/in/cert")) == new.fullchain_pem
+        assert content(world, PurePosixPath("/in/key")) == new.key_pem
+        assert clock() > 19
+
+    @virtually
+    async def test_one_without_copies_is_only_reloaded(self):
+        world = renewal(wanted=LINKED)
+        await world.look()
+        assert world.done() == ["apply", "check", "doveadm reload"]
+
+    @pytest.mark.parametrize("probe", [(IMAPS,), ()], ids=["probed", "not probed"])
+    def test_one_that_cannot_notice_is_reloaded_at_once(self, probe):
+        @virtually
+        async def test() -> None:
+            wanted = replace(SELF, reload=(Reload("self", patience=0.0),), probe=probe)
+            world = renewal(wanted=wanted, reads=PurePosixPath("/in/cert"))
+            await world.look()
+            assert world.done()[:4] == ["apply", "check", "apply inside", "doveadm reload"]
+            assert clock() < 1
+
+        test()
+
+    @virtually
+    async def test_one_that_is_only_said_to_notice_is_rolled_back_when_it_does_not(self):
+        world = renewal(wanted=target(reload=(Reload("self", patience=20.0),)))
+        await world.look()
+        assert (world.done(), world.reason) == (["apply", "check", "rollback", "self"], "RolledBack")
+
+    @virtually
+    async def test_the_copies_come_back_too_and_the_services_are_told_the_same_way(self):
+        world = renewal(wanted=SELF, reads=PurePosixPath("/in/cert"))
+        world.box.faults["doveadm reload"] = [ReloadFailed("no")]
+        await world.look()
+        assert world.done() == [
+            "apply",
+            "check",
+            "apply inside",
+            "doveadm reload",
+            "rollback",
+            "rollback",
+            "doveadm reload",
+        ]
+        assert content(world, PurePosixPath("/in/cert")) == old.fullchain_pem
+        assert (has(world, old), world.reason) == (True, "RolledBack")
+
+    @virtually
+    async def test_without_copies_the_services_are_told_the_same_way(self):
+        world = renewal(wanted=LINKED)
+        world.box.faults["doveadm reload"] = [ReloadFailed("no")]
+        await world.look()
+        assert world.done() == ["apply", "check", "doveadm reload", "rollback", "doveadm reload"]
+        assert (has(world, old), world.reason) == (True, "RolledBack")
+
+    @virtually
+    async def test_copies_that_cannot_be_written_bring_everything_back(self):
+        world = renewal(wanted=SELF, reads=PurePosixPath("/in/cert"))
+        world.box.faults["apply inside"] = [WriteRefused("read-only")]
+        await world.look()
+        assert (world.box.in_use, world.reason) == (old.leaf, "RolledBack")
+        assert content(world) == old.fullchain_pem
+
+    @virtually
+    async def test_the_second_pair_has_its_copy_too(self):
+        second = Place(Slot(alternative=True, optional=True), PurePosixPath("/tls/alt"), PurePosixPath("/tls/alt-key"))
+        inside = Place(Slot(), PurePosixPath("/in/alt"), PurePosixPath("/in/alt-key"))
+        wanted = replace(SELF, places=(*SELF.places, second), internal=(INSIDE, inside), probe=())
+        wanted = replace(wanted, reload=(Reload("self", patience=0.0),))
+        rsa = certificate(kind="rsa")
+        world = World(Mailbox(target=wanted))
+        world.offer(new, rsa)
+        await world.look()
+        assert content(world, PurePosixPath("/in/alt-key")) == rsa.key_pem
+        assert content(world, PurePosixPath("/in/cert")) == new.fullchain_pem
+
+
+class TestAStartingContainer:
+    def starting(self, **options: Any) -> World:
+        world = World(Mailbox(target=target(container=STARTING), **options))
+        world.offer(new)
+        return world
+
+    @virtually
+    async def test_gets_its_files_at_once_and_no_reload(self):
+        world = self.starting()
+        assert await world.look() == Outcome(Result.CHANGED, STARTING_PAUSE)
+        assert (world.done(), world.reason) == (["apply", "check"], "ReloadPending")
+        assert not world.box.pending
+
+    @virtually
+    async def test_is_looked_at_until_its_ports_open(self):
+        world = self.starting()
+        await world.look()
+        for _ in range(3):
+            assert await world.look() == Outcome(Result.WAITING, STARTING_PAUSE)
+        world.box.in_use = new.leaf
+        assert (await world.look()).result is Result.UNCHANGED
+        assert (world.done(), world.reason) == (["apply", "check"], "")
+
+    @virtually
+    async def test_that_came_up_with_the_old_files_is_reloaded(self):
+        world = self.starting()
+        await world.look()
+        world.box.in_use = old.leaf
+        world.done()
+        assert (await world.look()).result is Result.CHANGED
+        assert (world.done(), world.box.in_use) == (["check", "postfix reload"], new.leaf)
+
+    @virtually
+    async def test_is_looked_at_again_after_twice_the_time_since_daemons_start_one_after_the_other(self):
+        world = World(Mailbox.holding(new, wanted=target(container=STARTING)))
+        world.offer(new)
+        assert await world.look() == Outcome(Result.UNCHANGED, 5.0)
+
+    @virtually
+    async def test_that_restarts_again_and_again_is_not_ready(self):
+        world = World(Mailbox.holding(new, wanted=target(container=replace(STARTING, state=State.RESTARTING)), in_use=None))
+        world.offer(new)
+        await world.look()
+        assert world.reason == "ReloadPending"
+
+    @virtually
+    async def test_a_port_that_closes_after_it_was_proven_is_told_and_costs_no_reload(self):
+        world = World(Mailbox.holding(new))
+        world.offer(new)
+        await world.look()
+        assert world.reason == ""
+        world.box.in_use = None
+        assert await world.look() == Outcome(Result.WAITING, SILENT_PAUSE)
+        assert (world.reason, world.done()) == ("ServedDiffers", [])
+        world.box.in_use = new.leaf
+        await world.look()
+        assert world.reason == ""
+
+    @virtually
+    async def test_whose_last_reload_was_not_confirmed_keeps_its_mark_until_the_ports_are_open(self):
+        world = World(Mailbox.holding(new, wanted=target(container=STARTING), pending=True, litter=True, in_use=None))
+        world.offer(new)
+        assert await world.look() == Outcome(Result.WAITING, STARTING_PAUSE)
+        assert (world.done(), world.box.pending) == ([], True)
+        world.box.in_use = old.leaf
+        await world.look()
+        assert (world.done(), world.box.pending, world.box.in_use) == (["check", "postfix reload", "settle"], False, new.leaf)
+
+    @virtually
+    async def test_that_never_opens_a_port_is_ready_when_the_start_is_over(self):
+        world = World(Mailbox.holding(new, wanted=target(container=STARTING), in_use=None))
+        world.offer(new)
+        await world.look()
+        await asyncio.sleep(60)
+        assert await world.look() == Outcome(Result.UNCHANGED)
+        assert world.status.condition.message.endswith("installed; none of its ports listens")
+
+
+class TestAContainerThatDoesNotRun:
+    @virtually
+    async def test_gets_its_files_for_the_next_start(self):
+        world = World(Mailbox(target=target(container=container(state=State.CREATED, started_at=None))))
+        world.offer(new)
+        assert (await world.look()).result is Result.CHANGED
+        assert world.done() == ["apply", "check"]
+        await world.look()
+        assert world.status.condition.message.endswith("installed; the container is created")
+
+    @virtually
+    async def test_is_waited_for_where_its_files_need_it_running(self):
+        world = World(Mailbox(target=target(container=container(state=State.EXITED))))
+        world.offer(new)
+        world.box.faults["apply"] = [TargetNotRunning("/tls is on a tmpfs")]
+        assert await world.look() == Outcome(Result.WAITING)
+        assert (world.reason, world.status.condition.message) == ("NotInstalled", "/tls is on a tmpfs")
+
+    @virtually
+    async def test_is_waited_for_while_it_is_paused(self):
+        world = renewal(wanted=target(container=container(state=State.PAUSED)))
+        assert await world.look() == Outcome(Result.REFUSED)
+        assert (world.done(), world.reason) == ([], "LeafDiffers")
+        assert world.status.condition.message.endswith("the container is paused, waiting for unpause")
+
+
+class TestNoWayLeadsToAPort:
+    @virtually
+    async def test_that_never_rolls_anything_back(self):
+        world = renewal()
+        world.box.faults["probe"] = [ProbeUnavailable("no way")] * 99
+        assert await world.look() == Outcome(Result.CHANGED, 0.0)
+        assert "rollback" not in world.done()
+        assert content(world) == new.fullchain_pem
+
+    @virtually
+    async def test_but_is_told(self):
+        world = World(Mailbox.holding(new))
+        world.offer(new)
+        world.box.faults["probe"] = [ProbeUnavailable("attach certferry to its network")]
+        assert await world.look() == Outcome(Result.UNCHANGED)
+        assert (world.reason, world.status.condition.message) == ("VerifyFailed", "attach certferry to its network")
+
+    @virtually
+    async def test_after_the_reload_does_not_roll_back_either(self):
+        world = renewal()
+        world.box.faults["probe"] = [None, *[ProbeUnavailable("no way")] * 99]
+        assert (await world.look()).result is Result.CHANGED
+        assert content(world) == new.fullchain_pem
+
+
+class TestNoCertificate:
+    @virtually
+    async def test_what_is_installed_stays(self):
+        """Promise 7: a certificate that vanishes from a source is never removed from a container."""
+        world = World(Mailbox.holding(old))
+        world.offer()
+        assert await world.look() == Outcome(Result.REFUSED)
+        assert (world.done(), has(world, old), world.reason) == ([], True, "NoMatchingCertificate")
+
+    @virtually
+    async def test_where_a_source_was_never_read_that_is_the_reason(self):
+        world = World(Mailbox.holding(old))
+        world.store.sources["traefik"] = SourceStatus(False, Reason.SOURCE_UNAVAILABLE, "acme.json does not exist")
+        await world.look()
+        assert (world.reason, world.status.condition.message) == (
+            "SourceUnavailable",
+            "source traefik: acme.json does not exist",
+        )
+
+    @virtually
+    async def test_where_a_source_still_has_its_last_good_state_it_is_not(self):
+        world = World(Mailbox.holding(old))
+        world.offer()
+        world.store.sources["traefik"] = SourceStatus(False, Reason.SOURCE_UNAVAILABLE, "gone")
+        await world.look()
+        assert world.reason == "NoMatchingCertificate"
+
+    @virtually
+    async def test_a_source_that_the_target_does_not_take_from_is_not_to_blame(self):
+        world = World(Mailbox.holding(old, wanted=target(sources=("other",))))
+        world.offer(source="other")
+        world.store.sources["traefik"] = SourceStatus(False, Reason.SOURCE_UNAVAILABLE, "gone")
+        await world.look()
+        assert world.reason == "NoMatchingCertificate"
+
+    @virtually
+    async def test_an_unusable_entry_of_the_source_is_the_reason(self):
+        world = World(Mailbox.holding(old))
+        world.offer_snapshot(Snapshot("traefik", (), (Problem(f"le/{DOMAIN}", Reason.KEY_MISMATCH, "of another"),)))
+        await world.look()
+        assert world.reason == "KeyMismatch"
+
+
+class TestAContainerThatIsNoTarget:
+    @virtually
+    async def test_is_forgotten(self):
+        world = renewal()
+        await world.look()
+        world.box.target = None
+        assert await world.look() == Outcome(Result.GONE)
+        assert world.store.targets == {}
+
+    @pytest.mark.parametrize("step", ["resolve", "observe", "apply", "check", "postfix reload"])
+    def test_is_forgotten_when_it_vanishes_in_the_middle(self, step):
+        @virtually
+        async def test() -> None:
+            world = renewal()
+            world.box.faults[step] = [TargetGone("no such container")]
+            assert await world.look() == Outcome(Result.GONE)
+            assert world.store.targets == {}
+
+        test()
+
+    @virtually
+    async def test_with_wrong_labels_is_told_all_that_is_wrong(self):
+        world = World(Mailbox(target=InvalidTarget(container(), ("one is wrong", "two is wrong"))))
+        assert await world.look() == Outcome(Result.REFUSED)
+        assert (world.reason, world.status.condition.message) == ("InvalidLabels", "one is wrong; two is wrong")
+
+
+class TestWhatCannotBeLookedAt:
+    @pytest.mark.parametrize("step", ["resolve", "observe", "apply", "check", "postfix reload"])
+    def test_an_engine_that_does_not_answer_is_the_callers_business(self, step):
+        @virtually
+        async def test() -> None:
+            world = renewal()
+            world.box.faults[step] = [EngineUnavailable("Docker does not answer")]
+            with pytest.raises(EngineUnavailable):
+                await world.look()
+            assert "rollback" not in world.done()
+            assert (world.reason, world.status.condition.message) == ("Unreachable", "Docker does not answer")
+            for _ in range(3):
+                await world.look()
+            assert (has(world, new), world.reason) == (True, "")
+
+        test()
+
+    @pytest.mark.parametrize("error", [ExecTimeout("it hangs"), TargetNotRunning("cut off"), PermanentError("odd")])
+    def test_is_not_ready_even_if_it_was_never_seen_before(self, error):
+        @virtually
+        async def test() -> None:
+            world = renewal()
+            world.box.faults["observe"] = [error]
+            with pytest.raises(type(error)):
+                await world.look()
+            assert (world.reason, world.status.name) == ("Unreachable", str(KEY))
+            assert not world.store.all_ready
+
+        test()
+
+    @virtually
+    async def test_keeps_what_was_known_of_it(self):
+        world = renewal()
+        await world.look()
+        await world.look()
+        world.box.faults["observe"] = [ExecTimeout("it hangs")]
+        with pytest.raises(ExecTimeout):
+            await world.look()
+        assert (world.status.name, world.status.installed, world.status.last_success) == ("mail", (new.leaf,), NOW)
+
+
+STATES = st.sampled_from(["nothing", "old", "new", "garbage", "key of another"])
+PASSING = [EngineUnavailable("engine"), ExecTimeout("hangs"), TargetNotRunning("restarts")]
+LASTING = [CheckFailed("check"), ReloadFailed("reload"), WriteRefused("write")]
+STEPS: dict[str, list[Any]] = {
+    "observe": [EngineUnavailable("engine"), ExecTimeout("hangs"), TargetNotRunning("cut off")],
+    "apply": [*PASSING, WriteRefused("full")],
+    "check": [*PASSING, CheckFailed("no")],
+    "postfix reload": [*PASSING, ReloadFailed("no")],
+    "rollback": [EngineUnavailable("engine"), RollbackFailed("full")],
+    "settle": [EngineUnavailable("engine")],
+}
+
+
+def files_of(state: str) -> dict[PurePosixPath, InstalledFile | None]:
+    held = {
+        "old": (old.key_pem, old.fullchain_pem),
+        "new": (new.key_pem, new.fullchain_pem),
+        "garbage": (b"garbage", b"garbage"),
+        "key of another": (newest.key_pem, old.fullchain_pem),
+    }.get(state)
+    if held is None:
+        return {CERT: None, PRIVATE: None}
+    return {path: InstalledFile(path, text, 0, 0, 0o600) for path, text in zip((PRIVATE, CERT), held, strict=True)}
+
+
+@settings(max_examples=60)
+@given(
+    state=STATES,
+    in_use=st.sampled_from([None, old.leaf, new.leaf]),
+    flags=st.fixed_dictionaries({"pending": st.booleans(), "litter": st.booleans()}),
+    probed=st.booleans(),
+    troubles=st.lists(st.sampled_from([(step, fault) for step, faults in STEPS.items() for fault in faults]), max_size=4),
+)
+def test_from_any_state_and_through_any_trouble_it_ends_well_and_then_rests(state, in_use, flags, probed, troubles):
+    """Promise 1: whatever happened, the next looks bring it about; once it is so, nothing more is done."""
+
+    @virtually
+    async def test() -> None:
+        wanted = target(probe=(IMAPS,) if probed else ())
+        world = World(Mailbox(target=wanted, files=files_of(state), in_use=in_use, **flags))
+        world.offer(new)
+        for step, fault in troubles:
+            world.box.faults.setdefault(step, []).append(fault)
+        for _ in range(150):
+            with contextlib.suppress(TransientError):
+                await world.look()
+            if world.store.targets and not world.reason and not world.box.faults.get("observe"):
+                break
+            await asyncio.sleep(300)
+        pair = (content(world, PRIVATE), content(world))
+        assert pair == (new.key_pem, new.fullchain_pem)
+        if state != "new" or flags["pending"] or (probed and in_use):
+            assert world.box.in_use == new.leaf
+        assert (world.box.pending, world.box.litter) == (False, False)
+        assert world.reason == ""
+        world.done()
+        for _ in range(3):
+            assert (await world.look()).result is Result.UNCHANGED
+        assert world.done() == []
+
+    test()
+
+
+class TestFilesReplacedBySomebodyElse:
+    """A container with the same volume was served first: the files are right, and nobody told these services."""
+
+    def silent(self, **changes: Any) -> World:
+        world = World(Mailbox.holding(old, wanted=target(probe=(), **changes)))
+        world.offer(old)
+        return world
+
+    def replace_files(self, world: World) -> None:
+        world.box.files |= Mailbox.holding(new).files
+        world.offer(new)
+
+    @virtually
+    async def test_are_loaded_where_no_port_tells_what_is_in_use(self):
+        world = self.silent()
+        await world.look()
+        self.replace_files(world)
+        assert (await world.look()).result is Result.CHANGED
+        assert world.done() == ["check", "postfix reload", "settle"]
+        assert (await world.look()).result is Result.UNCHANGED
+        assert (world.done(), world.box.in_use) == ([], new.leaf)
+
+    @virtually
+    async def test_were_read_anyway_by_services_that_were_started_since(self):
+        world = self.silent()
+        await world.look()
+        self.replace_files(world)
+        world.box.target = target(probe=(), container=container(started_at=NOW - timedelta(hours=1)))
+        await world.look()
+        assert world.done() == []
+
+    @virtually
+    async def test_need_no_memory_where_a_port_tells(self):
+        world = World(Mailbox.holding(old))
+        world.offer(old)
+        await world.look()
+        self.replace_files(world)
+        world.box.in_use = new.leaf
+        assert (await world.look()).result is Result.UNCHANGED
+        assert world.done() == []
+
+    @virtually
+    async def test_are_loaded_once_the_container_runs_again_after_a_pause(self):
+        world = self.silent()
+        await world.look()
+        self.replace_files(world)
+        running = world.box.target
+        world.box.target = target(probe=(), container=container(state=State.PAUSED))
+        await world.look()
+        assert world.done() == []
+        world.box.target = running
+        await world.look()
+        assert world.done() == ["check", "postfix reload", "settle"]
+
+
+class TestPlan:
+    @virtually
+    async def test_tells_what_would_be_done_and_does_nothing(self):
+        world = renewal()
+        plan = await world.reconciler.plan(KEY)
+        assert isinstance(plan, tuple)
+        facts, decision = plan
+        assert (facts.target.name, set(decision.write), decision.reload) == ("mail", {CERT, PRIVATE}, True)
+        assert (world.done(), world.store.targets) == ([], {})
+
+    @pytest.mark.parametrize("found", [None, InvalidTarget(container(), ("wrong",))])
+    def test_of_what_is_no_target_is_what_was_found(self, found):
+        @virtually
+        async def test() -> None:
+            assert await World(Mailbox(target=found)).reconciler.plan(KEY) == found
+
+        test()
+
+
+class TestSharedVolumes:
+    """Two containers with one volume are worked on one after the other, whatever the order of their mounts."""
+
+    def sharing(self, number: int, *sources: str) -> Target:
+        mounts = tuple(Mount("volume", s, PurePosixPath(f"/v{i}"), True) for i, s in enumerate(sources))
+        place = Place(Slot(), *(PurePosixPath(f"/v{i % len(sources)}/{i}") for i in range(2)))
+        there = container(id=str(number) * 64, mounts=mounts)
+        return target(key=TargetKey("local", there.id), container=there, places=(place,), probe=())
+
+    async def run_both(self, *targets: Target) -> int:
+        """How many were written to at the same time, at most."""
+        box = Mailbox()
+        busy, most = 0, 0
+        write = box.apply
+
+        async def slowly(*args, **kwargs):
+            nonlocal busy, most
+            busy += 1
+            most = max(most, busy)
+            await asyncio.sleep(5)
+            busy -= 1
+            return await write(*args, **kwargs)
+
+        box.apply = slowly  # type: ignore[method-assign]
+        by_key = {t.key: t for t in targets}
+
+        async def resolve(key):
+            return by_key[key]
+
+        box.resolve = resolve  # type: ignore[method-assign]
+        store = Store()
+        world = World(box, store=store)
+        world.offer(new)
+        async with asyncio.timeout(100):
+            await asyncio.gather(*(world.reconciler.reconcile(key) for key in by_key))
+        return most
+
+    @virtually
+    async def test_with_one_volume_it_is_one_at_a_time(self):
+        assert await self.run_both(self.sharing(1, "tls"), self.sharing(2, "tls")) == 1
+
+    @virtually
+    async def test_with_two_volumes_in_either_order_nobody_waits_for_ever(self):
+        assert await self.run_both(self.sharing(1, "a", "b"), self.sharing(2, "b", "a")) == 1
+
+    @virtually
+    async def test_with_volumes_of_their_own_it_is_both_at_once(self):
+        assert await self.run_both(self.sharing(1, "a"), self.sharing(2, "b")) == 2
+
+
+def test_the_reconciler_needs_nothing_but_the_ports() -> None:
+    box = Mailbox()
+    assert Reconciler(targets=box, sink=box, probe=box, store=Store(), timing=TIMING, now=lambda: NOW, clock=lambda: 0.0)
+
+
+class TestFoundByAnAdversary:
+    @virtually
+    async def test_a_refused_pair_is_not_brought_into_use_after_a_crash(self):
+        world = World(Mailbox.holding(new, wanted=target(), in_use=old.leaf, faults={"check": [CheckFailed("no")]}))
+        world.offer(new)
+        assert (await world.look()).result is Result.FAILED
+        assert (world.done(), world.reason) == (["check"], "CheckFailed")
+
+    @virtually
+    async def test_a_port_that_takes_the_old_leaf_up_again_and_again_is_not_reloaded_for_ever(self):
+        world = World(Mailbox.holding(new, wanted=target(), in_use=old.leaf))
+        world.offer(new)
+        for _ in range(20):
+            await world.look()
+            world.box.in_use = old.leaf
+            await asyncio.sleep(1)
+        assert (world.done().count("postfix reload"), world.reason) == (1, "VerifyFailed")
+
+    @virtually
+    async def test_another_chain_for_a_leaf_that_failed_is_tried_at_once(self):
+        wrong = replace(new, chain_pem=new.chain_pem * 2)
+        world = World(Mailbox.holding(old, wanted=target(), faults={"check": [CheckFailed("three certificates")]}))
+        world.offer(wrong)
+        assert (await world.look()).result is Result.FAILED
+        world.offer(new)
+        assert (await world.look()).result is Result.CHANGED
+        assert has(world, new)
+
+    @virtually
+    async def test_the_next_look_comes_when_the_certificate_ends(self):
+        ending = replace(new, leaf=replace(new.leaf, not_after=NOW + timedelta(seconds=90)))
+        world = World(Mailbox.holding(ending))
+        world.offer(ending)
+        again = (await world.look()).again
+        assert again is not None
+        assert 80 < again < 100
