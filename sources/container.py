@@ -19,7 +19,7 @@ from controller.domain.errors import EngineUnavailable, SettingsError, SourceUna
 from controller.domain.snapshot import Problem
 from controller.ports import ContainerFiles, PathStat, Source
 from sources.archive import ArchiveTree, Node, Nodes, lead, unpack
-from sources.layout import Layout, StoreOptions, Tree
+from sources.layout import FileOptions, Layout, Tree
 from sources.local import LocalStorage
 from sources.stored import StoredSource
 from sources.surroundings import Factory, Surroundings
@@ -72,7 +72,7 @@ class ContainerStorage:
     selector: str
     path: PurePosixPath
     layout: Layout
-    options: StoreOptions
+    options: FileOptions
     files: ContainerFiles
     counts: _Counts = field(default_factory=_Counts)
     _fetched: _Fetched | None = None

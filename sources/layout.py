@@ -24,12 +24,17 @@ Kind = Literal["file", "folder", "missing"]
 class StoreOptions(SourceOptions):
     """Query options that every kind has."""
 
+    max_size: ByteSize = Field(default=ByteSize(64 * MIB), gt=0)
+    """Refuse to read a larger file or value."""
+
+
+class FileOptions(StoreOptions):
+    """Query options of every kind of files."""
+
     poll: Duration | None = Field(default=None, gt=0)
     """Look at the files this often instead of waiting for inotify; for NFS and desktop mounts."""
     quiet: Duration | None = Field(default=None, ge=0)
     """Read only after the files have been left alone this long."""
-    max_size: ByteSize = Field(default=ByteSize(64 * MIB), gt=0)
-    """Refuse to read a larger file."""
 
 
 class Tree(Protocol):
@@ -86,7 +91,7 @@ class Layout:
     parts: tuple[str, ...] = ("",)
     patience: float = 2.0
     quiet: float = 0.05
-    options: type[StoreOptions] = StoreOptions
+    options: type[FileOptions] = FileOptions
 
 
 class Storage(Protocol):

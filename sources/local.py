@@ -20,7 +20,7 @@ from controller.domain.errors import SourceUnavailable
 from controller.domain.finding import Reason
 from controller.domain.snapshot import Problem
 from sources.files import explain_folder, is_orphaned, read_file
-from sources.layout import Kind, Layout, StoreOptions
+from sources.layout import FileOptions, Kind, Layout
 from sources.poll import poll
 from sources.watch import watch
 
@@ -97,21 +97,21 @@ class LocalTree:
 class LocalStorage:
     """Implements `sources.layout.Storage`. `path` is what the operator named: a folder, or a file if the layout allows one."""
 
-    def __init__(self, path: Path, layout: Layout, options: StoreOptions) -> None:
+    def __init__(self, path: Path, layout: Layout, options: FileOptions) -> None:
         self.path = path
         self.cache = FileCache()
-        self._layout, self._options = layout, options
+        self._layout, self.options = layout, options
 
     async def tree(self) -> LocalTree:
         self.cache.forget_unwanted()
         root = await asyncio.to_thread(self._root)
         focus = "" if root == self.path else self.path.name
-        return LocalTree(root, focus=focus, cache=self.cache, limit=self._options.max_size)
+        return LocalTree(root, focus=focus, cache=self.cache, limit=self.options.max_size)
 
     @asynccontextmanager
     async def subscribe(self) -> AsyncIterator[AsyncIterator[None]]:
         root = await asyncio.to_thread(self._root)
-        async with self._poll(root, self._options.poll) if self._options.poll else self._watch(root) as hints:
+        async with self._poll(root, self.options.poll) if self.options.poll else self._watch(root) as hints:
             yield hints
 
     def problems(self) -> tuple[Problem, ...]:
@@ -126,7 +126,7 @@ class LocalStorage:
         return poll(root, lambda: self._paths(files=None), every=every)
 
     def _watch(self, root: Path) -> AbstractAsyncContextManager[AsyncIterator[None]]:
-        quiet = self._layout.quiet if self._options.quiet is None else self._options.quiet
+        quiet = self._layout.quiet if self.options.quiet is None else self.options.quiet
         return watch(root, self._paths, quiet=quiet, quiet_max=quiet * QUIET_MAX_FACTOR)
 
     def _root(self) -> Path:

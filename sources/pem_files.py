@@ -21,7 +21,7 @@ from controller.domain.errors import CertificateError, SourceMalformed
 from controller.domain.finding import Reason
 from controller.domain.snapshot import Problem
 from sources.files import MIB, read_file
-from sources.layout import Layout, StoreOptions, Tree
+from sources.layout import FileOptions, Layout, StoreOptions, Tree
 from sources.pairs import Contents, RawPair, label_of
 
 _PASSWORD = "password-file"  # noqa: S105 -- the option, not a password
@@ -32,7 +32,7 @@ _NEVER_EMPTY = (".pem", ".crt", ".cer", ".der", ".key")
 _PKCS12 = (".p12", ".pfx")
 
 
-class PemOptions(StoreOptions):
+class PemOptions(FileOptions):
     """Query options."""
 
     max_size: ByteSize = Field(default=ByteSize(4 * MIB), gt=0)

@@ -38,13 +38,13 @@ def complaint(*urls: str) -> str:
 def test_a_url_becomes_a_source_of_its_kind_with_its_options():
     source, storage = stored(create(f"{URL}?poll=30s&quiet=1s&max-size=100MiB&name=edge"))
     assert (source.name, storage.path) == ("edge", Path("/traefik/acme.json"))
-    options = source.options
+    options = storage.options
     assert (options.poll, options.quiet, options.max_size) == (30, 1, 100 * 1024 * 1024)
 
 
 def test_without_options_it_is_inotify_and_64_mebibytes():
-    source, _ = stored(create(URL))
-    assert (source.options.poll, source.options.max_size) == (None, 64 * 1024 * 1024)
+    _, storage = stored(create(URL))
+    assert (storage.options.poll, storage.options.max_size) == (None, 64 * 1024 * 1024)
 
 
 @pytest.mark.parametrize(("url", "name"), [(URL, "given"), (f"{URL}?name=own", "own")])

@@ -14,7 +14,7 @@ from controller import pki
 from controller.domain.errors import SourceMalformed, SourceUnavailable
 from controller.domain.finding import Reason
 from controller.domain.snapshot import Problem, Snapshot
-from sources.layout import Layout, StoreOptions, Tree
+from sources.layout import FileOptions, Layout, Tree
 from sources.pairs import Contents, RawPair
 from sources.stored import StoredSource
 from tests.certs import Authority, Pair
@@ -52,7 +52,7 @@ class Toy:
         self.storage = Nowhere()
         self.contents: Callable[[], Contents] = Contents
         layout = Layout("toy", lambda tree, options: self.contents(), "do this", patience=patience)
-        self.source = StoredSource("toy", layout, self.storage, StoreOptions(), clock=lambda: self.seconds)
+        self.source = StoredSource("toy", layout, self.storage, FileOptions(), clock=lambda: self.seconds)
 
     def holds(self, *, blank: bool = False, bad: tuple[Problem, ...] = (), **pairs: Pair) -> Toy:
         """Let the store hold pairs by their labels, and have problems."""

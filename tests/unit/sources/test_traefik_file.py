@@ -14,7 +14,7 @@ from controller import pki
 from controller.domain.errors import SourceMalformed, SourceUnavailable
 from controller.domain.finding import Reason
 from controller.domain.snapshot import Snapshot
-from sources.layout import StoreOptions
+from sources.layout import FileOptions
 from sources.local import LocalStorage
 from sources.stored import StoredSource
 from sources.traefik_file import TRAEFIK
@@ -22,8 +22,8 @@ from tests import certs
 from tests.unit.sources import recorded
 
 
-def traefik_file(name: str, path: Path, options: StoreOptions | None = None) -> StoredSource:
-    options = options or StoreOptions()
+def traefik_file(name: str, path: Path, options: FileOptions | None = None) -> StoredSource:
+    options = options or FileOptions()
     return StoredSource(name, TRAEFIK, LocalStorage(path, TRAEFIK, options), options)
 
 
@@ -39,7 +39,7 @@ def path(tmp_path):
 
 @pytest.fixture
 def source(path) -> StoredSource:
-    return traefik_file("edge", path, StoreOptions(quiet=0.02))
+    return traefik_file("edge", path, FileOptions(quiet=0.02))
 
 
 async def test_all_recorded_stages_are_loaded_one_after_the_other_from_the_same_path(source, path):
@@ -99,7 +99,7 @@ async def test_a_file_that_does_not_parse_is_malformed_and_costs_nothing_of_what
 
 
 async def test_a_missing_file_and_a_large_file_are_unavailable(path, pair):
-    source = traefik_file("edge", path, StoreOptions.model_validate({"max-size": "1kB"}))
+    source = traefik_file("edge", path, FileOptions.model_validate({"max-size": "1kB"}))
     with pytest.raises(SourceUnavailable, match="does not exist"):
         await source.load()
     path.write_bytes(certs.acme_json(pair))
@@ -138,7 +138,7 @@ async def test_the_old_file_behind_the_mount_of_a_single_file_is_used_and_report
     ]
 
 
-@pytest.mark.parametrize("options", [StoreOptions(quiet=0.02), StoreOptions(poll=0.02)], ids=["inotify", "poll"])
+@pytest.mark.parametrize("options", [FileOptions(quiet=0.02), FileOptions(poll=0.02)], ids=["inotify", "poll"])
 async def test_a_change_gives_a_hint_after_which_the_new_state_is_loaded(path, pair, options):
     source = traefik_file("edge", path, options)
     path.write_bytes(b"")

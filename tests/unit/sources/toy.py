@@ -13,7 +13,7 @@ from typing import Any
 from controller.domain.snapshot import Snapshot
 from controller.following import Follower, Pace
 from controller.store import Store
-from sources.layout import Layout, StoreOptions, Tree
+from sources.layout import FileOptions, Layout, StoreOptions, Tree
 from sources.local import LocalStorage
 from sources.pairs import Contents, RawPair, label_of
 from sources.parts import folders, read_part
@@ -59,7 +59,7 @@ def put(root: Path, name: str, pair: Pair | None = None, *, group: str = "group"
 
 
 def toy(root: Path, layout: Layout = TOY, **options: Any) -> tuple[StoredSource, LocalStorage]:
-    given = StoreOptions(**options)
+    given = FileOptions(**options)
     storage = LocalStorage(root, layout, given)
     return StoredSource("toy", layout, storage, given), storage
 
