@@ -1,0 +1,130 @@
+"""Consul's key-value store, over its HTTP API: blocking queries on the one key.
+
+Facts: Consul's documentation of blocking queries and of the KV store, and its rules for clients: an index that goes backwards
+means to start over, one that stays the same means nothing, and there is a pause between two queries.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+import aiohttp
+from pydantic import SecretStr
+
+from controller.domain.errors import SettingsError, SourceUnavailable
+from controller.ports import Source
+from sources.surroundings import Surroundings
+from sources.traefik_kv.account import DEFAULT_KEY, object_key
+from sources.traefik_kv.http import Answer, HttpStore, NoServer
+from sources.traefik_kv.keyed import account_source
+from sources.traefik_kv.network import NetworkOptions, check_options, read_endpoints, read_secret
+from sources.url import SourceUrl
+
+PORT = 8500
+WAIT = 30
+"""Seconds that a query is held open; Consul adds up to a sixteenth, so that not all clients come at once."""
+_PAUSE = (0.05, 0.15)
+"""Seconds between two queries, for a key that changes without end."""
+
+
+class ConsulOptions(NetworkOptions):
+    """Query options; user and password are for a proxy before Consul, which itself knows tokens only."""
+
+    token: SecretStr = SecretStr("")
+    token_file: Path | None = None
+    """Read at each use, so that it may change."""
+
+
+class Consul:
+    """Implements `sources.traefik_kv.keyed.Client`."""
+
+    def __init__(self, http: HttpStore, options: ConsulOptions) -> None:
+        self._http, self._options = http, options
+        self.where = http.where
+
+    async def get(self, key: str) -> bytes | None:
+        answer, _ = await self._query(key)
+        return answer.body if answer.status == 200 else None
+
+    @asynccontextmanager
+    async def changes(self, keys: tuple[str, ...]) -> AsyncIterator[AsyncIterator[None]]:
+        (key,) = keys
+        _, index = await self._query(key)
+        yield self._follow(key, index)
+
+    async def _follow(self, key: str, index: int) -> AsyncIterator[None]:
+        while True:
+            await asyncio.sleep(random.uniform(*_PAUSE))  # noqa: S311 -- nothing secret about it
+            _, latest = await self._query(key, index)
+            if latest != index:
+                index = latest if latest > index else 0  # backwards: start over
+                yield
+
+    async def _query(self, key: str, index: int = 0) -> tuple[Answer, int]:
+        """The value, and the index to wait for the next one from; with an `index`, only once there is another one or `WAIT`
+        is over.
+        """
+        params = {"raw": "", **({"index": str(index), "wait": f"{WAIT}s"} if index else {})}
+        answer = await self._http.ask(
+            "GET",
+            f"/v1/kv/{quote(key)}",
+            params=params,
+            headers=self._headers(),
+            wait=WAIT * 17 / 16 if index else 0.0,
+        )
+        return answer, self._check(answer, key)
+
+    def _headers(self) -> dict[str, str]:
+        options = self._options
+        token = read_secret(options.token, options.token_file)
+        headers = {"X-Consul-Token": token} if token else {}
+        if options.user:
+            password = read_secret(options.password, options.password_file)
+            headers["Authorization"] = aiohttp.BasicAuth(options.user, password, "utf-8").encode()
+        return headers
+
+    def _check(self, answer: Answer, key: str) -> int:
+        """The index of a good answer."""
+        text = answer.body[:200].decode(errors="replace").strip()
+        where = f"Consul at {answer.endpoint}"
+        index = answer.headers.get("X-Consul-Index", "")
+        if answer.status in {200, 404} and index.isdigit():
+            return max(int(index), 1)
+        if answer.status == 401:
+            raise SourceUnavailable(
+                f"{where} refuses the user {self._options.user or '(none)'}; correct user and password-file"
+            )
+        if answer.status == 403 and "not found" in text:
+            raise SourceUnavailable(f"{where} does not know the token; correct token-file")
+        if answer.status == 403:
+            who = (
+                "the token" if self._options.token_file or self._options.token.get_secret_value() else "nobody without a token"
+            )
+            raise SourceUnavailable(
+                f'{where}: permission denied, {who} may read {key}; give one whose policy has key "{key}" {{ policy = "read" }}'
+            )
+        if answer.status >= 500:
+            raise NoServer(f"{where} is not ready ({text or answer.status}); it is asked again")
+        if "HTTP request to an HTTPS server" in text:
+            raise SourceUnavailable(f"{where} speaks TLS; add tls=on or tls-ca")
+        raise SourceUnavailable(f"{where} answers, but not as Consul does (HTTP {answer.status}); correct host and port")
+
+
+def make(name: str, url: SourceUrl, _surroundings: Surroundings) -> Source:
+    """The source of a ``consul://`` URL.
+
+    Raises:
+        SettingsError: it names no server, or has an unknown or contradictory option.
+    """
+    options = url.read_options(ConsulOptions)
+    check_options(url, options)
+    if options.token_file and options.token.get_secret_value():
+        raise SettingsError(f"{url}: give token or token-file, not both")
+    key = object_key(url.path.strip("/") or DEFAULT_KEY)
+    client = Consul(HttpStore("Consul", read_endpoints(url, port=PORT), options), options)
+    return account_source(name, client, (key,), options)

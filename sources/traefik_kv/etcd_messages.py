@@ -1,0 +1,69 @@
+"""What etcd's JSON gateway sends: one JSON object for an answer, one a line for a stream."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Protocol
+
+Fields = dict[str, Any]
+
+
+class Chunks(Protocol):
+    """A body as it comes in; `aiohttp.StreamReader` is one."""
+
+    async def readany(self) -> bytes:
+        """What has come; empty at the end."""
+        ...
+
+
+def to_base64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+def fields(value: object) -> Fields:
+    """The fields of an object; nothing else has fields."""
+    return value if isinstance(value, dict) else {}
+
+
+def read_fields(text: bytes) -> Fields | None:
+    """The fields of a JSON object; ``None`` for all other bytes."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+async def messages(chunks: Chunks, *, limit: int, every: float, idle: Callable[[], Awaitable[object]]) -> AsyncIterator[Fields]:
+    """Each message of a stream, until it ends. After `every` seconds of silence `idle` is called, whose errors end it.
+
+    Raises:
+        ValueError: what comes is not made of such messages, or one is larger than `limit` bytes.
+    """
+    line = bytearray()
+    reading = asyncio.ensure_future(chunks.readany())
+    try:
+        while True:
+            await asyncio.wait({reading}, timeout=every)
+            if not reading.done():
+                await idle()
+                continue
+            chunk = reading.result()
+            if not chunk:
+                return
+            reading = asyncio.ensure_future(chunks.readany())
+            *lines, rest = chunk.split(b"\n")
+            for part in lines:
+                message = read_fields(bytes(line + part))
+                line.clear()
+                if message is None:
+                    raise ValueError("not a message")
+                yield message
+            line += rest
+            if len(line) > limit:
+                raise ValueError("a message without end")
+    finally:
+        reading.cancel()

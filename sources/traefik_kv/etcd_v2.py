@@ -1,0 +1,126 @@
+"""etcd's API v2, which etcd 3.4 and 3.5 answer with ``--enable-v2`` only, and newer ones not at all.
+
+Traefik 1.5 to 1.7 write gzip through it, which it does not survive (see `sources.traefik_kv.value`); what Traefik up to 1.4
+wrote is base64 and readable. Facts: etcd's documentation of API v2, "Waiting for a change" and "Watch from cleared event index".
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import quote
+
+import aiohttp
+
+from controller.domain.errors import SourceUnavailable
+from controller.ports import Source
+from sources.surroundings import Surroundings
+from sources.traefik_kv.account import DEFAULT_KEY, object_key
+from sources.traefik_kv.etcd import PORT
+from sources.traefik_kv.etcd_messages import Fields, fields, read_fields
+from sources.traefik_kv.http import Answer, HttpStore, NoServer
+from sources.traefik_kv.keyed import KeyRefused, account_source
+from sources.traefik_kv.network import NetworkOptions, check_options, read_endpoints, read_secret
+from sources.url import SourceUrl
+
+WAIT = 30.0
+"""Seconds after which a long poll is asked for anew: the server itself would hold it for ever, and a cut network says nothing."""
+_KEY_NOT_FOUND, _INDEX_CLEARED = 100, 401
+"""Codes of errors: ``EcodeKeyNotFound`` and ``EcodeEventIndexCleared``."""
+
+
+class EtcdV2:
+    """Implements `sources.traefik_kv.keyed.Client`."""
+
+    def __init__(self, http: HttpStore, options: NetworkOptions) -> None:
+        self._http, self._options = http, options
+        self.where = http.where
+
+    async def get(self, key: str) -> bytes | None:
+        node, _ = await self._read(key)
+        value = fields(node.get("node")).get("value")
+        return value.encode() if isinstance(value, str) else None
+
+    @asynccontextmanager
+    async def changes(self, keys: tuple[str, ...]) -> AsyncIterator[AsyncIterator[None]]:
+        (key,) = keys
+        _, index = await self._read(key)
+        yield self._follow(key, index)
+
+    async def _follow(self, key: str, index: int) -> AsyncIterator[None]:
+        """Ends when the server has forgotten what came after `index`: then all is to be loaded again, and watched from there."""
+        while True:
+            event = await self._wait(key, index + 1)
+            if event is None:
+                continue
+            if event.get("errorCode") == _INDEX_CLEARED:
+                return
+            index = int(fields(event.get("node")).get("modifiedIndex", index))
+            yield
+
+    async def _wait(self, key: str, index: int) -> Fields | None:
+        """The first event from an index on; ``None`` while there is none. Each server is as good as another."""
+        problems = []
+        for endpoint in self._http.endpoints:
+            try:
+                async with self._http.stream(
+                    "GET",
+                    _path(key),
+                    endpoint=endpoint,
+                    wait=WAIT,
+                    params={"wait": "true", "waitIndex": str(index)},
+                    headers=self._authorization(),
+                ) as response:
+                    chunks = self._http.read_within(response, WAIT)
+                    body = await chunks
+            except NoServer as error:
+                problems.append(str(error))
+                continue
+            if not body:
+                return None
+            return self._check(Answer(endpoint, response.status, response.headers, body), key)[0]
+        raise NoServer("; ".join(problems))
+
+    async def _read(self, key: str) -> tuple[Fields, int]:
+        """The node, and the index of the store at that moment."""
+        answer = await self._http.ask("GET", _path(key), params={"quorum": "true"}, headers=self._authorization())
+        return self._check(answer, key)
+
+    def _authorization(self) -> dict[str, str]:
+        options = self._options
+        if not options.user:
+            return {}
+        password = read_secret(options.password, options.password_file)
+        return {"Authorization": aiohttp.BasicAuth(options.user, password, "utf-8").encode()}
+
+    def _check(self, answer: Answer, key: str) -> tuple[Fields, int]:
+        where, user = f"etcd at {answer.endpoint}", self._options.user
+        found = read_fields(answer.body) or {}
+        index = answer.headers.get("X-Etcd-Index", "")
+        if index.isdigit() and ("node" in found or found.get("errorCode") in {_KEY_NOT_FOUND, _INDEX_CLEARED}):
+            return found, int(index)
+        if answer.status == 401:
+            who = f"the password of {user} is wrong, or it may not read {key}" if user else f"nobody without a user may read {key}"
+            raise KeyRefused(f"{where}: permission denied, {who}; correct user, password-file or its role")
+        if "errorCode" in found:
+            raise NoServer(f"{where} is not ready ({found.get('message')}); it is asked again")
+        if answer.status == 404:
+            raise SourceUnavailable(f"{where} does not speak API v2; start it with --enable-v2, or write etcd:// for API v3")
+        raise SourceUnavailable(f"{where} answers, but not as etcd's API v2 does; correct host and port")
+
+
+def _path(key: str) -> str:
+    return f"/v2/keys/{quote(key)}"
+
+
+def make(name: str, url: SourceUrl, _surroundings: Surroundings) -> Source:
+    """The source of an ``etcd2://`` URL.
+
+    Raises:
+        SettingsError: it names no server, or has an unknown or contradictory option.
+    """
+    options = url.read_options(NetworkOptions)
+    check_options(url, options)
+    key = object_key(url.path.strip("/") or DEFAULT_KEY)
+    client = EtcdV2(HttpStore("etcd", read_endpoints(url, port=PORT), options), options)
+    return account_source(name, client, (key,), options)

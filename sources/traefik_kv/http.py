@@ -1,0 +1,153 @@
+"""Ask a store over HTTP: several servers in order, TLS, time limits; and what went wrong, told apart.
+
+The only place of these sources that knows aiohttp. What the answers mean is for each store's own file.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+from yarl import URL
+
+from controller.domain.errors import SourceUnavailable
+from sources.files import MIB
+from sources.traefik_kv.network import Endpoint, NetworkOptions, TlsMaterial
+
+CONNECT = 2.0
+"""Seconds for a connection to stand: who comes back shall not be missed for longer, and no network is that slow."""
+_TROUBLE = 500
+"""From this status on a server says that it is not well itself."""
+
+
+class NoServer(SourceUnavailable):
+    """No server could be talked to; another one of the store might."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer, and which server gave it."""
+
+    endpoint: Endpoint
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class HttpStore:
+    """Servers of one store. `product` is its name for messages."""
+
+    def __init__(self, product: str, endpoints: tuple[Endpoint, ...], options: NetworkOptions) -> None:
+        self.product, self.endpoints, self.options = product, endpoints, options
+        self._tls = TlsMaterial(options)
+
+    @property
+    def where(self) -> str:
+        return f"{self.product} at {', '.join(map(str, self.endpoints))}"
+
+    @property
+    def largest(self) -> int:
+        """Bytes that an answer may have: values come in base64, which is a third more than themselves, and some around."""
+        return self.options.max_size * 3 // 2 + MIB
+
+    async def ask(
+        self, method: str, path: str, *, endpoint: Endpoint | None = None, wait: float = 0.0, **request: Any
+    ) -> Answer:
+        """The answer of one server, or of the first that is not in trouble; it may take `wait` seconds longer than usual.
+
+        Raises:
+            NoServer: none could be talked to.
+            SourceUnavailable: the answer is too large.
+        """
+        problems, troubled = [], None
+        for server in (endpoint,) if endpoint else self.endpoints:
+            try:
+                async with self.stream(method, path, endpoint=server, wait=wait, **request) as response:
+                    answer = Answer(server, response.status, response.headers, await self._read(response))
+            except NoServer as error:
+                problems.append(str(error))
+            else:
+                if answer.status < _TROUBLE:
+                    return answer
+                troubled = answer
+        if troubled:
+            return troubled
+        raise NoServer("; ".join(problems))
+
+    @asynccontextmanager
+    async def stream(
+        self, method: str, path: str, *, endpoint: Endpoint, wait: float | None = 0.0, **request: Any
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """An answer of one server whose body is still to come; `wait` is ``None`` for one that need not end.
+
+        Raises:
+            NoServer: it cannot be reached, breaks off or hangs; in the body of the context as well.
+        """
+        options, secure = self.options, self.options.uses_tls
+        limits = aiohttp.ClientTimeout(
+            total=None if wait is None else options.timeout + wait, sock_connect=min(CONNECT, options.timeout)
+        )
+        url = URL(f"{'https' if secure else 'http'}://{endpoint}{path}", encoded=True)
+        context, name = (self._tls.context(), options.tls_server_name or None) if secure else (True, None)
+        with self.explaining(endpoint):
+            async with (
+                aiohttp.ClientSession(timeout=limits, auto_decompress=False) as session,
+                session.request(method, url, allow_redirects=False, ssl=context, server_hostname=name, **request) as response,
+            ):
+                yield response
+
+    @contextmanager
+    def explaining(self, endpoint: Endpoint) -> Iterator[None]:
+        """Whatever aiohttp raises in here becomes a `NoServer` that says what went wrong and what to do."""
+        server = f"{self.product} at {endpoint}"
+        try:
+            yield
+        except TimeoutError as error:
+            raise NoServer(f"{server} does not answer within {self.options.timeout:g} s; is it well?") from error
+        except (aiohttp.ClientError, ValueError) as error:
+            raise NoServer(f"{server} {_explain(error, self.product)}") from error
+
+    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+        body = bytearray()
+        async for chunk in response.content.iter_any():
+            body += chunk
+            if len(body) > self.largest:
+                limit = f"{self.options.max_size / MIB:g} MiB"
+                raise SourceUnavailable(f"{self.where} holds a value larger than {limit}; correct the key, or raise max-size")
+        return bytes(body)
+
+
+def _explain(error: Exception, product: str) -> str:
+    """What went wrong, and the remedy; the more telling kinds of errors first, as they are kinds of one another."""
+    match error:
+        case aiohttp.ClientConnectorCertificateError():
+            text = f"is not trusted ({_verdict(error.certificate_error)}); name its authority by tls-ca"
+        case aiohttp.ClientConnectorSSLError():
+            text = f"does not agree on TLS ({_verdict(error)}); does it speak TLS at all?"
+        case aiohttp.ClientConnectorDNSError():
+            text = "cannot be found: its name has no address (yet); start it, or correct the name"
+        case aiohttp.ClientConnectorError():
+            text = f"cannot be reached ({error.os_error.strerror or error.os_error}); start it, or correct host and port"
+        case aiohttp.ClientOSError() if _is_tls(error):
+            text = f"ends the connection ({_verdict(error)}); does it want a client certificate? See tls-cert and tls-key"
+        case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError() | aiohttp.ClientPayloadError():
+            text = "broke off the connection; is it well? If it speaks TLS, add tls=on"
+        case _:
+            text = f"answers, but not as {product} does ({type(error).__name__}); correct host and port"
+    return text
+
+
+def _is_tls(error: BaseException) -> bool:
+    return isinstance(error, ssl.SSLError) or isinstance(error.__cause__, ssl.SSLError)
+
+
+def _verdict(error: BaseException) -> str:
+    """OpenSSL's reason in plain words."""
+    found = error if isinstance(error, ssl.SSLError) else error.__cause__ or getattr(error, "os_error", None)
+    if isinstance(found, ssl.SSLCertVerificationError):
+        return found.verify_message.rstrip(".")
+    return (found.reason or "no reason given").replace("_", " ").lower() if isinstance(found, ssl.SSLError) else str(error)
