@@ -11,13 +11,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from controller import older_tool_stores
+
 MOUNT = "tmp/traefik"
 """Where its documentation mounts ``acme.json``: as a directory around the file, or (in its examples) as the file itself."""
 SHORTEST, NEVER = 1.0, 365 * 86400.0
 """The range of ``CERTFERRY_RESYNC``, in seconds."""
 NAMES = frozenset({"CERTS_SOURCE", "TRAEFIK_VERSION", "DOMAINS", "PUSH_PERIOD", "KV_ENDPOINTS"})
 """Any of them tells that this environment was made for the older tool."""
-KEY_VALUE_STORES = ("consul", "etcd", "etcdv3", "zookeeper", "boltdb")
+_VERBATIM = frozenset({"KV_USERNAME", "KV_PASSWORD"})
+"""Blanks around them may belong to them."""
+_KINDS = ", ".join(("file", *older_tool_stores.KINDS))
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -25,7 +29,7 @@ _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 class Translation:
     """Settings by field, a line for each variable that was understood, and one for each that cannot be."""
 
-    values: dict[str, Any] = field(default_factory=dict)
+    values: dict[str, Any] = field(default_factory=dict, repr=False)
     notes: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
@@ -36,46 +40,72 @@ class Translation:
 
 def translate(environ: Mapping[str, str], *, given: Collection[str], root: Path) -> Translation:
     """Translate what is there of the older tool's variables; fields already `given` by certferry's own win."""
-    variables = {name: value.strip() for name, value in environ.items() if value.strip()}
+    variables = {name: value if name in _VERBATIM else value.strip() for name, value in environ.items() if value.strip()}
     translation = Translation()
     if not variables.keys() & NAMES:
         return translation
     _translate_source(variables, translation, given=given, root=root)
     _translate_period(variables, translation, given=given)
-    if "TRAEFIK_VERSION" in variables:
-        translation.notes.append(
-            f"TRAEFIK_VERSION={variables['TRAEFIK_VERSION']} is not needed: the content of acme.json tells the version"
-        )
-    if "DOMAINS" in variables:
-        translation.notes.append(
-            f"DOMAINS={variables['DOMAINS']} is not needed: the label of each mail container says its domain"
-        )
+    _tell_not_needed(variables, translation)
     return translation
 
 
 def _translate_source(variables: Mapping[str, str], translation: Translation, *, given: Collection[str], root: Path) -> None:
-    kind = variables.get("CERTS_SOURCE", "file")
-    said = f"CERTS_SOURCE={kind}" if "CERTS_SOURCE" in variables else "CERTS_SOURCE (not set, so file)"
+    kind = variables.get("CERTS_SOURCE", "file").lower()
     if "sources" in given:
-        if "CERTS_SOURCE" in variables:
-            translation.notes.append(f"{said} is ignored: CERTFERRY_SOURCES wins")
-        return
-    if kind.lower() in KEY_VALUE_STORES:
-        translation.problems.append(
-            f"CERTS_SOURCE={kind!r}: this version reads file stores only; expected file, or the URL of one in CERTFERRY_SOURCES"
-        )
-        return
-    if kind.lower() != "file":
-        translation.problems.append(f"CERTS_SOURCE={kind!r}: expected file")
-        return
-    path = f"/{MOUNT}" if (root / MOUNT).is_file() else f"/{MOUNT}/acme.json"
-    translation.values["sources"] = f"traefik://{path}"
-    discover = "" if "discover" in given else " CERTFERRY_DISCOVER=off"  # that tool looked nowhere else
-    if discover:
-        translation.values["discover"] = "off"
-    translation.notes.append(f'{said} is read as CERTFERRY_SOURCES="traefik://{path}"{discover}')
-    if unused := sorted(name for name in variables if name.startswith("KV_")):
+        _tell_ignored(variables, translation)
+    elif kind == "file":
+        _translate_file(variables, translation, given=given, root=root)
+    elif kind in older_tool_stores.KINDS:
+        _translate_store(kind, variables, translation, given=given)
+    else:
+        translation.problems.append(f"CERTS_SOURCE={variables['CERTS_SOURCE']!r}: expected one of {_KINDS}")
+
+
+def _translate_file(variables: Mapping[str, str], translation: Translation, *, given: Collection[str], root: Path) -> None:
+    url = f"traefik:///{MOUNT}" if (root / MOUNT).is_file() else f"traefik:///{MOUNT}/acme.json"
+    named = variables.get("CERTS_SOURCE")
+    said = f"CERTS_SOURCE={named}" if named else "CERTS_SOURCE (not set, so file)"
+    _set_source(url, f'{said} is read as CERTFERRY_SOURCES="{url}"', translation, given=given)
+    if unused := sorted(filter(older_tool_stores.is_of_store, variables)):
         translation.notes.append(f"{', '.join(unused)}: not needed where CERTS_SOURCE is file")
+
+
+def _translate_store(kind: str, variables: Mapping[str, str], translation: Translation, *, given: Collection[str]) -> None:
+    store = older_tool_stores.read_store(kind, variables)
+    if store.problems:
+        translation.problems += store.problems
+        return
+    said = f"CERTS_SOURCE={kind} with {', '.join(sorted(store.names))}"
+    _set_source(store.url, f'{said} is read as CERTFERRY_SOURCES="{store.shown}"', translation, given=given)
+    translation.notes += store.notes
+
+
+def _set_source(url: str, note: str, translation: Translation, *, given: Collection[str]) -> None:
+    translation.values["sources"] = url
+    if "discover" not in given:  # that tool looked nowhere else
+        translation.values["discover"] = "off"
+        note += " CERTFERRY_DISCOVER=off"
+    translation.notes.append(note)
+
+
+def _tell_ignored(variables: Mapping[str, str], translation: Translation) -> None:
+    if "CERTS_SOURCE" in variables:
+        translation.notes.append(f"CERTS_SOURCE={variables['CERTS_SOURCE']} is ignored: CERTFERRY_SOURCES wins")
+    if stores := sorted(filter(older_tool_stores.is_of_store, variables)):
+        translation.notes.append(f"{', '.join(stores)}: ignored, because CERTFERRY_SOURCES wins")
+
+
+def _tell_not_needed(variables: Mapping[str, str], translation: Translation) -> None:
+    in_store = variables.get("CERTS_SOURCE", "file").lower() in older_tool_stores.KINDS
+    for name, why in {
+        "TRAEFIK_VERSION": f"the content of {'the store' if in_store else 'acme.json'} tells the version",
+        "DOMAINS": "the label of each mail container says its domain",
+        "INITIAL_TIMEOUT": "a store that is not there yet is waited for",
+        "SSL_DEST": "nothing is unpacked on the way",
+    }.items():
+        if name in variables:
+            translation.notes.append(f"{name}={variables[name]} is not needed: {why}")
 
 
 def _translate_period(variables: Mapping[str, str], translation: Translation, *, given: Collection[str]) -> None:

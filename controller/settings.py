@@ -46,13 +46,16 @@ Timeout = Annotated[Duration, Field(ge=0.1, le=3600.0)]
 
 
 class Settings(BaseSettings):
-    """Everything that can be set, in seconds where it is time. Made by `load_settings`; `Settings()` is the defaults."""
+    """Everything that can be set, in seconds where it is time. Made by `load_settings`; `Settings()` is the defaults.
+
+    Its `repr` is without the sources, whose URLs may hold passwords.
+    """
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="forbid", use_attribute_docstrings=True
     )
 
-    sources: Annotated[tuple[str, ...], NoDecode, BeforeValidator(read_urls)] = ()
+    sources: Annotated[tuple[str, ...], NoDecode, BeforeValidator(read_urls), Field(repr=False)] = ()
     """Where certificates come from: one URL for each source, separated by blanks. Empty: every conventional mount point that
     exists in certferry's own container."""
     discover: Annotated[Literal["on", "off"], BeforeValidator(read_word)] = "on"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -16,6 +16,7 @@ import yaml  # type: ignore[import-untyped]
 from controller.domain.container import Container
 from controller.domain.proxy import NOTHING, Files, KeptStore, Verdict
 from sources.pairs import label_of
+from sources.recognise import traefik_stores
 from sources.recognise.hints import image_of, inside, programs, read_flags
 
 _IMAGE = re.compile(r"(.*-)?traefik")
@@ -23,8 +24,6 @@ _PREFIX = "traefik_"
 _CONFIG = tuple(PurePosixPath(f"/etc/traefik/traefik.{ending}") for ending in ("toml", "yaml", "yml"))
 _RESOLVERS = "certificatesresolvers"
 _DEFAULT_STORAGE = "acme.json"
-_KEY_VALUE_STORES = ("consul", "etcd", "zookeeper", "boltdb")
-"""Sections that switch Traefik 1 to cluster mode; later versions have them below ``providers``, and not for certificates."""
 
 Tree = Mapping[str, Any]
 
@@ -67,16 +66,35 @@ def _places(container: Container, flags: Mapping[str, str], files: Files) -> Ite
 
 def _judge(container: Container, places: Iterable[tuple[str, Tree]]) -> Verdict:
     read = [(where, _lowered(tree)) for where, tree in places]
-    for where, tree in read:
-        if kept := next((store for store in _KEY_VALUE_STORES if store in tree), None):
-            return Verdict(
-                left=f"Traefik 1 that keeps its certificates in a key-value store ({kept} in {where}), not in a file"
-            )
+    if left := _in_key_value_store(read):
+        return Verdict(left=left)
     for where, tree in read:
         if stores := tuple(_stores(container, where, tree)):
             return Verdict(stores)
     looked_at = ", ".join(where for where, _ in read)
     return Verdict(left=f"Traefik that gets no certificates by ACME: there is no resolver for it in {looked_at}")
+
+
+def _in_key_value_store(read: Sequence[tuple[str, Tree]]) -> str:
+    """What to do about certificates in a store that switches Traefik 1 to cluster mode; empty if there is none.
+
+    Later versions have these sections below ``providers``, and not for certificates.
+    """
+    found = next(((kind, where) for where, tree in read for kind in traefik_stores.KINDS if kind in tree), None)
+    if found is None:
+        return ""
+    kind, where = found
+    url = traefik_stores.url_of(kind, _merged(read, kind), _storage_of(_merged(read, "acme")))
+    return (
+        f"Traefik 1 that keeps its certificates in a key-value store ({kind} in {where}), not in a file;"
+        f' to read it, set CERTFERRY_SOURCES="{url}"'
+    )
+
+
+def _merged(read: Sequence[tuple[str, Tree]], name: str) -> Tree:
+    """A section as Traefik 1 reads it: arguments over its file; its environment, which it ignores, fills the gaps."""
+    *file_and_arguments, environment = (_lowered(tree.get(name)) for _, tree in read)
+    return {key: value for section in (environment, *file_and_arguments) for key, value in section.items()}
 
 
 def _stores(container: Container, where: str, tree: Tree) -> Iterator[KeptStore]:
@@ -92,9 +110,12 @@ def _storages(tree: Tree) -> Iterator[tuple[str, str]]:
     for name, resolver in _lowered(tree.get(_RESOLVERS)).items():
         if "acme" in (kinds := _lowered(resolver)):
             yield f"the resolver {name}", str(_lowered(kinds["acme"]).get("storage") or _DEFAULT_STORAGE)
-    acme = _lowered(tree.get("acme"))
-    if storage := acme.get("storage") or acme.get("storagefile"):
-        yield "the section acme", str(storage)
+    if storage := _storage_of(_lowered(tree.get("acme"))):
+        yield "the section acme", storage
+
+
+def _storage_of(acme: Tree) -> str:
+    return str(acme.get("storage") or acme.get("storagefile") or "")
 
 
 def _lowered(tree: Any) -> Tree:

@@ -44,7 +44,7 @@ class Ended(NamedTuple):
 def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """No settings but those of the test, and nothing of this machine's Docker."""
     for name in os.environ:
-        if name.startswith(("CERTFERRY_", "CERTS_SOURCE", "TRAEFIK_VERSION", "DOMAINS", "PUSH_PERIOD", "KV_")):
+        if name.startswith(("CERTFERRY_", "CERTS_SOURCE", "TRAEFIK_VERSION", "DOMAINS", "PUSH_PERIOD", "KV_", "KL_")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no-docker.sock")
     yield
@@ -111,6 +111,14 @@ class TestSettings:
         monkeypatch.setenv("PUSH_PERIOD", "5m")
         ended = certferry("sources", sources=f"traefik://{acme}")
         assert ended.code == OK
+
+    @pytest.mark.parametrize("form", ["json", "console"])
+    def test_what_those_of_the_older_tool_became_is_logged_without_its_secrets(self, certferry, monkeypatch, form):
+        for name, value in {"CERTS_SOURCE": "consul", "KV_ENDPOINTS": "kv:8500", "KV_PASSWORD": "hunter2"}.items():
+            monkeypatch.setenv(name, value)
+        ended = certferry("once", http="off", log_format=form, log_level="debug")
+        assert "consul://kv:8500/traefik/acme/account?password=***" in ended.err
+        assert "hunter2" not in ended.out + ended.err
 
 
 class TestHelp:

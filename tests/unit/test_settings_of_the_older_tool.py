@@ -99,12 +99,19 @@ def test_variables_of_key_value_stores_are_named_when_they_are_not_needed(tmp_pa
     assert loaded.translations == (READ_AS_FILE, "KV_PASSWORD, KV_PREFIX: not needed where CERTS_SOURCE is file")
 
 
-@pytest.mark.parametrize("kind", ["consul", "etcd", "etcdv3", "zookeeper", "boltdb"])
-def test_key_value_stores_are_refused_in_this_version(tmp_path, kind):
-    with pytest.raises(SettingsError) as caught:
-        load_settings({"CERTS_SOURCE": kind, "KV_ENDPOINTS": "kv:1"}, root=tmp_path)
-    assert str(caught.value) == (
-        f"CERTS_SOURCE={kind!r}: this version reads file stores only; expected file, or the URL of one in CERTFERRY_SOURCES"
+def test_those_of_key_value_stores_are_called_ignored_where_our_own_win(tmp_path):
+    loaded = load_settings(
+        {"KV_ENDPOINTS": "kv:1", "KL_TLS_ENABLED": "what", "CERTFERRY_SOURCES": "traefik:///mine"}, root=tmp_path
+    )
+    assert loaded.translations == ("KL_TLS_ENABLED, KV_ENDPOINTS: ignored, because CERTFERRY_SOURCES wins",)
+
+
+def test_what_it_needed_for_itself_is_not_needed(tmp_path):
+    loaded = load_settings({"CERTS_SOURCE": "file", "INITIAL_TIMEOUT": "300", "SSL_DEST": "/tmp/ssl"}, root=tmp_path)
+    assert loaded.translations == (
+        READ_AS_FILE,
+        "INITIAL_TIMEOUT=300 is not needed: a store that is not there yet is waited for",
+        "SSL_DEST=/tmp/ssl is not needed: nothing is unpacked on the way",
     )
 
 
@@ -112,6 +119,6 @@ def test_its_mistakes_are_told_together(tmp_path):
     with pytest.raises(SettingsError) as caught:
         load_settings({"CERTS_SOURCE": "flie", "PUSH_PERIOD": "often"}, root=tmp_path)
     assert str(caught.value).splitlines() == [
-        "CERTS_SOURCE='flie': expected file",
+        "CERTS_SOURCE='flie': expected one of file, consul, etcd, etcdv3, zookeeper, boltdb",
         "PUSH_PERIOD='often': expected 15m, 900 (seconds), 2h, 1d, or 0",
     ]

@@ -108,16 +108,95 @@ class TestVersion1:
         files = {"/etc/traefik/traefik.toml": b"[docker]\n"}
         assert stores(judge(container("traefik:1.7", "/traefik", "--acme.storage=/acme.json"), files)) == ["traefik /acme.json"]
 
+
+class TestVersion1InAKeyValueStore:
     @pytest.mark.parametrize(
-        ("options", "files"),
+        ("options", "url"),
         [
-            (("--consul", "--acme.storage=traefik/acme/account"), {}),
-            (("--etcd.endpoint=etcd:2379",), {}),
-            ((), {"/etc/traefik/traefik.toml": TOML_V1 + b'[zookeeper]\nendpoint = "zk:2181"\n'}),
+            (("--consul",), "consul://<host>:8500/traefik/acme/account"),
+            (("--consul", "--acme.storage=my/acme"), "consul://<host>:8500/my/acme"),
+            (("--consul.endpoint=consul:8500",), "consul://consul:8500/traefik/acme/account"),
+            (("--etcd",), "etcd2://<host>:2379/traefik/acme/account"),
+            (("--etcd.endpoint=etcd:2379", "--acme.storage=/a/b"), "etcd2://etcd:2379/a/b"),
+            (("--etcd.endpoint=etcd:2379", "--etcd.useAPIV3"), "etcd://etcd:2379/traefik/acme/account"),
+            (("--etcd.endpoint=etcd:2379", "--etcd.useAPIV3=true"), "etcd://etcd:2379/traefik/acme/account"),
+            (("--etcd.endpoint=etcd:2379", "--etcd.useAPIV3=false"), "etcd2://etcd:2379/traefik/acme/account"),
+            (("--zookeeper",), "zookeeper://<host>:2181/traefik/acme/account"),
+            (("--zookeeper.endpoint=zk1:2181,zk2:2182",), "zookeeper://zk1:2181,zk2:2182/traefik/acme/account"),
+            (
+                ("--boltdb.endpoint=/data/my kv.db", "--acme.storage=a/b"),
+                "boltdb:///data/my%20kv.db?key=a/b/object&bucket=traefik",
+            ),
+            (("--boltdb",), "boltdb:///<path>?key=traefik/acme/account/object&bucket=traefik"),
         ],
     )
-    def test_with_a_key_value_store_is_left(self, options, files):
-        assert "key-value store" in judge(container("traefik:1.7", "/traefik", *options), files).left
+    def test_is_left_with_the_url_that_reads_it(self, options, url):
+        left = judge(container("traefik:1.7", "/traefik", *options)).left
+        assert left == (
+            f"Traefik 1 that keeps its certificates in a key-value store ({options[0][2:].partition('.')[0]} in its arguments),"
+            f' not in a file; to read it, set CERTFERRY_SOURCES="{url}"'
+        )
+
+    @pytest.mark.parametrize(
+        ("endpoint", "hosts"),
+        [
+            ("127.0.0.1:8501", "<host>:8501"),
+            ("localhost:8500,[::1]:8500", "<host>:8500"),
+            ("LOCALHOST", "<host>:8500"),
+            ("0.0.0.0:8500", "<host>:8500"),
+            ("[fd00::1]:8500", "[fd00::1]:8500"),
+            ("consul", "consul:8500"),
+            ("http://consul:8500/", "consul:8500"),
+            ("${CONSUL}:8500", "<host>:8500"),
+            ("http://root:hunter2@consul:8500", "<host>:8500"),
+            ("a b\n:1", "<host>:8500"),
+        ],
+    )
+    def test_a_host_that_only_traefik_can_reach_is_left_open(self, endpoint, hosts):
+        left = judge(container("traefik:1.7", "/traefik", f"--consul.endpoint={endpoint}")).left
+        assert left.endswith(f'="consul://{hosts}/traefik/acme/account"')
+
+    def test_by_its_configuration_file(self):
+        file = b'[zookeeper]\nEndpoint = "zk:2181"\n[acme]\nstorageFile = "edge/acme"\n'
+        left = judge(container("traefik:1.7", "/traefik"), {"/etc/traefik/traefik.toml": file}).left
+        assert "(zookeeper in /etc/traefik/traefik.toml)" in left
+        assert left.endswith('="zookeeper://zk:2181/edge/acme"')
+
+    def test_by_its_environment(self):
+        environment = {"TRAEFIK_ETCD_ENDPOINT": "etcd:2379", "TRAEFIK_ETCD_USEAPIV3": "true", "TRAEFIK_ACME_STORAGE": "a/b"}
+        left = judge(container("traefik:1.7", "/traefik", environment=environment)).left
+        assert left.endswith('="etcd://etcd:2379/a/b"')
+
+    def test_by_all_together_its_arguments_count_most(self):
+        looked_at = container(
+            "traefik:1.7", "/traefik", "--consul.endpoint=args:8500", environment={"TRAEFIK_CONSUL_USERNAME": "root"}
+        )
+        file = b'[consul]\nendpoint = "file:8500"\n[acme]\nstorage = "edge/acme"\n'
+        left = judge(looked_at, {"/etc/traefik/traefik.toml": file}).left
+        assert left.endswith('="consul://args:8500/edge/acme?user=root"')
+
+    @pytest.mark.parametrize(
+        "option", ["--consul.tls.ca=/ca.pem", "--consul.tls.insecureskipverify", "--consul.endpoint=https://consul:8500"]
+    )
+    def test_tls_is_told(self, option):
+        left = judge(container("traefik:1.7", "/traefik", "--consul.endpoint=consul:8500", option)).left
+        assert left.endswith('="consul://consul:8500/traefik/acme/account?tls=on"')
+
+    def test_a_password_is_not(self):
+        options = ("--etcd.endpoint=etcd:2379", "--etcd.username=a&b", "--etcd.password=hunter2")
+        left = judge(container("traefik:1.7", "/traefik", *options)).left
+        assert left.endswith('="etcd2://etcd:2379/traefik/acme/account?user=a%26b&password=<password>"')
+
+    @pytest.mark.parametrize("storage", ["a\nb", "a b", "ü", "\x1b[31m", '"; x="'])
+    def test_whatever_its_storage_the_message_is_one_line_with_one_url(self, storage):
+        left = judge(container("traefik:1.7", "/traefik", "--consul", f"--acme.storage={storage}")).left
+        assert left.isprintable()
+        assert not set(left.partition('CERTFERRY_SOURCES="')[2][:-1]) & set(' "')
+
+    def test_a_section_that_is_none_is_no_trap(self):
+        file = b"consul: [1]\nacme: 7\n"
+        left = judge(container("traefik:1.7", "/traefik"), {"/etc/traefik/traefik.yml": file}).left
+        assert left.endswith('="consul://<host>:8500/traefik/acme/account"')
 
 
 @pytest.mark.parametrize(
