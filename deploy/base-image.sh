@@ -1,10 +1,11 @@
 #!/bin/sh
-# Makes sure that debian:bookworm-slim, the base of every image here, exists on this Docker engine:
+# Makes sure that debian:bookworm-slim, the base of the images here, or that of another suite, exists on this Docker engine:
+# base-image.sh [suite]
 # already there, else pulled, else bootstrapped from the Debian archive (for machines that reach no registry).
 set -eu
 
-image=debian:bookworm-slim
-suite=bookworm
+suite=${1:-bookworm}
+image=debian:$suite-slim
 
 say() { echo "base-image: $*" >&2; }
 die() { say "$*"; exit 1; }

@@ -21,6 +21,7 @@ from sources.stored import StoredSource
 from sources.surroundings import Factory, Surroundings
 from sources.synology import SYNOLOGY
 from sources.traefik_file import TRAEFIK
+from sources.traefik_kv import consul, etcd, etcd_v2, zookeeper
 from sources.url import SourceUrl, nearest, parse_url
 
 LAYOUTS: dict[str, Layout] = {layout.kind: layout for layout in (TRAEFIK, ACME_COMPANION, CADDY, CERTBOT, SYNOLOGY, PEM)}
@@ -41,6 +42,10 @@ KINDS: dict[str, Factory] = {
     **{kind: _in_our_files(layout) for kind, layout in LAYOUTS.items()},
     "docker": container_factory(LAYOUTS),
     "self-signed": self_signed.make,
+    "consul": consul.make,
+    "etcd": etcd.make,
+    "etcd2": etcd_v2.make,
+    "zookeeper": zookeeper.make,
 }
 
 CONVENTIONAL: list[tuple[Path, str]] = [

@@ -6,21 +6,18 @@ means to start over, one that stays the same means nothing, and there is a pause
 
 from __future__ import annotations
 
-import asyncio
-import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-import aiohttp
 from pydantic import SecretStr
 
 from controller.domain.errors import SettingsError, SourceUnavailable
 from controller.ports import Source
 from sources.surroundings import Surroundings
 from sources.traefik_kv.account import DEFAULT_KEY, object_key
-from sources.traefik_kv.http import Answer, HttpStore, NoServer
+from sources.traefik_kv.http import Answer, HttpStore, NoServer, basic_authorization, pause
 from sources.traefik_kv.keyed import account_source
 from sources.traefik_kv.network import NetworkOptions, check_options, read_endpoints, read_secret
 from sources.url import SourceUrl
@@ -28,8 +25,6 @@ from sources.url import SourceUrl
 PORT = 8500
 WAIT = 30
 """Seconds that a query is held open; Consul adds up to a sixteenth, so that not all clients come at once."""
-_PAUSE = (0.05, 0.15)
-"""Seconds between two queries, for a key that changes without end."""
 
 
 class ConsulOptions(NetworkOptions):
@@ -59,7 +54,7 @@ class Consul:
 
     async def _follow(self, key: str, index: int) -> AsyncIterator[None]:
         while True:
-            await asyncio.sleep(random.uniform(*_PAUSE))  # noqa: S311 -- nothing secret about it
+            await pause()
             _, latest = await self._query(key, index)
             if latest != index:
                 index = latest if latest > index else 0  # backwards: start over
@@ -82,11 +77,7 @@ class Consul:
     def _headers(self) -> dict[str, str]:
         options = self._options
         token = read_secret(options.token, options.token_file)
-        headers = {"X-Consul-Token": token} if token else {}
-        if options.user:
-            password = read_secret(options.password, options.password_file)
-            headers["Authorization"] = aiohttp.BasicAuth(options.user, password, "utf-8").encode()
-        return headers
+        return ({"X-Consul-Token": token} if token else {}) | basic_authorization(options)
 
     def _check(self, answer: Answer, key: str) -> int:
         """The index of a good answer."""

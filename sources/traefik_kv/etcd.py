@@ -63,7 +63,6 @@ class Etcd:
             "POST",
             f"{self._api}/watch",
             endpoint=begin.endpoint,
-            wait=None,
             data="".join(json.dumps({"create_request": create}) for create in creates),
             headers=_NEEDS_LEADER | self._authorization(),
         ) as response:

@@ -1,13 +1,14 @@
 """etcd's API v2, which etcd 3.4 and 3.5 answer with ``--enable-v2`` only, and newer ones not at all.
 
 Traefik 1.5 to 1.7 write gzip through it, which it does not survive (see `sources.traefik_kv.value`); what Traefik up to 1.4
-wrote is base64 and readable. Facts: etcd's documentation of API v2, "Waiting for a change" and "Watch from cleared event index".
+wrote is base64 and readable. Facts: etcd's documentation of API v2, "Waiting for a change", "Watch from cleared event index".
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from urllib.parse import quote
 
 import aiohttp
@@ -18,13 +19,13 @@ from sources.surroundings import Surroundings
 from sources.traefik_kv.account import DEFAULT_KEY, object_key
 from sources.traefik_kv.etcd import PORT
 from sources.traefik_kv.etcd_messages import Fields, fields, read_fields
-from sources.traefik_kv.http import Answer, HttpStore, NoServer
+from sources.traefik_kv.http import Answer, HttpStore, NoServer, basic_authorization, pause
 from sources.traefik_kv.keyed import KeyRefused, account_source
-from sources.traefik_kv.network import NetworkOptions, check_options, read_endpoints, read_secret
+from sources.traefik_kv.network import NetworkOptions, check_options, read_endpoints
 from sources.url import SourceUrl
 
 WAIT = 30.0
-"""Seconds after which a long poll is asked for anew: the server itself would hold it for ever, and a cut network says nothing."""
+"""Seconds after which a long poll is asked for anew: a server would hold it for ever, and a cut network says nothing."""
 _KEY_NOT_FOUND, _INDEX_CLEARED = 100, 401
 """Codes of errors: ``EcodeKeyNotFound`` and ``EcodeEventIndexCleared``."""
 
@@ -48,18 +49,23 @@ class EtcdV2:
         yield self._follow(key, index)
 
     async def _follow(self, key: str, index: int) -> AsyncIterator[None]:
-        """Ends when the server has forgotten what came after `index`: then all is to be loaded again, and watched from there."""
+        """Ends when the server has forgotten what came after `index`: then all is to be loaded anew, and watched from there."""
         while True:
-            event = await self._wait(key, index + 1)
+            await pause()
+            event, latest = await self._wait(key, index + 1)
             if event is None:
+                index = latest  # nothing until then: a watch that lags behind the store's last 1000 events is refused
                 continue
             if event.get("errorCode") == _INDEX_CLEARED:
                 return
-            index = int(fields(event.get("node")).get("modifiedIndex", index))
+            index = int(fields(event.get("node")).get("modifiedIndex", latest))
             yield
 
-    async def _wait(self, key: str, index: int) -> Fields | None:
-        """The first event from an index on; ``None`` while there is none. Each server is as good as another."""
+    async def _wait(self, key: str, index: int) -> tuple[Fields | None, int]:
+        """The first event from an index on, ``None`` while there is none; and the index of the store when it was asked.
+
+        One server is as good as another.
+        """
         problems = []
         for endpoint in self._http.endpoints:
             try:
@@ -67,31 +73,30 @@ class EtcdV2:
                     "GET",
                     _path(key),
                     endpoint=endpoint,
-                    wait=WAIT,
                     params={"wait": "true", "waitIndex": str(index)},
-                    headers=self._authorization(),
+                    headers=basic_authorization(self._options),
                 ) as response:
-                    chunks = self._http.read_within(response, WAIT)
-                    body = await chunks
+                    body = await self._body(response)
             except NoServer as error:
                 problems.append(str(error))
                 continue
-            if not body:
-                return None
-            return self._check(Answer(endpoint, response.status, response.headers, body), key)[0]
+            latest = response.headers.get("X-Etcd-Index", "")
+            if not body and latest.isdigit():
+                return None, max(int(latest), index - 1)
+            return self._check(Answer(endpoint, response.status, response.headers, body), key)
         raise NoServer("; ".join(problems))
+
+    async def _body(self, response: aiohttp.ClientResponse) -> bytes:
+        """The event, once it happens; empty when that takes too long, or the server ends the wait."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(WAIT):
+                return await self._http.read(response)
+        return b""
 
     async def _read(self, key: str) -> tuple[Fields, int]:
         """The node, and the index of the store at that moment."""
-        answer = await self._http.ask("GET", _path(key), params={"quorum": "true"}, headers=self._authorization())
+        answer = await self._http.ask("GET", _path(key), params={"quorum": "true"}, headers=basic_authorization(self._options))
         return self._check(answer, key)
-
-    def _authorization(self) -> dict[str, str]:
-        options = self._options
-        if not options.user:
-            return {}
-        password = read_secret(options.password, options.password_file)
-        return {"Authorization": aiohttp.BasicAuth(options.user, password, "utf-8").encode()}
 
     def _check(self, answer: Answer, key: str) -> tuple[Fields, int]:
         where, user = f"etcd at {answer.endpoint}", self._options.user
@@ -100,7 +105,11 @@ class EtcdV2:
         if index.isdigit() and ("node" in found or found.get("errorCode") in {_KEY_NOT_FOUND, _INDEX_CLEARED}):
             return found, int(index)
         if answer.status == 401:
-            who = f"the password of {user} is wrong, or it may not read {key}" if user else f"nobody without a user may read {key}"
+            who = (
+                f"the password of {user} is wrong, or it may not read {key}"
+                if user
+                else f"without a user nobody may read {key}"
+            )
             raise KeyRefused(f"{where}: permission denied, {who}; correct user, password-file or its role")
         if "errorCode" in found:
             raise NoServer(f"{where} is not ready ({found.get('message')}); it is asked again")

@@ -5,6 +5,8 @@ The only place of these sources that knows aiohttp. What the answers mean is for
 
 from __future__ import annotations
 
+import asyncio
+import random
 import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -16,7 +18,7 @@ from yarl import URL
 
 from controller.domain.errors import SourceUnavailable
 from sources.files import MIB
-from sources.traefik_kv.network import Endpoint, NetworkOptions, TlsMaterial
+from sources.traefik_kv.network import Endpoint, NetworkOptions, TlsMaterial, explain_tls, read_secret
 
 CONNECT = 2.0
 """Seconds for a connection to stand: who comes back shall not be missed for longer, and no network is that slow."""
@@ -36,6 +38,19 @@ class Answer:
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+
+def basic_authorization(options: NetworkOptions) -> dict[str, str]:
+    """The header of a user and password (RFC 7617), if there is a user."""
+    if not options.user:
+        return {}
+    password = read_secret(options.password, options.password_file)
+    return {"Authorization": aiohttp.encode_basic_auth(options.user, password)}
+
+
+async def pause() -> None:
+    """A short time between two questions of a watch, for a server that answers without end; not the same for all who ask."""
+    await asyncio.sleep(random.uniform(0.05, 0.15))  # noqa: S311 -- nothing secret about it
 
 
 class HttpStore:
@@ -67,7 +82,9 @@ class HttpStore:
         for server in (endpoint,) if endpoint else self.endpoints:
             try:
                 async with self.stream(method, path, endpoint=server, wait=wait, **request) as response:
-                    answer = Answer(server, response.status, response.headers, await self._read(response))
+                    async with asyncio.timeout(self.options.timeout):
+                        body = await self.read(response)
+                    answer = Answer(server, response.status, response.headers, body)
             except NoServer as error:
                 problems.append(str(error))
             else:
@@ -80,25 +97,25 @@ class HttpStore:
 
     @asynccontextmanager
     async def stream(
-        self, method: str, path: str, *, endpoint: Endpoint, wait: float | None = 0.0, **request: Any
+        self, method: str, path: str, *, endpoint: Endpoint, wait: float = 0.0, **request: Any
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """An answer of one server whose body is still to come; `wait` is ``None`` for one that need not end.
+        """An answer of one server, whose body may come whenever it likes; `wait` is for what comes before that.
 
         Raises:
             NoServer: it cannot be reached, breaks off or hangs; in the body of the context as well.
         """
         options, secure = self.options, self.options.uses_tls
-        limits = aiohttp.ClientTimeout(
-            total=None if wait is None else options.timeout + wait, sock_connect=min(CONNECT, options.timeout)
-        )
         url = URL(f"{'https' if secure else 'http'}://{endpoint}{path}", encoded=True)
         context, name = (self._tls.context(), options.tls_server_name or None) if secure else (True, None)
+        limits = aiohttp.ClientTimeout(total=None, sock_connect=min(CONNECT, options.timeout))
         with self.explaining(endpoint):
-            async with (
-                aiohttp.ClientSession(timeout=limits, auto_decompress=False) as session,
-                session.request(method, url, allow_redirects=False, ssl=context, server_hostname=name, **request) as response,
-            ):
-                yield response
+            async with aiohttp.ClientSession(timeout=limits, auto_decompress=False) as session:
+                async with asyncio.timeout(options.timeout + wait):
+                    response = await session.request(
+                        method, url, allow_redirects=False, ssl=context, server_hostname=name, **request
+                    )
+                async with response:
+                    yield response
 
     @contextmanager
     def explaining(self, endpoint: Endpoint) -> Iterator[None]:
@@ -111,7 +128,12 @@ class HttpStore:
         except (aiohttp.ClientError, ValueError) as error:
             raise NoServer(f"{server} {_explain(error, self.product)}") from error
 
-    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+    async def read(self, response: aiohttp.ClientResponse) -> bytes:
+        """All of a body.
+
+        Raises:
+            SourceUnavailable: it is too large.
+        """
         body = bytearray()
         async for chunk in response.content.iter_any():
             body += chunk
@@ -146,8 +168,5 @@ def _is_tls(error: BaseException) -> bool:
 
 
 def _verdict(error: BaseException) -> str:
-    """OpenSSL's reason in plain words."""
     found = error if isinstance(error, ssl.SSLError) else error.__cause__ or getattr(error, "os_error", None)
-    if isinstance(found, ssl.SSLCertVerificationError):
-        return found.verify_message.rstrip(".")
-    return (found.reason or "no reason given").replace("_", " ").lower() if isinstance(found, ssl.SSLError) else str(error)
+    return explain_tls(found) if isinstance(found, ssl.SSLError) else str(error)

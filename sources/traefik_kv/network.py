@@ -166,10 +166,16 @@ def _trusting(authorities: str) -> ssl.SSLContext:
         raise SourceUnavailable(f"tls-ca cannot be used ({_reason(error)}); name a PEM file of the store's authority") from None
 
 
+def explain_tls(error: ssl.SSLError) -> str:
+    """OpenSSL's reason in plain words; nothing of what it was given, which may be a key."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return error.verify_message.rstrip(".")
+    return (error.reason or "no reason given").replace("_", " ").lower()
+
+
 def _reason(error: OSError | ValueError) -> str:
-    """Without what the error quotes: it may be a key."""
     if isinstance(error, ssl.SSLError):
-        return (error.reason or "no PEM").replace("_", " ").lower()
+        return explain_tls(error) if error.reason else "no PEM"
     return f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.strerror else "no PEM"
 
 

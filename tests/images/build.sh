@@ -1,5 +1,5 @@
 #!/bin/bash
-# Builds the images of the tests and of the demonstration: build.sh [mail|acme|producers|noshell|plain]...   (default: all)
+# Builds the images of the tests and of the demonstration: build.sh [mail|acme|producers|noshell|plain|stores|consul]...   (default: all)
 # EXTRA_CA_DIR: folder with *.crt that pip must trust during the build (default: the local authorities of Debian).
 set -eu
 
@@ -11,8 +11,10 @@ declare -A tags=(
     [producers]=certferry-test/producers:latest
     [noshell]=certferry-test/noshell:latest
     [plain]=certferry-test/plain:latest
+    [stores]=certferry-test/stores:latest
+    [consul]=certferry-test/consul:latest
 )
-[[ $# -gt 0 ]] || set -- plain mail noshell acme producers
+[[ $# -gt 0 ]] || set -- plain mail noshell acme producers stores consul
 for name; do
     [[ -n ${tags[$name]:-} ]] || { echo "build: no image is called $name; there are: ${!tags[*]}" >&2; exit 2; }
 done
@@ -23,6 +25,8 @@ docker buildx version >/dev/null 2>&1 || export DOCKER_BUILDKIT=0
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 "$here/../../deploy/base-image.sh"
+# Debian 11 is the last with Consul.
+case " $* " in *" consul "*) "$here/../../deploy/base-image.sh" bullseye ;; esac
 
 for name; do
     started=$SECONDS
