@@ -22,6 +22,11 @@ TORN_PAUSE, TORN_READINGS = 0.1, 3
 """Seconds before a source that did not parse is read again, at first: proxies rewrite in place, and are done by then. So many
 readings in a row may fail before that is news."""
 
+LONGEST_AWAY = 30.0
+"""Seconds: the longest wait before a source that cannot be had is tried again."""
+_SHARE = 40
+"""Who was away for a minute is met again within one and a half seconds, who was away for twenty within half a minute."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pace:
@@ -30,6 +35,10 @@ class Pace:
     retry_min: float
     retry_max: float
     resync: float
+
+    def wait_after(self, away: float) -> float:
+        """How long to wait before a source that has been away for so many seconds is tried again."""
+        return min(max(self.retry_min, away / _SHARE), self.retry_max, LONGEST_AWAY)
 
 
 class Follower:
@@ -64,19 +73,19 @@ class Follower:
 
     async def follow(self) -> None:
         """Run for ever."""
-        delay = self._pace.retry_min
+        loop = asyncio.get_running_loop()
+        stood = loop.time()
         while True:
             try:
                 async with self._source.subscribe() as hints:
                     async for _ in self._load_at_hints(hints):
-                        delay = self._pace.retry_min
+                        stood = loop.time()
             except SourceUnavailable as error:
                 self._failed(Reason.SOURCE_UNAVAILABLE, str(error))
             self._woken.clear()
             with suppress(TimeoutError):
-                async with asyncio.timeout(delay * self._jitter()):
+                async with asyncio.timeout(self._pace.wait_after(loop.time() - stood) * self._jitter()):
                     await self._woken.wait()
-            delay = min(delay * 2, self._pace.retry_max)
 
     async def load(self) -> bool:
         """Read the source once; false when it failed: that is recorded, and the last good state stays."""

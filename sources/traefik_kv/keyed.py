@@ -78,7 +78,7 @@ class KeyValueStorage:
 
     def _explain_absence(self) -> str:
         if self._found:
-            return f"{self.client.where}: the key {self.keys[0]} was deleted; Traefik writes it anew when it registers again"
+            return f"{self.client.where}: the key {self.keys[0]} was deleted; restore it, or wait for Traefik to write it anew"
         return f"{self.client.where} has no key {self.keys[0]} (yet); correct it if Traefik's acme.storage is another one"
 
     def subscribe(self) -> AbstractAsyncContextManager[AsyncIterator[None]]:

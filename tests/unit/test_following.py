@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -251,24 +252,35 @@ async def test_hints_that_simply_end_are_entered_anew():
 
 
 @virtually
-async def test_a_subscription_that_cannot_be_had_is_tried_again_with_growing_pauses():
-    source = Script(new)
-    source.refuses = [SourceUnavailable("not yet")] * 8
-    async with following(source) as followed:
+async def test_who_comes_back_within_a_minute_is_met_within_two_seconds_and_who_comes_later_within_thirty():
+    tries: list[float] = []
+
+    class Away(Script):
+        def subscribe(self):
+            tries.append(clock())
+            raise SourceUnavailable("not yet")
+
+    async with following(Away(new)) as followed:
         assert (followed.status.reason, followed.follower.tried.is_set()) == (Reason.SOURCE_UNAVAILABLE, True)
-        await asyncio.sleep(200)
-        assert source.log[0] == ("enter", 1 + 2 + 4 + 8 + 16 + 32 + 60 + 60)
+        await asyncio.sleep(7200)
+    pauses = [later - earlier for earlier, later in pairwise(tries)]
+    begin = tries[0]
+    assert all(1 <= pause < 2 / 1.1 for pause, moment in zip(pauses, tries, strict=False) if moment - begin < 60)
+    assert all(later > earlier - 1e-6 for earlier, later in pairwise(pauses))
+    assert pauses[-1] == pytest.approx(30)
 
 
 @virtually
 async def test_after_a_good_reading_the_pauses_begin_anew():
     source = Script(new)
-    source.refuses = [SourceUnavailable("not yet")] * 6
+    source.refuses = [SourceUnavailable("not yet")] * 80
     async with following(source) as followed:
-        await asyncio.sleep(100)
+        await asyncio.sleep(150)
+        (met,) = (moment for what, moment in source.log if what == "enter")
+        assert 80 < met < 150
         followed.source.cut(SourceUnavailable("lost"))
         await asyncio.sleep(1.5)
-        assert source.log[-1] == ("load", 101)
+        assert source.log[-1] == ("load", 151)
 
 
 def test_the_same_failure_is_told_once(logged):

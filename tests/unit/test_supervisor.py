@@ -704,10 +704,13 @@ class TestProxies:
     @virtually
     async def test_a_source_whose_container_is_back_is_tried_at_once(self):
         source = found(SourceUnavailable("gone"))
-        source.refuses = [SourceUnavailable("gone")] * 6
+        source.refuses = [SourceUnavailable("gone")] * 1000
         finder = Finder(Change(follow=(source,)), Change(touched=frozenset({"edge"})))
         async with running(proxies=finder) as house:
-            await asyncio.sleep(20)  # tried at 0, 1, 3, 7, 15; the next time were at 31
+            await asyncio.sleep(500)  # tried every twelve seconds by now
+            left = len(source.refuses)
+            await asyncio.sleep(1)
+            assert len(source.refuses) == left
             source.refuses, source.readings = [], [OF_EDGE]
             house.docker.event("edge")
             await asyncio.sleep(0.1)
