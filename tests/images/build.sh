@@ -1,5 +1,5 @@
 #!/bin/bash
-# Builds the images of the tests and of the demonstration: build.sh [mail|acme|producers|noshell|plain]...   (default: all)
+# Builds the images of the tests and of the demonstration: build.sh [mail|acme|producers|bolt|noshell|plain]...   (default: all)
 # EXTRA_CA_DIR: folder with *.crt that pip must trust during the build (default: the local authorities of Debian).
 set -eu
 
@@ -9,10 +9,11 @@ declare -A tags=(
     [mail]=certferry-test/docker-mailserver:15.1.0
     [acme]=certferry-test/acme:latest
     [producers]=certferry-test/producers:latest
+    [bolt]=certferry-test/bolt:latest
     [noshell]=certferry-test/noshell:latest
     [plain]=certferry-test/plain:latest
 )
-[[ $# -gt 0 ]] || set -- plain mail noshell acme producers
+[[ $# -gt 0 ]] || set -- plain mail noshell acme producers bolt
 for name; do
     [[ -n ${tags[$name]:-} ]] || { echo "build: no image is called $name; there are: ${!tags[*]}" >&2; exit 2; }
 done
