@@ -195,6 +195,12 @@ class TestDamage:
     def test_every_number_of_a_branch_is_checked(self, offset, form, number, message):
         assert message in damage(put(self.DATA, self.on_the_way(BRANCH) + offset, form, number))
 
+    def test_a_page_does_not_reach_into_what_is_not_in_use(self):
+        """Files are longer than what is in use, for the next transactions."""
+        longer = self.DATA + bytes(4096 * 50)
+        assert find(longer) == b"v" * 5000
+        assert damage(put(longer, self.on_the_way(LEAF) + 12, "<I", 20)).endswith("reaches beyond the end")
+
     @pytest.mark.parametrize("field", [4, 8, 12])
     def test_every_number_of_a_leaf_is_checked(self, field):
         leaf = self.on_the_way(LEAF)
