@@ -7,30 +7,32 @@ from __future__ import annotations
 
 import os
 import stat
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 from controller.domain.errors import SourceMalformed, SourceUnavailable
+from sources.locks import shared_lock
 
 MIB = 1024 * 1024
 # A pipe in place of the file must not block the reader, nor a terminal become the controlling one.
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
-def read_file(path: Path, *, limit: int) -> bytes:
-    """The bytes of a regular file of at most `limit` bytes.
+def read_file(path: Path, *, limit: int, locked: bool = False) -> bytes:
+    """The bytes of a regular file of at most `limit` bytes; `locked`: its writer locks it while it writes.
 
     Raises:
-        SourceUnavailable: it is missing, too large, not a file, or may not be read.
+        SourceUnavailable: it is missing, too large, not a file, may not be read, or stays locked.
         SourceMalformed: it was written to meanwhile, so the bytes may be of two versions.
     """
     try:
         descriptor = os.open(path, _FLAGS)
         try:
-            before = os.fstat(descriptor)
-            _check(path, before, limit)
-            data = _read(descriptor, limit)
-            after = os.fstat(descriptor)
+            with shared_lock(descriptor, path) if locked else nullcontext():
+                before = os.fstat(descriptor)
+                _check(path, before, limit)
+                data = _read(descriptor, limit)
+                after = os.fstat(descriptor)
         finally:
             os.close(descriptor)
     except OSError as error:

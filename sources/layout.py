@@ -78,7 +78,8 @@ class Layout:
     `read` finds every pair; it raises `SourceUnavailable` or `SourceMalformed` for the store as a whole only. `folders` are
     glob patterns of the folders below the root that matter, apart from the root. `parts` are the paths below the root that hold
     all of it, so that nothing else is fetched from a container. `patience` is how long, in seconds, something may be unusable
-    before that is news: programs write the files of a pair one after the other.
+    before that is news: programs write the files of a pair one after the other. `locked`: the program locks a file (``flock``)
+    while it writes.
     """
 
     kind: str
@@ -92,6 +93,7 @@ class Layout:
     patience: float = 2.0
     quiet: float = 0.05
     options: type[FileOptions] = FileOptions
+    locked: bool = False
 
 
 class Storage(Protocol):

@@ -34,8 +34,12 @@ COARSEST = 2.0
 
 @dataclass(slots=True)
 class FileCache:
-    """What was read before, by path, so that only changed files are read again; `reads` counts those that were."""
+    """What was read before, by path, so that only changed files are read again; `reads` counts those that were.
 
+    `locked` as in `sources.files.read_file`.
+    """
+
+    locked: bool = False
     files: dict[str, tuple[tuple[int, ...], bytes]] = field(default_factory=dict, repr=False)
     wanted: set[str] = field(default_factory=set, repr=False)
     reads: int = 0
@@ -49,7 +53,7 @@ class FileCache:
             return known[1]
         self.reads += 1
         self.files.pop(path, None)
-        data = read_file(Path(path), limit=limit)
+        data = read_file(Path(path), limit=limit, locked=self.locked)
         if signature and signature == _signature(path) and time.time() - signature[0] / 1e9 > COARSEST:
             self.files[path] = (signature, data)
         return data
@@ -99,7 +103,7 @@ class LocalStorage:
 
     def __init__(self, path: Path, layout: Layout, options: FileOptions) -> None:
         self.path = path
-        self.cache = FileCache()
+        self.cache = FileCache(locked=layout.locked)
         self._layout, self.options = layout, options
 
     async def tree(self) -> LocalTree:

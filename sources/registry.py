@@ -22,14 +22,20 @@ from sources.surroundings import Factory, Surroundings
 from sources.synology import SYNOLOGY
 from sources.traefik_file import TRAEFIK
 from sources.traefik_kv import consul, etcd, etcd_v2, zookeeper
+from sources.traefik_kv.boltdb import BOLTDB, split_path
 from sources.url import SourceUrl, nearest, parse_url
 
-LAYOUTS: dict[str, Layout] = {layout.kind: layout for layout in (TRAEFIK, ACME_COMPANION, CADDY, CERTBOT, SYNOLOGY, PEM)}
+LAYOUTS: dict[str, Layout] = {
+    layout.kind: layout for layout in (TRAEFIK, ACME_COMPANION, CADDY, CERTBOT, SYNOLOGY, PEM, BOLTDB)
+}
 """The kinds that are stores of files."""
 
 
-def _in_our_files(layout: Layout) -> Factory:
+def _in_our_files(layout: Layout, split: Callable[[SourceUrl], SourceUrl] = lambda url: url) -> Factory:
+    """Makes sources of a layout; `split` leaves only the file in the path of a URL that names more."""
+
     def make(name: str, url: SourceUrl, _surroundings: Surroundings) -> Source:
+        url = split(url)
         path, options = url.file_path(), url.read_options(layout.options)
         if layout.shape == "file" and url.path.endswith("/"):
             raise SettingsError(f"{url} names a directory; did you mean {url}acme.json?")
@@ -40,6 +46,7 @@ def _in_our_files(layout: Layout) -> Factory:
 
 KINDS: dict[str, Factory] = {
     **{kind: _in_our_files(layout) for kind, layout in LAYOUTS.items()},
+    BOLTDB.kind: _in_our_files(BOLTDB, split_path),
     "docker": container_factory(LAYOUTS),
     "self-signed": self_signed.make,
     "consul": consul.make,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import gzip
+import ipaddress
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -117,8 +119,15 @@ class Authority:
         if authority:
             builder = builder.add_extension(_SIGNS, critical=True)
         if names:
-            builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(n) for n in names]), critical=False)
+            builder = builder.add_extension(x509.SubjectAlternativeName([_general_name(n) for n in names]), critical=False)
         return builder.sign(issuer_key, hashes.SHA256())
+
+
+def _general_name(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
 
 
 def self_signed(*names: str, days: float = 90, age: timedelta = timedelta(hours=1)) -> Pair:
@@ -140,3 +149,20 @@ def acme_json(*pairs: Pair, resolver: str = "le", main: str = "") -> bytes:
         for pair in pairs
     ]
     return json.dumps({resolver: {"Account": None, "Certificates": entries or None}}, indent=2).encode()
+
+
+def traefik_v1_account(*pairs: Pair) -> bytes:
+    """Pairs as Traefik v1 writes them into a key-value store: its older layout, as gzip."""
+    certificates = [
+        {
+            "Domains": {"Main": (name := pair.certificate.leaf.names[0]), "SANs": None},
+            "Certificate": {
+                "Domain": name,
+                "PrivateKey": base64.b64encode(pair.key).decode(),
+                "Certificate": base64.b64encode(pair.chain).decode(),
+            },
+        }
+        for pair in pairs
+    ]
+    account = {"Email": "admin@example.test", "DomainsCertificate": {"Certs": certificates}, "ChallengeCerts": {}}
+    return gzip.compress(json.dumps(account).encode())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -109,7 +110,8 @@ class HttpStore:
         context, name = (self._tls.context(), options.tls_server_name or None) if secure else (True, None)
         limits = aiohttp.ClientTimeout(total=None, sock_connect=min(CONNECT, options.timeout))
         with self.explaining(endpoint):
-            async with aiohttp.ClientSession(timeout=limits, auto_decompress=False) as session:
+            connector = aiohttp.TCPConnector(socket_factory=_socket)
+            async with aiohttp.ClientSession(connector=connector, timeout=limits, auto_decompress=False) as session:
                 async with asyncio.timeout(options.timeout + wait):
                     response = await session.request(
                         method, url, allow_redirects=False, ssl=context, server_hostname=name, **request
@@ -141,6 +143,17 @@ class HttpStore:
                 limit = f"{self.options.max_size / MIB:g} MiB"
                 raise SourceUnavailable(f"{self.where} holds a value larger than {limit}; correct the key, or raise max-size")
         return bytes(body)
+
+
+def _socket(address: tuple[Any, ...]) -> socket.socket:
+    """One whose other end is asked every two seconds whether it is there (tcp(7)): a server that was replaced says nothing by
+    itself, and a watch sends nothing.
+    """
+    made = socket.socket(*address[:3])
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in ((socket.TCP_KEEPIDLE, 2), (socket.TCP_KEEPINTVL, 2), (socket.TCP_KEEPCNT, 3)):
+        made.setsockopt(socket.IPPROTO_TCP, option, value)
+    return made
 
 
 def _explain(error: Exception, product: str) -> str:

@@ -1,5 +1,6 @@
 #!/bin/bash
-# Builds the images of the tests and of the demonstration: build.sh [mail|acme|producers|noshell|plain|stores|consul]...   (default: all)
+# Builds the images of the tests and of the demonstration (default: all):
+# build.sh [mail|acme|producers|stores|consul|bolt|noshell|plain]...
 # EXTRA_CA_DIR: folder with *.crt that pip must trust during the build (default: the local authorities of Debian).
 set -eu
 
@@ -9,12 +10,13 @@ declare -A tags=(
     [mail]=certferry-test/docker-mailserver:15.1.0
     [acme]=certferry-test/acme:latest
     [producers]=certferry-test/producers:latest
+    [bolt]=certferry-test/bolt:latest
     [noshell]=certferry-test/noshell:latest
     [plain]=certferry-test/plain:latest
     [stores]=certferry-test/stores:latest
     [consul]=certferry-test/consul:latest
 )
-[[ $# -gt 0 ]] || set -- plain mail noshell acme producers stores consul
+[[ $# -gt 0 ]] || set -- plain mail noshell acme producers stores consul bolt
 for name; do
     [[ -n ${tags[$name]:-} ]] || { echo "build: no image is called $name; there are: ${!tags[*]}" >&2; exit 2; }
 done

@@ -371,7 +371,7 @@ def test_the_kind_is_told_by_the_path_or_by_an_option(engine, url, kind):
         ("docker:///data/caddy", "names no container; write docker://<name>/path, or docker://<label>=<value>/path"),
         ("docker://proxy", "names no path in the container; write one such as docker://traefik/traefik/acme.json"),
         ("docker://proxy/a/../b?kind=pem", "names no path in the container"),
-        ("docker://proxy/certs", "add ?kind= with one of acme-companion, caddy, certbot, pem, synology, traefik"),
+        ("docker://proxy/certs", "add ?kind= with one of acme-companion, boltdb, caddy, certbot, pem, synology, traefik"),
         ("docker://proxy/certs?kind=cady", "unknown kind cady; did you mean caddy?"),
         ("docker://proxy/certs?kind=pem&pol=1s", "unknown option pol; did you mean poll?"),
     ],

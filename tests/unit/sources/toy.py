@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from controller.domain.snapshot import Snapshot
-from controller.following import Follower, Pace
+from controller.following import Follower, Pace, changed_names
+from controller.ports import Source
 from controller.store import Store
 from sources.layout import FileOptions, Layout, StoreOptions, Tree
 from sources.local import LocalStorage
@@ -36,6 +37,9 @@ def read_toy(tree: Tree, _options: StoreOptions) -> Contents:
 
 TOY = Layout("toy", read_toy, "do this", folders=("*", "*/*"), patience=0.0, quiet=0.02)
 EITHER = Layout("toy", lambda tree, options: Contents(blank=not tree.read(tree.focus)), "do this", shape="either")
+
+
+HASTE = Pace(retry_min=0.05, retry_max=0.2, resync=3600.0)
 
 
 @cache
@@ -67,19 +71,25 @@ def toy(root: Path, layout: Layout = TOY, **options: Any) -> tuple[StoredSource,
 class Followed:
     """A source under the real follower."""
 
-    def __init__(self, source: StoredSource) -> None:
+    def __init__(self, source: Source, pace: Pace) -> None:
         self.store = Store()
         self.changed = asyncio.Event()
-        pace = Pace(retry_min=0.05, retry_max=0.2, resync=3600.0)
-        self.follower = Follower(source, self.store, lambda *_: self.changed.set(), pace=pace, jitter=lambda: 1.0)
+        self.changes = 0
+        """How often certificates came or went, so that there was something to do."""
+        self._name = source.name
+        self.follower = Follower(source, self.store, self._note, pace=pace, jitter=lambda: 1.0)
+
+    def _note(self, before: Snapshot, after: Snapshot) -> None:
+        self.changes += bool(changed_names(before, after))
+        self.changed.set()
 
     @property
     def message(self) -> str:
-        return self.store.sources["toy"].message
+        return self.store.sources[self._name].message
 
     @property
     def snapshot(self) -> Snapshot:
-        return self.store.snapshots.get("toy", Snapshot("toy"))
+        return self.store.snapshots.get(self._name, Snapshot(self._name))
 
     @property
     def leaves(self) -> set[str]:
@@ -102,8 +112,8 @@ class Followed:
 
 
 @asynccontextmanager
-async def followed(source: StoredSource) -> AsyncIterator[Followed]:
-    it = Followed(source)
+async def followed(source: Source, pace: Pace = HASTE) -> AsyncIterator[Followed]:
+    it = Followed(source, pace)
     task = asyncio.create_task(it.follower.follow())
     try:
         yield it

@@ -12,6 +12,7 @@ from pathlib import Path
 from sources.layout import Layout
 from sources.registry import LAYOUTS
 from tests.certs import Pair, acme_json
+from tests.unit.sources import bolt_files
 
 
 @dataclass(frozen=True)
@@ -25,17 +26,23 @@ Files = dict[str, bytes | Link]
 """By path below the root."""
 EntryFiles = Callable[[str, Pair, int], Files]
 """What a program writes for one certificate: for a name, a pair, and how often it was renewed."""
+WholeFile = Callable[..., bytes]
+"""What a program writes for all its pairs together."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """How one version of one program lays out its files; `base` is what is there without any certificate."""
+    """How one version of one program lays out its files; `base` is what is there without any certificate.
+
+    Where all is in one file, `focus` is its name and `whole` its content.
+    """
 
     name: str
     kind: str
     entry: EntryFiles
     base: Files = field(default_factory=dict)
     focus: str = ""
+    whole: WholeFile = acme_json
 
     @property
     def layout(self) -> Layout:
@@ -44,7 +51,7 @@ class Shape:
     def lay_out(self, pairs: Mapping[str, Pair], renewed: int = 0) -> Store:
         """A store that holds a pair under each name."""
         if self.focus:
-            return Store({self.focus: acme_json(*pairs.values())}, {name: {self.focus} for name in pairs})
+            return Store({self.focus: self.whole(*pairs.values())}, {name: {self.focus} for name in pairs})
         entries = {name: self.entry(name, pair, renewed) for name, pair in pairs.items()}
         files = dict(self.base)
         for entry in entries.values():
@@ -178,6 +185,10 @@ def _synology(prefix: str) -> EntryFiles:
     return entry
 
 
+def _bolt(*pairs: Pair) -> bytes:
+    return bolt_files.store(bolt_files.account(*pairs))
+
+
 def _folder(name: str, pair: Pair, _renewed: int) -> Files:
     return {f"{name}/chain": pair.chain, f"{name}/private.key": pair.key}
 
@@ -201,4 +212,5 @@ SHAPES = (
     Shape("pem", "pem", _beside, {"README": b"text"}),
     Shape("pem-folders", "pem", _folder),
     Shape("pem-combined", "pem", _combined),
+    Shape("bolt", "boltdb", _combined, focus="traefik.db", whole=_bolt),
 )
