@@ -53,11 +53,14 @@ class Consul:
         yield self._follow(key, index)
 
     async def _follow(self, key: str, index: int) -> AsyncIterator[None]:
+        """Before each long query a short one: a store that was replaced counts anew, and would hold the long one in vain."""
         while True:
             await pause()
-            _, latest = await self._query(key, index)
-            if latest != index:
-                index = latest if latest > index else 0  # backwards: start over
+            _, latest = await self._query(key)
+            if latest == index:
+                _, latest = await self._query(key, index)
+            if latest != index:  # be it that it went backwards: then all starts over from there
+                index = latest
                 yield
 
     async def _query(self, key: str, index: int = 0) -> tuple[Answer, int]:

@@ -76,23 +76,27 @@ class Etcd:
                 await anext(results)
             yield _follow(results, begin.endpoint)
 
-    async def _now(self, keys: Sequence[str]) -> _Moment:
+    async def _now(self, keys: Sequence[str], endpoint: Endpoint | None = None) -> _Moment:
         refused: KeyRefused | None = None
         for key in keys:
             try:
-                answer, endpoint = await self._range(key, count_only=True)
+                answer, server = await self._range(key, endpoint=endpoint, count_only=True)
             except KeyRefused as error:
                 refused = refused or error
                 continue
             revision = str(fields(answer.get("header")).get("revision", ""))
             if not revision.isdigit():
-                raise _strange(endpoint)
-            return _Moment(int(revision), endpoint, key)
+                raise _strange(server)
+            return _Moment(int(revision), server, key)
         raise refused or ValueError("no keys")
 
     async def _ping(self, begin: _Moment) -> None:
-        """A read that needs the whole cluster, so that a server cut off from the others is found out as well."""
-        await self._range(begin.key, endpoint=begin.endpoint, count_only=True)
+        """A read that needs the whole cluster, so that a server cut off from the others is found out as well; and one in place
+        of another, which counts anew, and would let us wait in vain.
+        """
+        now = await self._now((begin.key,), begin.endpoint)
+        if now.revision < begin.revision:
+            raise NoServer(f"etcd at {begin.endpoint} is not the one it was: its revision went back")
 
     async def _results(self, words: AsyncIterator[Fields], endpoint: Endpoint) -> AsyncIterator[Fields]:
         with self._http.explaining(endpoint):

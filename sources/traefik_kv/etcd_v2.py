@@ -49,9 +49,14 @@ class EtcdV2:
         yield self._follow(key, index)
 
     async def _follow(self, key: str, index: int) -> AsyncIterator[None]:
-        """Ends when the server has forgotten what came after `index`: then all is to be loaded anew, and watched from there."""
+        """Ends when the server does not know (any more) what came after `index`: then all is to be loaded anew, and watched
+        from there.
+        """
         while True:
             await pause()
+            _, latest = await self._read(key)
+            if latest < index:  # a store that was replaced counts anew, and would let us wait in vain
+                return
             event, latest = await self._wait(key, index + 1)
             if event is None:
                 index = latest  # nothing until then: a watch that lags behind the store's last 1000 events is refused
