@@ -18,7 +18,7 @@ from controller.ports import Source
 from sources.surroundings import Surroundings
 from sources.traefik_kv.account import DEFAULT_KEY, object_key
 from sources.traefik_kv.http import Answer, HttpStore, NoServer, basic_authorization, pause
-from sources.traefik_kv.keyed import account_source
+from sources.traefik_kv.keyed import KeyRefused, account_source
 from sources.traefik_kv.network import NetworkOptions, check_options, read_endpoints, read_secret
 from sources.url import SourceUrl
 
@@ -96,12 +96,9 @@ class Consul:
         if answer.status == 403 and "not found" in text:
             raise SourceUnavailable(f"{where} does not know the token; correct token-file")
         if answer.status == 403:
-            who = (
-                "the token" if self._options.token_file or self._options.token.get_secret_value() else "nobody without a token"
-            )
-            raise SourceUnavailable(
-                f'{where}: permission denied, {who} may read {key}; give one whose policy has key "{key}" {{ policy = "read" }}'
-            )
+            known = self._options.token_file or self._options.token.get_secret_value()
+            who = f"the token may not read {key}" if known else f"without a token nobody may read {key}"
+            raise KeyRefused(f'{where}: permission denied, {who}; its policy needs key "{key}" {{ policy = "read" }}')
         if answer.status >= 500:
             raise NoServer(f"{where} is not ready ({text or answer.status}); it is asked again")
         if "HTTP request to an HTTPS server" in text:

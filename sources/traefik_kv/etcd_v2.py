@@ -110,11 +110,7 @@ class EtcdV2:
         if index.isdigit() and ("node" in found or found.get("errorCode") in {_KEY_NOT_FOUND, _INDEX_CLEARED}):
             return found, int(index)
         if answer.status == 401:
-            who = (
-                f"the password of {user} is wrong, or it may not read {key}"
-                if user
-                else f"without a user nobody may read {key}"
-            )
+            who = f"the password of {user} is wrong, or it may not read {key}" if user else f"only users may read {key}"
             raise KeyRefused(f"{where}: permission denied, {who}; correct user, password-file or its role")
         if "errorCode" in found:
             raise NoServer(f"{where} is not ready ({found.get('message')}); it is asked again")

@@ -23,6 +23,8 @@ from sources.traefik_kv.network import Endpoint, NetworkOptions, TlsMaterial, ex
 
 CONNECT = 2.0
 """Seconds for a connection to stand: who comes back shall not be missed for longer, and no network is that slow."""
+_AS_IT_IS = {"Accept-Encoding": "identity"}
+"""Nothing is to be unpacked on the way, so that nothing can unpack to more than it seems."""
 _TROUBLE = 500
 """From this status on a server says that it is not well itself."""
 
@@ -111,7 +113,9 @@ class HttpStore:
         limits = aiohttp.ClientTimeout(total=None, sock_connect=min(CONNECT, options.timeout))
         with self.explaining(endpoint):
             connector = aiohttp.TCPConnector(socket_factory=_socket)
-            async with aiohttp.ClientSession(connector=connector, timeout=limits, auto_decompress=False) as session:
+            async with aiohttp.ClientSession(
+                connector=connector, timeout=limits, headers=_AS_IT_IS, auto_decompress=False
+            ) as session:
                 async with asyncio.timeout(options.timeout + wait):
                     response = await session.request(
                         method, url, allow_redirects=False, ssl=context, server_hostname=name, **request

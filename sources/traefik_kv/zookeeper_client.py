@@ -15,7 +15,7 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from kazoo.client import KazooClient
+from kazoo.client import KazooClient, KazooState
 from kazoo.exceptions import AuthFailedError, KazooException, NoAuthError
 
 from controller.domain.errors import SourceUnavailable
@@ -43,15 +43,12 @@ class _Session:
     timeout: float
     connected: asyncio.Event = field(default_factory=asyncio.Event)
     alarm: asyncio.Event = field(default_factory=asyncio.Event)
-    lost: bool = False
+    ended: SourceUnavailable | None = None
+    """Why it is no good any more."""
 
-    def note(self, state: str) -> None:
-        """A state of the connection, by kazoo's words; ``SUSPENDED`` counts as lost."""
-        if state == "CONNECTED":
-            self.connected.set()
-        elif self.connected.is_set():
-            self.lost = True
-            self.alarm.set()
+    def end(self, why: SourceUnavailable) -> None:
+        self.ended = why
+        self.alarm.set()
 
     async def ask(self, call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         """The answer to a question of kazoo's asynchronous kind.
@@ -94,7 +91,11 @@ class ZooKeeper:
 
     async def get(self, key: str) -> bytes | None:
         if self._session:
-            return await self._read(self._session, key)
+            try:
+                return await self._read(self._session, key)
+            except KeyRefused as error:  # a session stays with the password that it began with
+                self._session.end(error)
+                raise
         async with self._open() as session:
             return await self._read(session, key)
 
@@ -112,8 +113,8 @@ class ZooKeeper:
     async def _follow(self, session: _Session, key: str) -> AsyncIterator[None]:
         while True:
             await session.alarm.wait()
-            if session.lost:
-                raise SourceUnavailable(f"{self.where} broke off the session; is it well?")
+            if session.ended:
+                raise session.ended
             session.alarm.clear()
             await self._watch(session, key)
             yield
@@ -137,7 +138,7 @@ class ZooKeeper:
         loop, timeout = asyncio.get_running_loop(), self._options.timeout
         with ExitStack() as files:
             session = _Session(self._make_client(files), timeout)
-            session.client.add_listener(lambda state: _hand_over(loop, session.note, state))
+            session.client.add_listener(lambda state: _hand_over(loop, self._note, session, state))
             try:
                 session.client.start_async()
                 with self._explaining(""):
@@ -146,6 +147,13 @@ class ZooKeeper:
                 yield session
             finally:
                 await asyncio.to_thread(_close, session.client)
+
+    def _note(self, session: _Session, state: str) -> None:
+        """A state of the connection, by kazoo's words; ``SUSPENDED`` counts as lost."""
+        if state == KazooState.CONNECTED:
+            session.connected.set()
+        elif session.connected.is_set():
+            session.end(SourceUnavailable(f"{self.where} broke off the session; is it well?"))
 
     async def _reach(self) -> None:
         """Connect to one of the servers and hang up: kazoo does not tell what is in the way, this does."""
@@ -196,7 +204,8 @@ class ZooKeeper:
         except AuthFailedError as error:
             raise SourceUnavailable(f"{self.where} refuses the user {user}; correct user and password-file") from error
         except TimeoutError as error:
-            remedy = "is it ZooKeeper, and do most of its servers run?"
+            tls = "" if self._options.uses_tls else "does it want TLS (tls=on), "
+            remedy = f"is it ZooKeeper, {tls}do most of its servers run?"
             raise SourceUnavailable(f"{self.where} gives no answer within {self._options.timeout:g} s; {remedy}") from error
         except KazooException as error:
             raise SourceUnavailable(f"{self.where} broke off ({type(error).__name__}); is it well?") from error

@@ -78,6 +78,7 @@ class Server:
     files: Mapping[str, bytes] = field(default_factory=dict)
     arguments: str = ""
     secure: bool = False
+    """Whether `port` speaks TLS, with the files; another one, for the tests themselves, never does."""
     address: str = ""
     container: Container = field(init=False)
     kind: ClassVar[str]
@@ -155,7 +156,7 @@ class Consul(Server):
     headers: ClassVar[dict[str, str]] = {}
 
     def _path(self, key: str) -> str:
-        return f"http://{self.address}:{self.port}/v1/kv/{key}"
+        return f"http://{self.address}:8500/v1/kv/{key}"
 
 
 class Etcd(Server):
@@ -164,25 +165,25 @@ class Etcd(Server):
     def command(self) -> str:
         scheme = "https" if self.secure else "http"
         return (
-            f"etcd --data-dir=/data --listen-client-urls={scheme}://0.0.0.0:2379,http://127.0.0.1:12379"
+            f"etcd --data-dir=/data --listen-client-urls={scheme}://0.0.0.0:2379,http://0.0.0.0:12379"
             f" --advertise-client-urls={scheme}://{self.address}:2379 --log-level=error"
         )
 
     def call(self, path: str, **message: Any) -> dict[str, Any]:
         """A call of API v3."""
-        return dict(_http("POST", f"http://{self.address}:{self.port}/v3{path}", json=message, headers=self.headers).json())
+        return dict(_http("POST", f"http://{self.address}:12379/v3{path}", json=message, headers=self.headers).json())
 
     headers: ClassVar[dict[str, str]] = {}
 
     def get(self) -> bytes | None:
-        pairs = self.call("/kv/range", key=_base64(OBJECT)).get("kvs")
+        pairs = self.call("/kv/range", key=to_base64(OBJECT)).get("kvs")
         return base64.b64decode(pairs[0]["value"]) if pairs else None
 
     def put(self, value: bytes, key: str = OBJECT) -> None:
-        self.call("/kv/put", key=_base64(key), value=base64.b64encode(value).decode())
+        self.call("/kv/put", key=to_base64(key), value=to_base64(value))
 
     def delete(self) -> None:
-        self.call("/kv/deleterange", key=_base64(OBJECT))
+        self.call("/kv/deleterange", key=to_base64(OBJECT))
 
 
 class EtcdV2(Etcd):
@@ -202,7 +203,7 @@ class EtcdV2(Etcd):
         _http("DELETE", self._path(OBJECT))
 
     def _path(self, key: str) -> str:
-        return f"http://{self.address}:{self.port}/v2/keys/{key}"
+        return f"http://{self.address}:12379/v2/keys/{key}"
 
 
 class ZooKeeper(Server):
@@ -256,8 +257,8 @@ def as_stored(kind: str, value: bytes) -> bytes:
     return base64.b64encode(gzip.decompress(value)) if kind == "etcd2" else value
 
 
-def _base64(text: str) -> str:
-    return base64.b64encode(text.encode()).decode()
+def to_base64(text: str | bytes) -> str:
+    return base64.b64encode(text.encode() if isinstance(text, str) else text).decode()
 
 
 def _tar(files: Mapping[str, bytes]) -> bytes:

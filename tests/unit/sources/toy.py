@@ -101,9 +101,12 @@ class Followed:
         return "; ".join([self.message, *(problem.message for problem in self.snapshot.problems)])
 
     async def until(self, condition: Callable[[], object]) -> None:
-        async with asyncio.timeout(GENEROUS):
-            while not condition():  # noqa: ASYNC110 -- the store tells nobody
-                await asyncio.sleep(0.01)
+        try:
+            async with asyncio.timeout(GENEROUS):
+                while not condition():  # noqa: ASYNC110 -- the store tells nobody
+                    await asyncio.sleep(0.01)
+        except TimeoutError:
+            raise AssertionError(f"it has {len(self.leaves)} certificates, and says: {self.told or 'nothing'}") from None
 
     async def holds(self, *pairs: Pair) -> None:
         """Wait until it holds just these, and is well."""
