@@ -72,7 +72,7 @@ class EtcdV2:
         One server is as good as another.
         """
         problems = []
-        for endpoint in self._http.endpoints:
+        for endpoint in self._http.servers():
             try:
                 async with self._http.stream(
                     "GET",

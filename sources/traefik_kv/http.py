@@ -62,10 +62,15 @@ class HttpStore:
     def __init__(self, product: str, endpoints: tuple[Endpoint, ...], options: NetworkOptions) -> None:
         self.product, self.endpoints, self.options = product, endpoints, options
         self._tls = TlsMaterial(options)
+        self._latest: Endpoint | None = None
 
     @property
     def where(self) -> str:
         return f"{self.product} at {', '.join(map(str, self.endpoints))}"
+
+    def servers(self) -> list[Endpoint]:
+        """All servers in order; that which answered last comes first, so that one that is away is not waited for each time."""
+        return sorted(self.endpoints, key=lambda server: server != self._latest)
 
     @property
     def largest(self) -> int:
@@ -82,7 +87,7 @@ class HttpStore:
             SourceUnavailable: the answer is too large.
         """
         problems, troubled = [], None
-        for server in (endpoint,) if endpoint else self.endpoints:
+        for server in (endpoint,) if endpoint else self.servers():
             try:
                 async with self.stream(method, path, endpoint=server, wait=wait, **request) as response:
                     async with asyncio.timeout(self.options.timeout):
@@ -92,6 +97,7 @@ class HttpStore:
                 problems.append(str(error))
             else:
                 if answer.status < _TROUBLE:
+                    self._latest = server
                     return answer
                 troubled = answer
         if troubled:

@@ -7,11 +7,16 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import structlog
+
 from controller.domain.errors import SourceUnavailable
 from controller.domain.snapshot import Problem
-from sources.layout import Kind, StoreOptions, Tree
+from sources.layout import Kind, Tree
 from sources.stored import StoredSource
 from sources.traefik_kv.account import ACCOUNT
+from sources.traefik_kv.network import NetworkOptions
+
+log = structlog.get_logger()
 
 
 class KeyRefused(SourceUnavailable):
@@ -88,6 +93,12 @@ class KeyValueStorage:
         return ()
 
 
-def account_source(name: str, client: Client, keys: tuple[str, ...], options: StoreOptions) -> StoredSource:
+def account_source(name: str, client: Client, keys: tuple[str, ...], options: NetworkOptions) -> StoredSource:
     """The source of an account that a store keeps under one of the keys."""
+    if options.tls_insecure_skip_verify:
+        log.warning(
+            "source.unverified",
+            source=name,
+            message=f"{client.where} is believed whoever it is (tls-insecure-skip-verify); better name its authority by tls-ca",
+        )
     return StoredSource(name, ACCOUNT, KeyValueStorage(client, keys), options)
