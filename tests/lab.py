@@ -394,9 +394,9 @@ class Lab:
         ours = {"CERTFERRY_SOURCES": self.acme.url, "CERTFERRY_LABEL_PREFIX": self.prefix, "CERTFERRY_DISCOVER": "off"}
         return ours | {f"CERTFERRY_{name.upper()}": value for name, value in settings.items()}
 
-    def controller(self, *, argv: Any = ("-m", "controller", "run"), **settings: str) -> Controller:
-        """Start certferry on this machine; it ends with the laboratory."""
-        controller = Controller(self.environment(**settings), argv=argv)
+    def controller(self, *, argv: Any = ("-m", "controller", "run"), others: Any = None, **settings: str) -> Controller:
+        """Start certferry on this machine, with `others` than its own variables as well; it ends with the laboratory."""
+        controller = Controller(self.environment(**settings) | dict(others or {}), argv=argv)
         self._controllers.append(controller)
         return controller
 

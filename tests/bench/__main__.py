@@ -11,7 +11,7 @@ from collections.abc import Callable
 import docker
 from rich.console import Console
 
-from tests.bench import latency, load, stores
+from tests.bench import keyed, latency, load, stores
 from tests.bench.measure import Measure, as_data, environment, notes, table
 from tests.lab import build_images, remove_leftovers
 
@@ -22,6 +22,9 @@ PARTS: dict[str, Callable[[int], list[Measure]]] = {
     "many": load.many,
     "folder": stores.folder,
     "polling": stores.polling,
+    "keyed": keyed.latency,
+    "keyed-idle": keyed.idle,
+    "keyed-many": keyed.many,
 }
 WIDTH = 150
 
@@ -37,7 +40,7 @@ def main() -> None:
     if unknown := [part for part in given.parts if part not in PARTS]:
         parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(PARTS)}")
     notes.print("building the images that are missing; the first time takes a few minutes")
-    build_images("mail", "plain")
+    build_images("mail", "plain", "stores", "consul")
     remove_leftovers(docker.from_env())
     results: dict[str, list[Measure]] = {}
     for part in given.parts or PARTS:
