@@ -8,6 +8,8 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin
+# Files of tests with real containers that run at a time; most of their time is waiting.
+AT_ONCE ?= 3
 
 .PHONY: demo test check lint types floors unit engine bench image images docs clean
 
@@ -40,7 +42,8 @@ unit: $(VENV)/installed
 
 engine: $(VENV)/installed
 	@docker info >/dev/null 2>&1 || { echo "no Docker Engine answers; these tests need a real one (docker info says why)" >&2; exit 1; }
-	$(RUN)/pytest -q tests/engine
+	tests/images/build.sh
+	$(RUN)/pytest -q -n $(AT_ONCE) --dist loadfile tests/engine
 
 bench: $(VENV)/installed
 	@$(RUN)/python -m tests.bench

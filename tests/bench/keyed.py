@@ -8,10 +8,11 @@ import json
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from statistics import median, quantiles
 
 import requests
+import structlog.testing
 
 from controller.following import Follower, Pace, changed_names
 from controller.store import Store
@@ -36,7 +37,7 @@ def latency(_rounds: int) -> list[Measure]:
     measures = []
     for kind in KINDS:
         notes.print(f"keyed: {PUTS} puts into {kind}")
-        with laboratory() as lab:
+        with laboratory() as lab, quiet():
             server = KINDS[kind](Net(lab))
             server.wait_up()
             bare, ours = asyncio.run(_race(lab, server))
@@ -47,6 +48,13 @@ def latency(_rounds: int) -> list[Measure]:
             Measure(f"{kind}: overhead", overhead * 1000, "ms", limit=20, note="difference of the medians"),
         ]
     return measures
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """certferry's parts say nothing in this process."""
+    with structlog.testing.capture_logs():
+        yield
 
 
 def _p95(seconds: list[float]) -> str:
@@ -197,7 +205,8 @@ def many(_rounds: int) -> list[Measure]:
         for server in servers:
             server.wait_up()
         notes.print(f"keyed: {SOURCES} sources at once")
-        seconds = asyncio.run(_all_at_once(lab, servers))
+        with quiet():
+            seconds = asyncio.run(_all_at_once(lab, servers))
     return [Measure(f"{SOURCES} sources at once: the last put → all certificates chosen", seconds * 1000, "ms")]
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import base64
 import io
 import ipaddress
-import json
+import logging
 import random
-import shlex
 import tarfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -25,6 +24,8 @@ from kazoo.handlers.threading import KazooTimeoutError
 from kazoo.security import make_digest_acl
 
 from tests.lab import Lab, wait_until
+
+logging.getLogger("kazoo").setLevel(logging.CRITICAL)  # it tells of every attempt to reach a server that is not there yet
 
 STORES_IMAGE, CONSUL_IMAGE = "certferry-test/stores:latest", "certferry-test/consul:latest"
 KEY = "traefik/acme/account"
@@ -45,8 +46,8 @@ class Net:
     def address(self) -> str:
         return str(next(self._hosts))
 
-    def start(self, image: str, command: str, address: str, files: Mapping[str, bytes] | None = None) -> Container:
-        """A container with files of ours, which runs a shell command."""
+    def create(self, image: str, command: str, address: str, files: Mapping[str, bytes]) -> Container:
+        """A container with files of ours, which runs a shell command once it is started."""
         container = self._lab.docker.containers.create(
             image,
             ["sh", "-c", f"exec {command}"],
@@ -55,8 +56,7 @@ class Net:
             network=self._network.name,
             networking_config={self._network.name: self._lab.docker.api.create_endpoint_config(ipv4_address=address)},
         )
-        container.put_archive("/", _tar(files or {}))
-        container.start()
+        container.put_archive("/", _tar(files))
         return container
 
     def _make(self) -> tuple[Network, ipaddress.IPv4Network]:
@@ -80,6 +80,7 @@ class Server:
     secure: bool = False
     """Whether `port` speaks TLS, with the files; another one, for the tests themselves, never does."""
     address: str = ""
+    started: bool = True
     container: Container = field(init=False)
     kind: ClassVar[str]
     image: ClassVar[str] = STORES_IMAGE
@@ -97,7 +98,9 @@ class Server:
         """A new server, with nothing in it, in place of the one before."""
         if hasattr(self, "container"):
             self.container.remove(force=True, v=True)
-        self.container = self.net.start(self.image, f"{self.command()} {self.arguments}", self.address, self.files)
+        self.container = self.net.create(self.image, f"{self.command()} {self.arguments}", self.address, self.files)
+        if self.started:
+            self.container.start()
 
     def stop(self) -> None:
         self.container.kill()
@@ -269,11 +272,3 @@ def _tar(files: Mapping[str, bytes]) -> bytes:
             header.size, header.mode = len(content), 0o644
             tar.addfile(header, io.BytesIO(content))
     return archive.getvalue()
-
-
-def as_json(value: object) -> bytes:
-    return json.dumps(value).encode()
-
-
-def quoted(*words: str) -> str:
-    return shlex.join(words)

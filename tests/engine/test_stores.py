@@ -150,8 +150,7 @@ async def _met_again(server: Server, it: Followed, new: Pair) -> float:
 
 @every_kind
 async def test_a_source_that_is_down_at_the_start_is_taken_up_by_itself(net: Net, lab: Lab, kind: str) -> None:
-    server, pair = KINDS[kind](net), lab.issue()
-    await do(server.stop)
+    server, pair = KINDS[kind](net, started=False), lab.issue()
     async with following(server) as it:
         await told(it, server.address, "start it")
         await do(server.container.start)
