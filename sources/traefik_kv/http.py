@@ -19,7 +19,7 @@ from yarl import URL
 
 from controller.domain.errors import SourceUnavailable
 from sources.files import MIB
-from sources.traefik_kv.network import Endpoint, NetworkOptions, TlsMaterial, explain_tls, read_secret
+from sources.traefik_kv.network import Endpoint, NetworkOptions, TlsMaterial, explain_os, explain_tls, read_secret
 
 CONNECT = 2.0
 """Seconds for a connection to stand: who comes back shall not be missed for longer, and no network is that slow."""
@@ -175,8 +175,10 @@ def _explain(error: Exception, product: str) -> str:
             text = f"does not agree on TLS ({_verdict(error)}); does it speak TLS at all?"
         case aiohttp.ClientConnectorDNSError():
             text = "cannot be found: its name has no address (yet); start it, or correct the name"
+        case aiohttp.ClientConnectorError() if isinstance(error.os_error, ConnectionResetError):
+            text = "breaks off the TLS handshake; does it speak TLS at all?"
         case aiohttp.ClientConnectorError():
-            text = f"cannot be reached ({error.os_error.strerror or error.os_error}); start it, or correct host and port"
+            text = f"cannot be reached ({explain_os(error.os_error)}); start it, or correct host and port"
         case aiohttp.ClientOSError() if _is_tls(error):
             text = f"ends the connection ({_verdict(error)}); does it want a client certificate? See tls-cert and tls-key"
         case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError() | aiohttp.ClientPayloadError():
@@ -191,5 +193,8 @@ def _is_tls(error: BaseException) -> bool:
 
 
 def _verdict(error: BaseException) -> str:
-    found = error if isinstance(error, ssl.SSLError) else error.__cause__ or getattr(error, "os_error", None)
-    return explain_tls(found) if isinstance(found, ssl.SSLError) else str(error)
+    """OpenSSL's own error is within aiohttp's, some of which are kinds of it, but know nothing."""
+    for found in (getattr(error, "os_error", None), error.__cause__, error):
+        if isinstance(found, ssl.SSLError) and not isinstance(found, aiohttp.ClientError):
+            return explain_tls(found)
+    return type(error).__name__

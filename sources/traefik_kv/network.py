@@ -173,6 +173,11 @@ def explain_tls(error: ssl.SSLError) -> str:
     return (error.reason or "no reason given").replace("_", " ").lower()
 
 
+def explain_os(error: OSError) -> str:
+    """The system's own word for an error: asyncio puts another in its place, which tells the address only."""
+    return os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or type(error).__name__
+
+
 def _reason(error: OSError | ValueError) -> str:
     if isinstance(error, ssl.SSLError):
         return explain_tls(error) if error.reason else "no PEM"

@@ -25,6 +25,7 @@ from sources.traefik_kv.network import (
     NetworkOptions,
     TlsMaterial,
     as_file,
+    explain_os,
     explain_tls,
     read_secret,
 )
@@ -217,12 +218,14 @@ def _explain(error: OSError) -> str:
             return f"is not trusted ({explain_tls(error)}); name its authority by tls-ca"
         case ssl.SSLError():
             return f"does not agree on TLS ({explain_tls(error)}); does it speak TLS, or want tls-cert and tls-key?"
+        case ConnectionResetError():
+            return "breaks off the TLS handshake; does it speak TLS at all?"
         case TimeoutError():
             return "does not answer; start it, or correct host and port"
         case socket.gaierror():
             return "cannot be found: its name has no address (yet); start it, or correct the name"
         case _:
-            return f"cannot be reached ({error.strerror or error}); start it, or correct host and port"
+            return f"cannot be reached ({explain_os(error)}); start it, or correct host and port"
 
 
 def _close(client: Any) -> None:

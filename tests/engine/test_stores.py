@@ -241,3 +241,9 @@ async def test_etcd_is_asked_for_the_key_with_and_without_its_slash(net: Net, la
         for pair in (old, new):
             await do(server.put, account(server, pair), f"{key}/object")
             await it.holds(pair)
+
+
+@every_kind
+async def test_tls_asked_of_a_server_without_it_is_named(net: Net, kind: str) -> None:
+    async with following(start(kind, net), options="&tls=on") as it:
+        await told(it, "TLS", "does it speak TLS")
