@@ -8,13 +8,20 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, TypeVar
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from controller.domain.duration import parse_duration
 from controller.domain.errors import SettingsError
 
+# RFC 3986, appendix B. Not urllib's, which knows one host only: of newer Pythons it refuses IPv6 among several.
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(?://([^/?#]*))?([^?#]*)(?:\?([^#]*))?(?:#(.*))?", re.DOTALL)
+_CREDENTIALS = re.compile(
+    r"(?:[^:/?#]*:)?//[^/?#]*@"  # where the host belongs
+    r"|[^:/?#]*://[^/?#:@[]+:(?![0-9]+(?:[,/?#]|$))[^@]*@"  # no port after the colon, but a password that breaks the URL
+    r"|[^/?#:@[]+:(?![/?#])[^@]*@"  # without a kind
+)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 EXAMPLE = "traefik:///traefik/acme.json"
 
@@ -43,7 +50,7 @@ class SourceUrl:
     options: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def __str__(self) -> str:
-        """The URL without options and credentials, fit for messages."""
+        """The URL without options, fit for messages."""
         return f"{self.kind}://{self.host}{self.path}"
 
     def file_path(self) -> Path:
@@ -85,16 +92,17 @@ def parse_url(text: str) -> SourceUrl:
     Raises:
         SettingsError: it is none.
     """
-    try:
-        parts = urlsplit(text)
-    except ValueError as error:
-        raise SettingsError(f"a source's URL cannot be read ({error}); write one such as {EXAMPLE}") from None
-    if not parts.scheme:
-        raise SettingsError(f"{parts.path!r} is no URL of a source; write one such as {EXAMPLE}")
-    url = SourceUrl(kind=parts.scheme, host=parts.netloc.rpartition("@")[2], path=unquote(parts.path))
-    if parts.fragment:
+    text = text.strip()
+    if _CREDENTIALS.match(text):  # said without the URL: where a password ends in it is only guessed
+        raise SettingsError("a source's URL holds no user:password@; write them as its options user=… and password-file=…")
+    parts = _URL.fullmatch(text)
+    if not parts:
+        raise SettingsError(f"{re.split('[?#]', text)[0]!r} is no URL of a source; write one such as {EXAMPLE}")
+    kind, host, path, query, fragment = parts.groups(default="")
+    url = SourceUrl(kind.lower(), host, unquote(path))
+    if fragment:
         raise SettingsError(f"{url}: write a # in a path as %23")
-    options = _parse_query(url, parts)
+    options = _parse_query(url, query)
     name = options.pop("name", None)
     if name is not None and not _NAME.fullmatch(name):
         raise SettingsError(f"{url}: {name!r} is no name for a source; use letters, digits, '.', '_' and '-'")
@@ -107,9 +115,9 @@ def nearest(word: str, known: Collection[str]) -> str:
     return f"did you mean {match[0]}?" if match else f"known are {', '.join(sorted(known))}"
 
 
-def _parse_query(url: SourceUrl, parts: SplitResult) -> dict[str, str]:
+def _parse_query(url: SourceUrl, query: str) -> dict[str, str]:
     try:
-        pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=True) if parts.query else []
+        pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=True) if query else []
     except ValueError:
         raise SettingsError(f"{url}: options are written ?option=value&other=value") from None
     options = dict(pairs)

@@ -26,12 +26,12 @@ def spellings(key: str) -> tuple[str, ...]:
 
 
 def read(tree: Tree, options: StoreOptions) -> Contents:
-    """Every pair of the account in the tree's only file.
+    """Every pair of the account that is the root of the tree.
 
     Raises:
         SourceUnavailable, SourceMalformed: it cannot be read, or does not parse as a whole.
     """
-    return read_value(tree.read(tree.focus), where=f"{tree.where}/{tree.focus}", limit=options.max_size)
+    return read_value(tree.read(tree.focus), where=tree.where, limit=options.max_size)
 
 
 def read_value(value: bytes, *, where: str, limit: int) -> Contents:

@@ -12,6 +12,7 @@ import structlog
 from controller.domain.errors import SourceUnavailable
 from controller.domain.snapshot import Problem
 from sources.layout import Kind, Tree
+from sources.pairs import printable
 from sources.stored import StoredSource
 from sources.traefik_kv.account import ACCOUNT
 from sources.traefik_kv.network import NetworkOptions
@@ -40,17 +41,17 @@ class Client(Protocol):
 
 @dataclass(slots=True)
 class _Value:
-    """Implements `sources.layout.Tree`."""
+    """Implements `sources.layout.Tree`: the root itself is the value."""
 
     where: str
-    focus: str
     value: bytes = field(repr=False)
+    focus: str = ""
 
     def names(self, folder: str = "") -> list[str]:
-        return [] if folder else [self.focus]
+        return []
 
     def kind(self, path: str) -> Kind:
-        return "file" if path == self.focus else "missing"
+        return "missing" if path else "file"
 
     def link(self, path: str) -> str:
         return ""
@@ -60,31 +61,32 @@ class _Value:
 
 
 class KeyValueStorage:
-    """Implements `sources.layout.Storage`. Of several keys the first that exists counts."""
+    """Implements `sources.layout.Storage`. Of several keys the first that exists counts; messages name the one found last."""
 
     def __init__(self, client: Client, keys: tuple[str, ...]) -> None:
         self.client, self.keys = client, keys
+        self._latest = keys[0]
         self._found = False
 
     async def tree(self) -> Tree:
-        refused: list[KeyRefused] = []
+        refused: dict[str, KeyRefused] = {}
         for key in self.keys:
             try:
                 value = await self.client.get(key)
             except KeyRefused as error:
-                refused.append(error)
+                refused[key] = error
                 continue
             if value is not None:
-                self._found = True
-                return _Value(self.client.where, key, value)
-        if len(refused) == len(self.keys):
-            raise refused[0]
-        raise SourceUnavailable(self._explain_absence())
+                self._latest, self._found = key, True
+                return _Value(printable(f"{self.client.where}, key {key}"), value)
+        # Only the key that should be there tells why it is not: another spelling may well be refused.
+        raise refused.get(self._latest) or SourceUnavailable(printable(self._explain_absence()))
 
     def _explain_absence(self) -> str:
+        where, key = self.client.where, self._latest
         if self._found:
-            return f"{self.client.where}: the key {self.keys[0]} was deleted; restore it, or wait for Traefik to write it anew"
-        return f"{self.client.where} has no key {self.keys[0]} (yet); correct it if Traefik's acme.storage is another one"
+            return f"{where}: the key {key} was deleted; restore it, or wait for Traefik to write it anew"
+        return f"{where} has no key {key} (yet); correct it if Traefik's acme.storage is another one"
 
     def subscribe(self) -> AbstractAsyncContextManager[AsyncIterator[None]]:
         return self.client.changes(self.keys)

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
+import re
 import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, SecretStr
 
-from controller.domain.errors import SettingsError, SourceUnavailable
+from controller.domain.errors import SettingsError, SourceMalformed, SourceUnavailable
+from sources.files import MIB, read_file
 from sources.layout import StoreOptions
 from sources.url import Duration, SourceUrl
 
 _PEM = "-----BEGIN "
+_SERVER = re.compile(r"(?:\[([^]]+)\]|([A-Za-z0-9._-]+))(?::([0-9]{1,5}))?")
 
 
 class NetworkOptions(StoreOptions):
@@ -32,8 +36,8 @@ class NetworkOptions(StoreOptions):
     """Speak TLS; any option below says so, too."""
     tls_ca: str = ""
     """The authorities to trust in place of the system's: a PEM file, or the PEM itself."""
-    tls_cert: str = ""
-    tls_key: str = ""
+    tls_cert: str = Field(default="", repr=False)
+    tls_key: str = Field(default="", repr=False)
     """A client certificate and its key, likewise."""
     tls_server_name: str = ""
     """The name to look for in the store's certificate, in place of the host in the URL."""
@@ -48,29 +52,41 @@ def read_secret(value: SecretStr, file: Path | None) -> str:
     """A secret given by itself or in a file, whose last line break is none of it.
 
     Raises:
-        SourceUnavailable: the file cannot be read.
+        SourceUnavailable: the file cannot be read, or holds no text.
     """
     if file is None:
         return value.get_secret_value()
+    with suppress(ValueError):
+        return _read(file).decode().rstrip("\r\n")
+    # Raised out here, because the decoder's error holds the secret.
+    raise SourceUnavailable(f"the secret in {file} is not text; write it as UTF-8, or correct the path")
+
+
+def _read(file: Path) -> bytes:
+    """A file of secrets, which are small."""
     try:
-        return file.read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise SourceUnavailable(f"the secret in {file} cannot be read ({reason}); mount it, or correct the path") from None
+        return read_file(file, limit=MIB)
+    except SourceMalformed as error:  # being written to: as good as not there yet
+        raise SourceUnavailable(str(error)) from None
 
 
 def check_options(url: SourceUrl, options: NetworkOptions) -> None:
     """Find what contradicts itself.
 
     Raises:
-        SettingsError: a secret given twice, a password without a user, half of a client certificate.
+        SettingsError: a secret given twice, a password without a user, half of a client certificate, no path where one belongs.
     """
     if options.password_file and options.password.get_secret_value():
         raise SettingsError(f"{url}: give password or password-file, not both")
     if not options.user and (options.password_file or options.password.get_secret_value()):
         raise SettingsError(f"{url}: a password needs a user; add user=…")
+    if ":" in options.user:
+        raise SettingsError(f"{url}: a user's name holds no ':'; give the password by password-file=…")
     if bool(options.tls_cert) != bool(options.tls_key):
         raise SettingsError(f"{url}: tls-cert and tls-key belong together; give both")
+    for option, value in (("tls-ca", options.tls_ca), ("tls-cert", options.tls_cert), ("tls-key", options.tls_key)):
+        if value and not _is_pem(value) and (not value.startswith("/") or "\0" in value):
+            raise SettingsError(f"{url}: {option} is neither an absolute path nor PEM, percent-encoded; correct it")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,15 +114,17 @@ def read_endpoints(url: SourceUrl, *, port: int) -> tuple[Endpoint, ...]:
 
 
 def _read_endpoint(url: SourceUrl, text: str, port: int) -> Endpoint:
-    if text.startswith("["):
-        host, closed, rest = text[1:].partition("]")
-        found, digits = closed and (not rest or rest.startswith(":")), rest[1:]
-    else:
-        host, _, digits = text.partition(":")
-        found = ":" not in digits
-    if not (found and host) or (digits and not (digits.isascii() and digits.isdigit() and 0 < int(digits[:6]) < 65536)):
+    found = _SERVER.fullmatch(text)
+    number = int(found[3] or port) if found else 0
+    if not found or not 0 < number < 65536 or (found[1] and not _is_ipv6(found[1])):
         raise SettingsError(f"{url}: {text!r} is no server; write host:port or [IPv6]:port, several separated by commas")
-    return Endpoint(host, int(digits) if digits else port)
+    return Endpoint(found[1] or found[2], number)
+
+
+def _is_ipv6(text: str) -> bool:
+    with suppress(ValueError):
+        return bool(ipaddress.IPv6Address(text))
+    return False
 
 
 @dataclass
@@ -134,23 +152,19 @@ class TlsMaterial:
         if options.tls_insecure_skip_verify:
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         if options.tls_cert:
-            try:
-                with as_file(options.tls_cert) as certificate, as_file(options.tls_key) as key:
-                    context.load_cert_chain(certificate, key, password="")
-            except (OSError, ValueError) as error:  # an SSLError is an OSError
-                raise SourceUnavailable(f"tls-cert and tls-key cannot be used ({_reason(error)}); give a pair in PEM") from None
+            _identify(context, options.tls_cert, options.tls_key)
         return context
 
 
 @contextmanager
 def as_file(value: str) -> Iterator[str]:
     """A path for what is one already, or is PEM: that stays in memory, for OpenSSL reads clients' keys from paths only."""
-    if not value.startswith(_PEM):
+    if not _is_pem(value):
         yield value
         return
     descriptor = os.memfd_create("pem")
     try:
-        os.write(descriptor, value.encode())
+        os.write(descriptor, value.encode(errors="replace"))
         yield f"/proc/self/fd/{descriptor}"
     finally:
         os.close(descriptor)
@@ -158,12 +172,39 @@ def as_file(value: str) -> Iterator[str]:
 
 def _trusting(authorities: str) -> ssl.SSLContext:
     """A context that trusts the given authorities, or the system's where none are given."""
+    if not authorities:
+        return ssl.create_default_context()
+    _check_readable(authorities)
     try:
-        if not authorities or authorities.startswith(_PEM):
-            return ssl.create_default_context(cadata=authorities or None)
-        return ssl.create_default_context(cafile=authorities)
-    except (OSError, ValueError) as error:
+        with as_file(authorities) as path:
+            return ssl.create_default_context(cafile=path)
+    except OSError as error:  # an SSLError is one
         raise SourceUnavailable(f"tls-ca cannot be used ({_reason(error)}); name a PEM file of the store's authority") from None
+
+
+def _identify(context: ssl.SSLContext, certificate: str, key: str) -> None:
+    for value in (certificate, key):
+        _check_readable(value)
+    try:
+        with as_file(certificate) as chain, as_file(key) as secret:
+            context.load_cert_chain(chain, secret, password=_refuse_password)
+    except OSError as error:
+        raise SourceUnavailable(f"tls-cert and tls-key cannot be used ({_reason(error)}); give a pair in PEM") from None
+
+
+def _refuse_password() -> str:
+    """In place of OpenSSL's own way, which is to ask at the terminal."""
+    raise SourceUnavailable("tls-key is protected by a password; store it without one")
+
+
+def _check_readable(value: str) -> None:
+    """OpenSSL names no file, and waits for ever at a pipe."""
+    if not _is_pem(value):
+        _read(Path(value))
+
+
+def _is_pem(value: str) -> bool:
+    return _PEM in value
 
 
 def explain_tls(error: ssl.SSLError) -> str:
@@ -178,15 +219,13 @@ def explain_os(error: OSError) -> str:
     return os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or type(error).__name__
 
 
-def _reason(error: OSError | ValueError) -> str:
-    if isinstance(error, ssl.SSLError):
-        return explain_tls(error) if error.reason else "no PEM"
-    return f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.strerror else "no PEM"
+def _reason(error: OSError) -> str:
+    return explain_tls(error) if isinstance(error, ssl.SSLError) and error.reason else "no PEM"
 
 
 def _signature(value: str) -> object:
     """What tells one content of a file from the next; for PEM that is itself."""
-    if not value or value.startswith(_PEM):
+    if not value or _is_pem(value):
         return hash(value)
     try:
         status = Path(value).stat()

@@ -28,7 +28,7 @@ def decode_value(value: bytes, *, where: str, limit: int) -> bytes:
     Raises:
         SourceMalformed: it is damaged, too large, or nothing that Traefik writes.
     """
-    for _ in range(_LAYERS):
+    for _ in range(_LAYERS + 1):
         if not value.strip() or value == BEING_CREATED:
             return b""
         if value.startswith(_MANGLED):
@@ -39,7 +39,7 @@ def decode_value(value: bytes, *, where: str, limit: int) -> bytes:
         if value.startswith(_GZIP):
             value = _gunzip(value, where, limit)
         elif _looks_like_json(value):
-            return value
+            return _within(limit, value, where)
         else:
             value = _from_base64(value, where)
     raise SourceMalformed(f"{where} is wrapped more often than Traefik does; correct the key")
@@ -49,19 +49,29 @@ def _looks_like_json(value: bytes) -> bool:
     return value.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"[") or value.strip() == b"null"
 
 
+def _within(limit: int, data: bytes, where: str) -> bytes:
+    if len(data) > limit:
+        raise SourceMalformed(
+            f"{where} unpacks to more than {limit / MIB:g} MiB; correct the key, or raise max-size if it is the right one"
+        )
+    return data
+
+
 def _gunzip(value: bytes, where: str, limit: int) -> bytes:
-    """Never more than one byte beyond the limit is unpacked, whatever the value claims."""
+    """Never more than one byte beyond the limit is unpacked, whatever the value claims.
+
+    Go's reader would take further gzip after the first; nothing ever writes that, so whatever follows is damage.
+    """
     unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
     try:
         data = unpacker.decompress(value, limit + 1)
     except zlib.error:
         raise SourceMalformed(f"{where} is damaged: its gzip does not unpack; restore it from a backup") from None
-    if len(data) > limit:
-        raise SourceMalformed(
-            f"{where} unpacks to more than {limit / MIB:g} MiB; correct the key, or raise max-size if it is the right one"
-        )
+    _within(limit, data, where)
     if not unpacker.eof:
         raise SourceMalformed(f"{where} ends in the middle of its gzip; if it stays so, restore it from a backup")
+    if unpacker.unused_data:
+        raise SourceMalformed(f"{where} is damaged: something follows its gzip; restore it from a backup")
     return data
 
 

@@ -1,10 +1,13 @@
 """From URLs to sources."""
 
 import os
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from controller.domain.errors import SettingsError
 from controller.ports import Source
@@ -83,7 +86,7 @@ def test_percent_signs_in_a_path_are_decoded():
         ("traefik:///a.json#1", "traefik:///a.json: write a # in a path as %23"),
         (
             "traefik://[/a.json",
-            "a source's URL cannot be read (Invalid IPv6 URL); write one such as traefik:///traefik/acme.json",
+            "traefik://[/a.json: '[' stands where a host name belongs; did you mean traefik:///[/a.json?",
         ),
         ("traefik:///a.json?pol=30s", "traefik:///a.json: unknown option pol; did you mean poll?"),
         ("traefik:///a.json?nam=x", "traefik:///a.json: unknown option nam; did you mean name?"),
@@ -126,14 +129,64 @@ class SecretOptions(SourceOptions):
     token: int = 0
 
 
-def test_messages_and_representations_show_no_value_of_an_option_and_no_credentials():
-    url = parse_url("etcd://user:hunter2@etcd:2379/traefik?token=hunter2")
+def test_messages_and_representations_show_no_value_of_an_option():
+    url = parse_url("etcd://etcd:2379/traefik?token=hunter2")
     assert (url.kind, url.host, url.path) == ("etcd", "etcd:2379", "/traefik")
     assert "hunter2" not in f"{url} {url!r}"
     with pytest.raises(SettingsError) as caught:
         url.read_options(SecretOptions)
     assert "hunter2" not in str(caught.value)
     assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "etcd://root:hunter2@etcd:2379/traefik",
+        "etcd://root@etcd:2379",
+        "etcd://@etcd:2379",
+        "ETCD://root:hunter2@[::1]:2379/x?tls=on",
+        "root:hunter2@etcd:2379/traefik",
+        "my_root:hunter2@etcd:2379",
+        "//root:hunter2@etcd",
+        "etcd://root:hunter2/0@etcd:2379/traefik",
+        "etcd://root:/hunter2@etcd",
+        "etcd://root:#hunter2@etcd",
+        "etcd://root:?hunter2@etcd",
+        "etcd://root:hunter2\N{CARE OF}@etcd:2379",
+        "etcd://ho[st:hunter2@etcd",
+    ],
+)
+def test_credentials_before_the_host_are_refused_and_not_repeated(url):
+    said = complaint(url)
+    assert said == "a source's URL holds no user:password@; write them as its options user=… and password-file=…"
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "path"),
+    [
+        ("traefik:///a@b.json", "", "/a@b.json"),
+        ("docker://traefik/a:b@c.json", "traefik", "/a:b@c.json"),
+        ("etcd://etcd:2379/x@y?user=a@b", "etcd:2379", "/x@y"),
+        ("etcd://zk1:1,zk2:2,zk3/x@y", "zk1:1,zk2:2,zk3", "/x@y"),
+        ("etcd://etcd?user=a@b", "etcd", ""),
+        ("self-signed:?state=/a@b", "", ""),
+    ],
+)
+def test_any_other_at_sign_is_none(url, host, path):
+    parsed = parse_url(url)
+    assert (parsed.host, parsed.path) == (host, path)
+
+
+@pytest.mark.parametrize("host", ["[::1]:2181", "[::1]:2181,zk2:2181", "zk1:2181,[::1]:2181", "zk1,[::1]"])
+def test_several_hosts_may_be_names_and_ipv6(host):
+    assert parse_url(f"zookeeper://{host}/x?tls=on") == SourceUrl("zookeeper", host, "/x", None, {"tls": "on"})
+
+
+@given(st.text() | st.from_regex(r"[a-z]+:(//)?[a-z:@\[\],/?#%=&]*", fullmatch=True))
+def test_no_text_raises_anything_else(text):
+    with suppress(SettingsError):
+        parse_url(text)
 
 
 def test_the_conventional_mount_points_that_are_there_become_sources_once():
