@@ -17,7 +17,7 @@ from controller.domain.errors import SettingsError, SourceUnavailable
 from controller.ports import Source
 from sources.surroundings import Surroundings
 from sources.traefik_kv.account import DEFAULT_KEY, object_key
-from sources.traefik_kv.http import Answer, HttpStore, NoServer, basic_authorization, pause
+from sources.traefik_kv.http import Answer, HttpStore, NoServer, basic_authorization, pause, read_count
 from sources.traefik_kv.keyed import KeyRefused, account_source
 from sources.traefik_kv.network import NetworkOptions, check_options, read_endpoints, read_secret
 from sources.url import SourceUrl
@@ -86,9 +86,9 @@ class Consul:
         """The index of a good answer."""
         text = answer.body[:200].decode(errors="replace").strip()
         where = f"Consul at {answer.endpoint}"
-        index = answer.headers.get("X-Consul-Index", "")
-        if answer.status in {200, 404} and index.isdigit():
-            return max(int(index), 1)
+        index = read_count(answer.headers.get("X-Consul-Index", ""))
+        if answer.status in {200, 404} and index is not None:
+            return max(index, 1)
         if answer.status == 401:
             raise SourceUnavailable(
                 f"{where} refuses the user {self._options.user or '(none)'}; correct user and password-file"

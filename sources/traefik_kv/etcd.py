@@ -16,7 +16,7 @@ from controller.ports import Source
 from sources.surroundings import Surroundings
 from sources.traefik_kv.account import DEFAULT_KEY, object_key, spellings
 from sources.traefik_kv.etcd_messages import Fields, fields, messages, read_fields, to_base64
-from sources.traefik_kv.http import Answer, HttpStore, NoServer
+from sources.traefik_kv.http import Answer, HttpStore, NoServer, read_count
 from sources.traefik_kv.keyed import KeyRefused, account_source
 from sources.traefik_kv.network import Endpoint, NetworkOptions, check_options, read_endpoints, read_secret
 from sources.url import SourceUrl
@@ -84,10 +84,10 @@ class Etcd:
             except KeyRefused as error:
                 refused = refused or error
                 continue
-            revision = str(fields(answer.get("header")).get("revision", ""))
-            if not revision.isdigit():
+            revision = read_count(str(fields(answer.get("header")).get("revision", "")))
+            if revision is None:
                 raise _strange(server)
-            return _Moment(int(revision), server, key)
+            return _Moment(revision, server, key)
         raise refused or ValueError("no keys")
 
     async def _ping(self, begin: _Moment) -> None:

@@ -19,7 +19,7 @@ from sources.surroundings import Surroundings
 from sources.traefik_kv.account import DEFAULT_KEY, object_key
 from sources.traefik_kv.etcd import PORT
 from sources.traefik_kv.etcd_messages import Fields, fields, read_fields
-from sources.traefik_kv.http import Answer, HttpStore, NoServer, basic_authorization, pause
+from sources.traefik_kv.http import Answer, HttpStore, NoServer, basic_authorization, pause, read_count
 from sources.traefik_kv.keyed import KeyRefused, account_source
 from sources.traefik_kv.network import NetworkOptions, check_options, read_endpoints
 from sources.url import SourceUrl
@@ -40,7 +40,7 @@ class EtcdV2:
     async def get(self, key: str) -> bytes | None:
         node, _ = await self._read(key)
         value = fields(node.get("node")).get("value")
-        return value.encode() if isinstance(value, str) else None
+        return value.encode(errors="replace") if isinstance(value, str) else None
 
     @asynccontextmanager
     async def changes(self, keys: tuple[str, ...]) -> AsyncIterator[AsyncIterator[None]]:
@@ -63,7 +63,7 @@ class EtcdV2:
                 continue
             if event.get("errorCode") == _INDEX_CLEARED:
                 return
-            index = int(fields(event.get("node")).get("modifiedIndex", latest))
+            index = read_count(str(fields(event.get("node")).get("modifiedIndex"))) or latest
             yield
 
     async def _wait(self, key: str, index: int) -> tuple[Fields | None, int]:
@@ -85,9 +85,9 @@ class EtcdV2:
             except NoServer as error:
                 problems.append(str(error))
                 continue
-            latest = response.headers.get("X-Etcd-Index", "")
-            if not body and latest.isdigit():
-                return None, max(int(latest), index - 1)
+            latest = read_count(response.headers.get("X-Etcd-Index", ""))
+            if not body and latest is not None:
+                return None, max(latest, index - 1)
             return self._check(Answer(endpoint, response.status, response.headers, body), key)
         raise NoServer("; ".join(problems))
 
@@ -106,9 +106,9 @@ class EtcdV2:
     def _check(self, answer: Answer, key: str) -> tuple[Fields, int]:
         where, user = f"etcd at {answer.endpoint}", self._options.user
         found = read_fields(answer.body) or {}
-        index = answer.headers.get("X-Etcd-Index", "")
-        if index.isdigit() and ("node" in found or found.get("errorCode") in {_KEY_NOT_FOUND, _INDEX_CLEARED}):
-            return found, int(index)
+        index = read_count(answer.headers.get("X-Etcd-Index", ""))
+        if index is not None and ("node" in found or found.get("errorCode") in (_KEY_NOT_FOUND, _INDEX_CLEARED)):
+            return found, index
         if answer.status == 401:
             who = f"the password of {user} is wrong, or it may not read {key}" if user else f"only users may read {key}"
             raise KeyRefused(f"{where}: permission denied, {who}; correct user, password-file or its role")

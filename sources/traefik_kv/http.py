@@ -51,6 +51,11 @@ def basic_authorization(options: NetworkOptions) -> dict[str, str]:
     return {"Authorization": aiohttp.encode_basic_auth(options.user, password)}
 
 
+def read_count(text: str) -> int | None:
+    """A version or index as stores send it, which has 64 bits; ``None`` for everything else."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 20 else None
+
+
 async def pause() -> None:
     """A short time between two questions of a watch, for a server that answers without end; not the same for all who ask."""
     await asyncio.sleep(random.uniform(0.05, 0.15))  # noqa: S311 -- nothing secret about it

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import socket
 import ssl
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -32,6 +33,8 @@ from sources.traefik_kv.network import (
 
 SESSION = 10.0
 """Seconds that a server may be silent before the session ends; kazoo asks it every third of that."""
+CLOSE = 1.0
+"""Seconds that the end of a session is waited for."""
 _LOG = logging.getLogger("certferry.kazoo")
 _LOG.setLevel(logging.CRITICAL + 1)  # what kazoo has to say of each attempt is said here once, in our own words
 
@@ -147,7 +150,7 @@ class ZooKeeper:
                         await session.connected.wait()
                 yield session
             finally:
-                await asyncio.to_thread(_close, session.client)
+                await _close(session.client)
 
     def _note(self, session: _Session, state: str) -> None:
         """A state of the connection, by kazoo's words; ``SUSPENDED`` counts as lost."""
@@ -228,9 +231,17 @@ def _explain(error: OSError) -> str:
             return f"cannot be reached ({explain_os(error)}); start it, or correct host and port"
 
 
-def _close(client: Any) -> None:
-    """End the session and kazoo's threads; whatever it has to say to that, it is over."""
-    with suppress(Exception):
-        client.stop()
-    with suppress(Exception):
-        client.close()
+async def _close(client: KazooClient) -> None:
+    """End the session and kazoo's threads, in another thread: of a server that hangs kazoo does not let go for `SESSION`."""
+    loop, closed = asyncio.get_running_loop(), asyncio.Event()
+
+    def close() -> None:
+        for step in (client.stop, client.close):
+            with suppress(Exception):  # whatever it has to say to that, it is over
+                step()
+        _hand_over(loop, closed.set)
+
+    threading.Thread(target=close, name="close-zookeeper", daemon=True).start()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(CLOSE):
+            await closed.wait()
