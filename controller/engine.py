@@ -66,6 +66,7 @@ class Engine(EngineFiles):
         super().__init__(host, timeout=timeout)
         self._exec_timeout = exec_timeout
         self._images: dict[str, Mapping[str, Any]] = {}
+        self._knows_itself = False
 
     async def connect(self) -> None:
         """Open the connection and look at the API version and at certferry's own container.
@@ -92,6 +93,13 @@ class Engine(EngineFiles):
         own = own_container_id(Path("/proc/self/mountinfo"))
         self._own = await self.inspect(own) if own else None
         self._runs_on_host = own is None and self.host.startswith("unix://")
+        self._knows_itself = True
+
+    async def own_path(self, container_id: str, path: PurePosixPath) -> Path | None:
+        """See `controller.ports.ContainerFiles.own_path`."""
+        if not self._knows_itself:  # sources begin to read while the connection is still being opened
+            await self._look_at_self()
+        return await super().own_path(container_id, path)
 
     @property
     def own_networks(self) -> frozenset[str] | None:

@@ -14,6 +14,7 @@ from sources.container import ContainerStorage
 from sources.registry import LAYOUTS
 from sources.stored import StoredSource
 from tests.certs import Pair, acme_json
+from tests.engine.delivery import connected
 from tests.lab import PLAIN_IMAGE, Lab, Mail, put_files
 
 STORE = PurePosixPath("/store/acme.json")
@@ -101,6 +102,12 @@ class TestEngine:
         assert await engine.own_path(made.id, PurePosixPath("/bound")) == tmp_path / "host"
         assert await engine.own_path(made.id, PurePosixPath("/bound/none")) is None
         assert await engine.own_path(made.id, PurePosixPath("/etc/hostname.d")) is None
+
+    async def test_a_path_of_ours_is_known_before_the_connection_was_looked_at(self, lab: Lab, tmp_path: Path) -> None:
+        (tmp_path / "host").write_text("x")
+        made = lab.container(volumes=[f"{tmp_path / 'host'}:/bound"])
+        async with connected() as engine:
+            assert await engine.own_path(str(made.id), PurePosixPath("/bound")) == tmp_path / "host"
 
 
 class TestSource:
