@@ -211,7 +211,8 @@ def explain_tls(error: ssl.SSLError) -> str:
     """OpenSSL's reason in plain words; nothing of what it was given, which may be a key."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return error.verify_message.rstrip(".")
-    return (error.reason or "no reason given").replace("_", " ").lower()
+    reason: str | None = getattr(error, "reason", None)  # only OpenSSL's own errors have it
+    return (reason or "no reason given").replace("_", " ").lower()
 
 
 def explain_os(error: OSError) -> str:

@@ -104,7 +104,11 @@ class TestWrappings:
     def test_whatever_is_json_is_left_as_it_is(self, document):
         assert decode(document) == document
 
-    @pytest.mark.parametrize("value", [b"", b" \n", BEING_CREATED, gzip.compress(b""), base64.b64encode(BEING_CREATED)])
+    @pytest.mark.parametrize(
+        "value",
+        [b"", b" \n", BEING_CREATED, gzip.compress(b""), base64.b64encode(BEING_CREATED)],
+        ids=["empty", "blanks", "being created", "nothing in gzip", "being created in base64"],
+    )
     def test_a_value_that_is_being_created_is_empty_and_no_error(self, value):
         assert decode(value) == b""
         assert read_value(value, where=WHERE, limit=LIMIT).blank
@@ -144,7 +148,11 @@ class TestRefused:
             "ends in the middle of its gzip; if it stays so, restore it from a backup"
         )
 
-    @pytest.mark.parametrize("more", [b"\0", b"garbage", gzip.compress(b""), gzip.compress(b"{}")])
+    @pytest.mark.parametrize(
+        "more",
+        [b"\0", b"garbage", gzip.compress(b""), gzip.compress(b"{}")],
+        ids=["NUL", "garbage", "gzip of nothing", "gzip of JSON"],
+    )
     def test_nothing_may_follow_the_gzip_be_it_more_of_it(self, more):
         said = complaint(gzip.compress(JSON) + more)
         assert said == "is damaged: something follows its gzip; restore it from a backup"
