@@ -27,6 +27,8 @@ from sources.url import SourceUrl, nearest
 
 POLL = 10.0
 """Seconds between two looks, unless the option ``poll`` says otherwise."""
+BLIND = 2.0
+"""Seconds until the next look after one that Docker did not answer: it may be starting, or busy with a container that goes."""
 SHARE = 100
 """After looks that took a second there is a pause of so many: large stores are looked at less often."""
 FOREIGN_PARTS = 40
@@ -125,7 +127,7 @@ class ContainerStorage:
         every = self.options.poll or POLL
         pause = every
         while True:
-            await asyncio.sleep(pause)
+            await asyncio.sleep(min(pause, BLIND) if watch.blind else pause)
             begin = time.monotonic()
             if await self._has_changed(watch):
                 watch.stirred.set()
@@ -137,10 +139,12 @@ class ContainerStorage:
             container_id = await self._find()
             local = await self._see(container_id)
             moved = await watch.follow(local)
+            watch.blind = False
             if moved or local:
                 return moved
             return self._fetched is None or not await self._is_current(self._fetched, container_id)
-        except (TargetGone, EngineUnavailable, SourceUnavailable):
+        except (TargetGone, EngineUnavailable, SourceUnavailable) as error:
+            watch.blind = not isinstance(error, SourceUnavailable)
             await watch.follow(None)
             return True  # reading it says what is wrong
 
@@ -209,6 +213,8 @@ class _KernelWatch:
     """Passes on the hints of the kernel about the store as certferry sees it itself, which may be elsewhere tomorrow."""
 
     stirred: asyncio.Event
+    blind: bool = False
+    """Whether the last look told nothing, because Docker did not answer."""
     _local: LocalStorage | None = None
     _task: asyncio.Task[None] | None = None
 
