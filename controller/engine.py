@@ -270,12 +270,15 @@ class Engine(EngineFiles):
 
 
 def own_container_id(mountinfo: Path) -> str | None:
-    """The id of the container this process runs in, from the files Docker mounts into every one; ``None`` outside."""
+    """The id of the container this process runs in, from the files Docker mounts into every one; ``None`` outside.
+
+    On the host the files of others are mounted as well, at other places, while Docker copies into a container or out of it.
+    """
     try:
         text = mountinfo.read_text()
     except OSError:
         return None
-    found = re.search(r"/containers/([0-9a-f]{64})/(?:hostname|hosts|resolv\.conf)", text)
+    found = re.search(r"/containers/([0-9a-f]{64})/(hostname|hosts|resolv\.conf) /etc/\2 ", text)
     return found.group(1) if found else None
 
 

@@ -370,3 +370,19 @@ class TestEvents:
 
 def test_the_socket_of_another_machine_is_not_looked_for() -> None:
     Engine("tcp://docker.example.com:2376", timeout=1, exec_timeout=1)._check_socket()
+
+
+class TestOwnContainer:
+    FILES = "/var/lib/docker/containers/" + "a" * 64
+
+    def test_is_known_by_the_files_that_docker_mounts_into_it(self, tmp_path):
+        mounts = tmp_path / "mountinfo"
+        mounts.write_text(f"912 893 254:0 {self.FILES}/hostname /etc/hostname rw,relatime - ext4 /dev/vda rw\n")
+        assert engine_module.own_container_id(mounts) == "a" * 64
+
+    def test_is_none_on_the_host_while_docker_copies_into_another_one(self, tmp_path):
+        there = "/var/lib/docker/overlay2/b/merged/etc/hostname"
+        mounts = tmp_path / "mountinfo"
+        mounts.write_text(f"912 29 254:0 {self.FILES}/hostname {there} rw,relatime - ext4 /dev/vda rw\n")
+        assert engine_module.own_container_id(mounts) is None
+        assert engine_module.own_container_id(tmp_path / "none") is None
