@@ -25,7 +25,7 @@ from controller.domain.errors import (
     TargetNotRunning,
     WriteRefused,
 )
-from controller.engine import EVENTS, Engine, Event
+from controller.engine import EVENTS, Engine, Event, own_container_id
 from tests.unit.docker_server import DockerServer, connected
 from tests.unit.test_inspection import ID, NETWORK, OF_IMAGE, RECORDED, changed
 
@@ -378,11 +378,11 @@ class TestOwnContainer:
     def test_is_known_by_the_files_that_docker_mounts_into_it(self, tmp_path):
         mounts = tmp_path / "mountinfo"
         mounts.write_text(f"912 893 254:0 {self.FILES}/hostname /etc/hostname rw,relatime - ext4 /dev/vda rw\n")
-        assert engine_module.own_container_id(mounts) == "a" * 64
+        assert own_container_id(mounts) == "a" * 64
 
     def test_is_none_on_the_host_while_docker_copies_into_another_one(self, tmp_path):
         there = "/var/lib/docker/overlay2/b/merged/etc/hostname"
         mounts = tmp_path / "mountinfo"
         mounts.write_text(f"912 29 254:0 {self.FILES}/hostname {there} rw,relatime - ext4 /dev/vda rw\n")
-        assert engine_module.own_container_id(mounts) is None
-        assert engine_module.own_container_id(tmp_path / "none") is None
+        assert own_container_id(mounts) is None
+        assert own_container_id(tmp_path / "none") is None
