@@ -38,7 +38,7 @@ floors: $(VENV)/installed
 	$(RUN)/lint-imports
 
 unit: $(VENV)/installed
-	$(RUN)/pytest -q tests/unit
+	$(RUN)/pytest -q -n auto tests/unit
 
 engine: $(VENV)/installed
 	@docker info >/dev/null 2>&1 || { echo "no Docker Engine answers; these tests need a real one (docker info says why)" >&2; exit 1; }

@@ -446,6 +446,7 @@ class TestPorts:
             (Served(IMAPS, None, "network", "no answer within 1 s"), "port 993/imaps: no answer within 1 s"),
             (serves(None, unknown=True), ""),
         ],
+        ids=["right", "another leaf", "silent", "unknown"],
     )
     def test_each_problem_is_a_sentence(self, served, problem):
         assert policies.port_problem(served, {new.fingerprint: new.leaf}, target()) == problem

@@ -120,6 +120,7 @@ class TestAFailedProof:
             (Served(IMAPS, None, "network", "offers no STARTTLS", plain=True), "port 993/imaps: offers no STARTTLS"),
             (SILENT, "port 993/imaps: no greeting"),
         ],
+        ids=["another leaf", "closed", "without TLS", "silent"],
     )
     def test_names_the_port_and_what_is_wrong(self, served, problem):
         @virtually
