@@ -125,7 +125,7 @@ def probe(
     from controller import views
     from controller.domain.errors import SettingsError
     from controller.domain.mail_ports import STANDARD_PORTS, parse_probe_list
-    from controller.probe import examine
+    from controller.probe import examine_all
 
     try:
         wanted = parse_probe_list(ports) if ports else STANDARD_PORTS
@@ -133,7 +133,7 @@ def probe(
         raise SettingsError(f"--ports: {error}") from error
 
     async def ask() -> list[dict[str, Any]]:
-        answers = await asyncio.gather(*(examine(host, wanted, server_name=server_name) for host in hosts))
+        answers = await examine_all(hosts, wanted, server_name=server_name)
         return [
             views.describe_probe(host, served, name=server_name or host, min_days=min_days, required=bool(ports))
             for host, found in zip(hosts, answers, strict=True)

@@ -1,13 +1,25 @@
 """The proof: TLS handshakes that read what a mail server serves, over the network or from inside its container.
 
-`failure` says why not, `starttls` is what is said before TLS, `channel` the connection, `network` and `inside`
-(by exec) the two ways, `container` the `Probe` port that chooses between them, `examine` the same for any host.
+`failure` says why not, `lookup` finds a host's addresses, `connect` takes the first of them that answers, `channel` is the
+connection, `starttls` what is said before TLS, `network` and `inside` (by exec) the two ways, `container` the `Probe` port that
+chooses between them, `examine` the same for any host.
 """
 
 from controller.probe.container import ContainerProbe
-from controller.probe.examine import Verdict, examine, judge
+from controller.probe.examine import Verdict, examine, examine_all, judge
 from controller.probe.failure import Failure, HandshakeError
 from controller.probe.inside import Execute
 from controller.probe.network import Handshake, handshake
 
-__all__ = ["ContainerProbe", "Execute", "Failure", "Handshake", "HandshakeError", "Verdict", "examine", "handshake", "judge"]
+__all__ = [
+    "ContainerProbe",
+    "Execute",
+    "Failure",
+    "Handshake",
+    "HandshakeError",
+    "Verdict",
+    "examine",
+    "examine_all",
+    "handshake",
+    "judge",
+]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from collections.abc import Sequence
 from contextlib import suppress
 
+from controller.probe.connect import connect
 from controller.probe.failure import Failure, HandshakeError, quote
 
 MAXIMUM_LINE = 8192
@@ -26,26 +28,14 @@ class Channel:
         self._received = 0
 
     @classmethod
-    async def connect(cls, host: str, port: int, *, seconds: float) -> Channel:
-        """Try every address of a host, for at most `seconds` all together.
+    async def connect(cls, addresses: Sequence[str], port: int, *, seconds: float) -> Channel:
+        """Connect to the first of the addresses that answers, within `seconds`.
 
         Raises:
-            HandshakeError: ``REFUSED`` when every address refused, else ``UNREACHABLE``.
+            HandshakeError: ``REFUSED`` or ``UNREACHABLE``; see `controller.probe.connect`.
         """
-        failures: list[OSError] = []
-        try:
-            async with asyncio.timeout(seconds):
-                for address in await _addresses(host):
-                    try:
-                        return cls(*await asyncio.open_connection(address, port, limit=_CHUNK))
-                    except OSError as error:
-                        failures.append(error)
-        except TimeoutError as error:
-            raise HandshakeError(Failure.UNREACHABLE, f"no connection to {host} within {seconds:g} s") from error
-        if all(isinstance(failure, ConnectionRefusedError) for failure in failures):
-            raise HandshakeError(Failure.REFUSED, f"nothing listens there: {host} refused the connection")
-        reasons = "; ".join(dict.fromkeys(failure.strerror or str(failure) for failure in failures))
-        raise HandshakeError(Failure.UNREACHABLE, f"no connection to {host}: {reasons}")
+        connection = await connect(addresses, port, seconds=seconds)
+        return cls(*await asyncio.open_connection(sock=connection, limit=_CHUNK))
 
     @property
     def local_literal(self) -> str:
@@ -131,12 +121,3 @@ class Channel:
         if self._received > MAXIMUM_BYTES:
             raise HandshakeError(Failure.GARBLED, f"sent more than {MAXIMUM_BYTES} bytes before TLS")
         return chunk
-
-
-async def _addresses(host: str) -> list[str]:
-    """The addresses of a host, one by one: asyncio hides which of several attempts were refused (before Python 3.12)."""
-    try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except (socket.gaierror, UnicodeError) as error:
-        raise HandshakeError(Failure.UNREACHABLE, f"{quote(host.encode())} has no address: {error}") from error
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))

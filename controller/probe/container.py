@@ -43,13 +43,10 @@ class ContainerProbe:
         """
         question = Question(port, server_name_of(target), self._timeout, key_type)
         addresses = self._addresses(target.container)
-        refused = False
-        for address in addresses:
-            seen = await self._by_network(address, question)
-            if seen is not None and not seen.refused:
-                return seen
-            refused = refused or seen is not None
-        return await self._by_exec(target.container, question, refused=refused, asked=addresses)
+        seen = await self._by_network(addresses, question) if addresses else None
+        if seen is not None and not seen.refused:
+            return seen
+        return await self._by_exec(target.container, question, refused=seen is not None, asked=addresses)
 
     def _addresses(self, container: Container) -> tuple[str, ...]:
         own = self._own_networks()
@@ -57,11 +54,11 @@ class ContainerProbe:
             return (LOOPBACK,) if own is None else ()
         return tuple(address for network, address in container.addresses.items() if address and (own is None or network in own))
 
-    async def _by_network(self, address: str, question: Question) -> Served | None:
+    async def _by_network(self, addresses: tuple[str, ...], question: Question) -> Served | None:
         """What the port said; ``None`` when it could not be reached."""
         try:
             shaken = await handshake(
-                address,
+                addresses,
                 question.port.port,
                 question.port.protocol,
                 server_name=question.server_name,

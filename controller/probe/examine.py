@@ -15,10 +15,14 @@ from controller.domain.observed import Served
 from controller.domain.target import ProbePort
 from controller.probe.container import NETWORK, failed, handed_out
 from controller.probe.failure import HandshakeError
+from controller.probe.lookup import addresses_of
 from controller.probe.network import handshake
 
 AT_ONCE = 4
 """Handshakes at a time; mail servers limit connections per client, some to ten."""
+
+HOSTS_AT_ONCE = 16
+"""Of which each may take a thread for its look-up."""
 
 _TRUST_TEXT = {
     Trust.SELF_SIGNED: "it is self-signed",
@@ -48,19 +52,39 @@ async def examine(
 
     Never raises for what a port does: that is `Served.error`.
     """
+    wanted = list(ports)
+    try:
+        addresses = await addresses_of(host)
+    except HandshakeError as error:
+        return [failed(port, error, NETWORK) for port in wanted]
     gate = asyncio.Semaphore(AT_ONCE)
 
     async def ask(port: ProbePort) -> Served:
         async with gate:
             try:
                 shaken = await handshake(
-                    host, port.port, port.protocol, server_name=server_name or host, timeout=timeout, key_type=key_type
+                    addresses, port.port, port.protocol, server_name=server_name or host, timeout=timeout, key_type=key_type
                 )
             except HandshakeError as error:
                 return failed(port, error, NETWORK)
             return handed_out(port, shaken.chain_pem, NETWORK)
 
-    return list(await asyncio.gather(*(ask(port) for port in ports)))
+    async with asyncio.TaskGroup() as group:
+        asked = [group.create_task(ask(port), name=f"probe {host}:{port}") for port in wanted]
+    return [task.result() for task in asked]
+
+
+async def examine_all(hosts: Iterable[str], ports: Iterable[ProbePort], *, server_name: str = "") -> list[list[Served]]:
+    """The same for several hosts, `HOSTS_AT_ONCE` at a time, in the order given."""
+    gate, wanted = asyncio.Semaphore(HOSTS_AT_ONCE), list(ports)
+
+    async def ask(host: str) -> list[Served]:
+        async with gate:
+            return await examine(host, wanted, server_name=server_name)
+
+    async with asyncio.TaskGroup() as group:
+        asked = [group.create_task(ask(host), name=f"probe {host}") for host in hosts]
+    return [task.result() for task in asked]
 
 
 def judge(served: Served, name: str, now: datetime) -> Verdict:

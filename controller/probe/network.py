@@ -9,7 +9,7 @@ import asyncio
 import ipaddress
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -17,6 +17,7 @@ from controller.domain.certificate import KeyType
 from controller.domain.mail_ports import PROTOCOLS, Protocol
 from controller.probe.channel import Channel
 from controller.probe.failure import Failure, HandshakeError
+from controller.probe.lookup import addresses_of
 from controller.probe.starttls import DIALOGUES, FAREWELLS
 
 CONNECT_SECONDS = 3.0
@@ -37,7 +38,7 @@ class Handshake:
 
 
 async def handshake(
-    host: str,
+    host: str | Sequence[str],
     port: int,
     protocol: str,
     *,
@@ -47,14 +48,17 @@ async def handshake(
 ) -> Handshake:
     """Shake hands within `timeout` seconds with a name of `PROTOCOLS`; `server_name` goes out as SNI unless it is an address.
 
+    `host` is a name, whose look-up has a limit of its own, or the addresses of one machine.
+
     `key_type` RSA or ECDSA asks for that one of two certificates, by TLS 1.2. The greeting of a Postfix with postscreen
     takes 6 s for strangers: allow for it.
 
     Raises:
         HandshakeError: every way in which no certificate is had.
     """
+    addresses = await addresses_of(host) if isinstance(host, str) else host
     started = time.perf_counter()
-    channel = await Channel.connect(host, port, seconds=min(timeout, CONNECT_SECONDS))
+    channel = await Channel.connect(addresses, port, seconds=min(timeout, CONNECT_SECONDS))
     try:
         left = max(timeout - (time.perf_counter() - started), 0)
         session = await _secure(channel, PROTOCOLS[protocol], sni_of(server_name), seconds=left, key_type=key_type)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from collections.abc import AsyncIterator, Sequence
 from pathlib import PurePosixPath
@@ -18,6 +17,7 @@ from controller.domain.target import Place, ProbePort, Slot, Target, TargetKey
 from controller.ports import Probe
 from controller.probe import ContainerProbe
 from controller.probe.container import server_name_of
+from tests.unit.dead_ends import NO_ROUTE
 from tests.unit.probe_server import pair, serving, smtp_server, tls_context
 
 HERE = "127.0.0.1"
@@ -125,12 +125,8 @@ async def test_without_a_network_exec_leads_there(asked: Target) -> None:
     assert seen.chain_pem == pair().certificate.fullchain_pem
 
 
-async def test_an_address_that_does_not_answer_is_asked_from_inside(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def no_route(*_args: object, **_options: object) -> None:
-        raise OSError(113, "No route to host")
-
-    monkeypatch.setattr(asyncio, "open_connection", no_route)
-    seen = await probe(Exec(FOUND), "net").served(target(net="192.0.2.1"), ProbePort(25, "smtp"))
+async def test_an_address_that_does_not_answer_is_asked_from_inside() -> None:
+    seen = await probe(Exec(FOUND), "net").served(target(net=NO_ROUTE), ProbePort(25, "smtp"))
 
     assert seen.way == "exec"
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -100,10 +100,7 @@ async def test_a_silent_server_does_not_hold_up_the_command() -> None:
     async def silent(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(60)
 
-    started = time.monotonic()
-    error = await failure_of(silent, seconds=0.5)
-
-    assert (error.kind, time.monotonic() - started < 3) == (Failure.SILENT, True)
+    assert (await failure_of(silent, seconds=0.5)).kind is Failure.SILENT
 
 
 async def test_a_server_that_keeps_the_connection_does_not_hold_up_the_command() -> None:
@@ -111,11 +108,17 @@ async def test_a_server_that_keeps_the_connection_does_not_hold_up_the_command()
         await writer.start_tls(tls_context())
         await asyncio.sleep(60)
 
-    async with serving(keep) as port:
-        started = time.monotonic()
-        await handshake_inside(run_here, "c", question(port, "imaps"))
+    codes: list[int] = []
 
-    assert time.monotonic() - started < 2
+    async def run_and_note(*args: Any, **options: Any) -> ExecResult:
+        result = await run_here(*args, **options)
+        codes.append(result.exit_code)
+        return result
+
+    async with serving(keep) as port:
+        assert await handshake_inside(run_and_note, "c", question(port, "imaps", timeout=20))
+
+    assert codes == [0], "it ended by itself; its limit would have ended it with 124"
 
 
 @pytest.mark.parametrize("protocol", ["smtp", "imap", "sieve"])

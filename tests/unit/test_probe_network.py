@@ -15,6 +15,7 @@ from controller.domain.certificate import KeyType
 from controller.probe import Failure, HandshakeError, handshake
 from controller.probe.channel import Channel
 from controller.probe.network import _sent_chain, sni_of
+from tests.unit.dead_ends import NO_ROUTE, black_hole
 from tests.unit.probe_server import (
     SERVERS,
     lonely,
@@ -42,11 +43,11 @@ async def test_every_protocol_leads_to_the_certificate(protocol: str) -> None:
 
 
 @pytest.mark.parametrize("protocol", [name for name in SERVERS if name != "tls"])
-async def test_the_probe_says_goodbye(protocol: str) -> None:
+async def test_the_probe_says_goodbye(protocol: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("controller.probe.network.FAREWELL_SECONDS", 30)  # until the server has hung up
     server = SERVERS[protocol]()
     async with serving(server) as port:
         await handshake(HOST, port, protocol, server_name="mail.example.com", timeout=5)
-        await asyncio.sleep(0.02)
 
     assert server.heard[-1].split()[-1] in {b"QUIT", b"LOGOUT"}
 
@@ -62,7 +63,7 @@ async def test_the_client_introduces_itself_by_its_address() -> None:
 async def test_ipv6_works_and_introduces_itself_as_such() -> None:
     server = await asyncio.start_server(lambda _reader, writer: writer.close(), "::1", 0)
     async with server:
-        channel = await Channel.connect("::1", server.sockets[0].getsockname()[1], seconds=2)
+        channel = await Channel.connect(["::1"], server.sockets[0].getsockname()[1], seconds=2)
         literal = channel.local_literal
         await channel.close()
         await asyncio.sleep(0.01)
@@ -138,32 +139,40 @@ async def test_a_name_without_address_is_unreachable() -> None:
     assert caught.value.kind is Failure.UNREACHABLE
 
 
-async def test_no_route_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def no_route(*_args: object, **_options: object) -> None:
-        raise OSError(113, "No route to host")
-
-    monkeypatch.setattr(asyncio, "open_connection", no_route)
-    with pytest.raises(HandshakeError, match=r"no connection to 192\.0\.2\.1: No route to host") as caught:
-        await handshake("192.0.2.1", 25, "smtp", timeout=5)
+async def test_no_route_is_unreachable() -> None:
+    with pytest.raises(HandshakeError, match=f"no connection to {NO_ROUTE}: Network is unreachable") as caught:
+        await handshake(NO_ROUTE, 25, "smtp", timeout=5)
 
     assert caught.value.kind is Failure.UNREACHABLE
 
 
-async def test_a_connection_that_never_comes_about_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def never(*_args: object, **_options: object) -> None:
-        await asyncio.sleep(60)
-
-    monkeypatch.setattr(asyncio, "open_connection", never)
-    with pytest.raises(HandshakeError, match=r"no connection to 192\.0\.2\.1 within 0\.05 s") as caught:
-        await handshake("192.0.2.1", 25, "smtp", timeout=0.05)
+async def test_a_connection_that_never_comes_about_is_unreachable() -> None:
+    with (
+        black_hole(HOST) as port,
+        pytest.raises(HandshakeError, match=f"no connection to {HOST}: no answer within 0.05 s") as caught,
+    ):
+        await handshake(HOST, port, "smtp", timeout=0.05)
 
     assert caught.value.kind is Failure.UNREACHABLE
 
 
-async def test_a_cancelled_probe_leaves_nothing_open() -> None:
-    async with serving(smtp_server(greeting=b"")) as port:
-        task = asyncio.create_task(handshake(HOST, port, "smtp", timeout=5))
-        await asyncio.sleep(0.05)
+@pytest.mark.parametrize("protocol", ["smtp", "imaps"])
+async def test_a_cancelled_probe_leaves_nothing_open(protocol: str) -> None:
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def wait_for_the_end(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        begun.set()
+        try:
+            while await reader.read(4096):  # the beginning of TLS
+                pass
+        finally:
+            ended.set()
+
+    async with serving(wait_for_the_end) as port, asyncio.timeout(30):
+        task = asyncio.create_task(handshake(HOST, port, protocol, timeout=20))
+        await begun.wait()
         task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        await asyncio.wait({task})
+        await ended.wait()
+
+    assert task.cancelled()
