@@ -1,6 +1,7 @@
 """The connection to one Docker endpoint, and what becomes of its failures.
 
-No aiodocker or aiohttp type leaves the modules whose names begin with ``engine``.
+No aiodocker or aiohttp type leaves the modules whose names begin with ``engine``. Which error a failure becomes hangs on the
+kind of request and on the HTTP status, never on the words of an answer.
 """
 
 from __future__ import annotations
@@ -8,15 +9,36 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from enum import Enum
 from pathlib import Path
 
-import aiodocker
 import aiohttp
 
-from controller.domain.errors import EngineUnavailable, Error, SettingsError, TargetGone, TargetNotRunning, WriteRefused
+from controller.domain.errors import EngineUnavailable, SettingsError, TargetGone, TargetNotRunning, WriteRefused
+from controller.engine_requests import Garbled, NotDocker, Refused, Requests
 
-_UNREACHABLE = 900
-"""aiodocker's status when there was no connection, hence no status."""
+
+class Ask(Enum):
+    """The kinds of requests, by what a refusal of them means."""
+
+    HOST = "of the engine as a whole"
+    CONTAINER = "of one container: 404 is that it is gone"
+    COMMAND = "of a command that was begun: 404 is that its container went, and the command with it"
+    PATH = "of a path in a container: 404 is that the path, or the container, does not exist"
+    WRITE = "a write to a path in a container"
+    THING = "of an image or a service: 404 is that there is none"
+
+
+class Missing(Exception):
+    """What was asked for does not exist; never leaves the modules whose names begin with ``engine``."""
+
+
+class Unreadable(Exception):
+    """A path cannot be looked at (HTTP 500); never leaves the modules whose names begin with ``engine``."""
+
+
+_GATEWAY = (502, 503, 504)
+"""Said by what stands before an engine that does not answer."""
 
 
 class Connection:
@@ -25,18 +47,11 @@ class Connection:
     def __init__(self, host: str, *, timeout: float) -> None:
         self.host = host
         self._timeout = timeout
-        self._docker_client: aiodocker.Docker | None = None
+        self._requests = Requests(host)
 
     async def close(self) -> None:
-        if self._docker_client is not None:
-            await self._docker_client.close()
-            self._docker_client = None
-
-    @property
-    def _docker(self) -> aiodocker.Docker:
-        if self._docker_client is None:
-            self._docker_client = aiodocker.Docker(url=self.host)
-        return self._docker_client
+        """Close all connections; what hangs is left behind after some seconds."""
+        await self._requests.close()
 
     def _check_socket(self) -> None:
         scheme, _, path = self.host.partition("://")
@@ -54,35 +69,57 @@ class Connection:
             )
 
     @asynccontextmanager
-    async def _guard(self, what: str, *, limit: float | None = -1) -> AsyncIterator[None]:
-        """Turn every way in which the engine fails into one of our errors."""
+    async def _guard(self, ask: Ask, what: str, *, limit: float | None = -1) -> AsyncIterator[None]:
+        """Turn every way in which the engine fails into one of our errors; `limit` in seconds, ``None`` for none of its own."""
         seconds = self._timeout if limit == -1 else limit
         outer = asyncio.timeout(seconds)
         try:
             async with outer:
                 yield
-        except (aiodocker.DockerError, aiohttp.ClientError, OSError) as error:
+        except Refused as error:
+            raise _translate(ask, what, error) from error
+        except NotDocker as error:
+            raise EngineUnavailable(f"what answers at {self.host} is not Docker; correct the mount or DOCKER_HOST") from error
+        except Garbled as error:
+            raise EngineUnavailable(f"Docker at {self.host} cannot {what}: {error}") from error
+        except (aiohttp.ClientError, OSError) as error:
             if isinstance(error, TimeoutError) and not outer.expired():
                 raise
-            if isinstance(error, aiodocker.DockerError) and error.status != _UNREACHABLE:
-                raise _translate(what, error) from error
-            cause = error.__context__ if isinstance(error, aiodocker.DockerError) else error
-            cause = getattr(cause, "os_error", cause)
+            cause = getattr(error, "os_error", error)
             if isinstance(cause, PermissionError):
                 raise SettingsError(_no_permission(self.host)) from error
-            text = f"no answer within {seconds:g} s" if isinstance(error, TimeoutError) else str(cause)
+            text = f"no answer within {seconds:g} s" if isinstance(error, TimeoutError) else _why(cause)
             raise EngineUnavailable(f"Docker at {self.host} cannot {what}: {text}") from error
 
 
-def _translate(what: str, error: aiodocker.DockerError) -> Error:
-    message = error.message.strip()
-    if error.status == 404 and "no such container" in message.lower():
-        return TargetGone(message)
-    if error.status == 409 or "no such exec" in message.lower():
+def _translate(ask: Ask, what: str, refused: Refused) -> Exception:
+    status, message = refused.status, refused.message or f"HTTP status {refused.status}"
+    unavailable = EngineUnavailable(f"Docker could not {what}: {message}")
+    if status == 409:  # paused, stopped, restarting, being removed
         return TargetNotRunning(message)
-    if error.status == 404 or what.startswith("write") or "not a directory" in message.lower():
+    if status == 404:
+        missing = {
+            Ask.HOST: unavailable,
+            Ask.CONTAINER: TargetGone(message),
+            Ask.COMMAND: TargetNotRunning(f"cannot {what}: the command went with its container"),
+        }
+        return missing.get(ask, Missing(message))
+    if ask is Ask.WRITE and status not in _GATEWAY:  # 500 as well: the API has no other status for a path that is in use
         return WriteRefused(message)
-    return EngineUnavailable(f"Docker could not {what}: {message}")
+    return Unreadable(message) if ask is Ask.PATH and status == 500 else unavailable
+
+
+def _why(cause: BaseException) -> str:
+    """Why there was no answer, in plain words."""
+    if isinstance(cause, OSError) and cause.strerror:
+        return cause.strerror
+    if isinstance(cause, aiohttp.ServerDisconnectedError | ConnectionError):
+        return "it ended the connection"
+    if isinstance(cause, aiohttp.ClientPayloadError):
+        return "its answer ended early or cannot be read"
+    if isinstance(cause, aiohttp.ClientConnectionError):
+        return str(cause) or "no connection"
+    return "its answer is no HTTP"
 
 
 def _no_permission(host: str) -> str:

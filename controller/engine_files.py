@@ -1,27 +1,34 @@
-"""Files of other containers, for the sources: by the archive API, of running and of stopped containers alike."""
+"""Files of containers by the archive API, of running and of stopped containers alike."""
 
 from __future__ import annotations
 
 import base64
+import binascii
+import io
 import json
+import tarfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager
 from pathlib import Path, PurePosixPath
 
-import aiohttp
-
 from controller.domain.container import Container
-from controller.domain.errors import EngineUnavailable, SourceUnavailable, TargetGone, WriteRefused
-from controller.engine_connection import Connection
+from controller.domain.errors import EngineUnavailable, SourceUnavailable, WriteRefused
+from controller.engine_connection import Ask, Connection, Missing, Unreadable
+from controller.engine_requests import read_at_most
 from controller.ports import PathStat
+
+LARGEST = 4 * 2**20
+"""Bytes of a file or of a command's output that are kept: far more than certificates, far less than our memory."""
 
 _STAT = "X-Docker-Container-Path-Stat"
 """Header with what the engine knows of a path, JSON in base64 (Docker Engine API, ContainerArchiveInfo)."""
 
+_HEAD = 16 * 2**10
+"""Bytes in which the header of an archive's first file surely is."""
+
 
 class EngineFiles(Connection, ABC):
-    """Implements `controller.ports.ContainerFiles`."""
+    """Implements `controller.ports.ContainerFiles`, and what sinks do to files."""
 
     _own: Container | None = None
     """The container that certferry itself runs in, if this engine runs it."""
@@ -34,58 +41,108 @@ class EngineFiles(Connection, ABC):
     ) -> Container | None:
         """The container as it is now; ``None`` when there is none."""
 
-    async def find(self, selector: str) -> str | None:
-        """See `controller.ports.ContainerFiles.find`."""
-        kind, pattern = ("label", selector) if "=" in selector else ("name", f"^/?{selector}$")
-        async with self._guard(f"look for the container {selector}"):
-            found = [one._container for one in await self._docker.containers.list(all=True, filters={kind: [pattern]})]
-        if kind == "name":
-            found = [one for one in found if f"/{selector}" in (one["Names"] or ())]
-        best = max(found, key=lambda one: (one["State"] == "running", one["Created"]), default=None)
-        return None if best is None else str(best["Id"])
-
     async def stat(self, container_id: str, path: PurePosixPath) -> PathStat | None:
         """See `controller.ports.ContainerFiles.stat`."""
         try:
-            async with (
-                self._guard(f"look at {path}"),
-                self._docker._query(
-                    f"containers/{container_id}/archive", method="HEAD", params={"path": str(path)}
-                ) as response,
-            ):
-                header = response.headers[_STAT]
-        except (WriteRefused, json.JSONDecodeError):  # the answer to HEAD has no body, where the library looks for JSON
-            if await self.inspect(container_id) is None:
-                raise TargetGone(f"the container {container_id[:12]} is gone") from None
+            return await self._stat(container_id, path)
+        except (Missing, Unreadable) as error:
+            await self._check_missing(container_id, path, error)
             return None
-        try:
-            found = json.loads(base64.b64decode(header))
-            return PathStat(found["size"], found["mode"], found["mtime"], found.get("linkTarget") or "")
-        except (ValueError, KeyError, TypeError) as error:
-            raise EngineUnavailable(f"the engine says of {path} what cannot be read") from error
 
     async def get_archive(self, container_id: str, path: PurePosixPath, *, limit: int) -> bytes | None:
         """See `controller.ports.ContainerFiles.get_archive`."""
-        data = bytearray()
         try:
             async with (
-                self._guard(f"read {path}"),
-                self._archive(container_id, path, method="GET") as response,
+                self._guard(Ask.PATH, f"read {path}"),
+                self._requests.open("GET", *_archive(container_id, path)) as response,
             ):
-                async for part in response.content.iter_any():
-                    data += part
-                    if len(data) > limit:
-                        response.close()
-                        text = f"{path} holds more than {limit / 2**20:g} MiB; correct the path, or raise max-size"
-                        raise SourceUnavailable(text)
-        except WriteRefused:
+                data = await read_at_most(response.content, limit + 1)
+        except (Missing, Unreadable) as error:
+            await self._check_missing(container_id, path, error)
             return None
-        return bytes(data)
+        if len(data) > limit:
+            raise SourceUnavailable(f"{path} holds more than {limit / 2**20:g} MiB; correct the path, or raise max-size")
+        return data
 
-    def _archive(
-        self, container_id: str, path: PurePosixPath, *, method: str
-    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
-        return self._docker._query(f"containers/{container_id}/archive", method=method, params={"path": str(path)})
+    async def get_file(self, container_id: str, path: PurePosixPath) -> tuple[tarfile.TarInfo, bytes] | None:
+        """One file as the archive API shows it; ``None`` when it does not exist.
+
+        The header alone of anything else, and of a file that is larger than `LARGEST`.
+        """
+        try:
+            async with (
+                self._guard(Ask.PATH, f"read {path}"),
+                self._requests.open("GET", *_archive(container_id, path)) as response,
+            ):
+                head = await read_at_most(response.content, _HEAD)
+                info = first_member(head)
+                if not info.isfile() or info.size > LARGEST:
+                    return info, b""
+                archive = head + await read_at_most(response.content, info.offset_data + info.size - len(head))
+        except (Missing, Unreadable) as error:
+            await self._check_missing(container_id, path, error)
+            return None
+        content = archive[info.offset_data : info.offset_data + info.size]
+        if len(content) < info.size:
+            raise EngineUnavailable(f"the engine sent half of {path}")
+        return info, content
+
+    async def put_archive(self, container_id: str, directory: PurePosixPath, archive: bytes) -> None:
+        """Unpack a tar below a directory of the container, running or not. A directory is never replaced by a file.
+
+        Raises:
+            WriteRefused: the engine refuses (read-only, busy, no such directory).
+        """
+        url, params = _archive(container_id, directory)
+        params["noOverwriteDirNonDir"] = "true"
+        headers = {"Content-Type": "application/x-tar"}
+        try:
+            async with self._guard(Ask.WRITE, f"write to {directory}"):
+                await self._requests.read("PUT", url, params=params, data=archive, headers=headers)
+        except Missing as error:
+            await self._check_there(container_id)
+            raise WriteRefused(str(error) or f"{directory} does not exist in the container") from error
+
+    async def _stat(self, container_id: str, path: PurePosixPath) -> PathStat:
+        async with (
+            self._guard(Ask.PATH, f"look at {path}"),
+            self._requests.open("HEAD", *_archive(container_id, path)) as response,
+        ):
+            header = response.headers.get(_STAT, "")
+        try:
+            return read_path_stat(header)
+        except ValueError as error:
+            raise EngineUnavailable(f"the engine says of {path} what cannot be read") from error
+
+    async def _check_there(self, container_id: str) -> None:
+        """Raises `TargetGone` when there is no such container."""
+        async with (
+            self._guard(Ask.CONTAINER, f"inspect {container_id[:12]}"),
+            self._requests.open("GET", f"containers/{container_id}/json"),
+        ):
+            pass
+
+    async def _check_missing(self, container_id: str, path: PurePosixPath, why: Missing | Unreadable) -> None:
+        """Why a path cannot be read. Returns when there is no such path in the container.
+
+        The status is the same for a container that is gone, and 500 for a path below a file: the next question tells.
+
+        Raises:
+            TargetGone, EngineUnavailable: that is why.
+        """
+        await self._check_there(container_id)
+        if isinstance(why, Missing):
+            return
+        for parent in path.parents:
+            try:
+                if not (await self._stat(container_id, parent)).is_folder:
+                    return
+            except Missing:
+                return
+            except Unreadable:
+                continue
+            break
+        raise EngineUnavailable(f"Docker could not read {path}: {why}")
 
     async def own_path(self, container_id: str, path: PurePosixPath) -> Path | None:
         """See `controller.ports.ContainerFiles.own_path`."""
@@ -107,3 +164,37 @@ def _existing(path: Path) -> Path | None:
         return path if path.exists() else None
     except OSError:
         return None
+
+
+def _archive(container_id: str, path: PurePosixPath) -> tuple[str, dict[str, str]]:
+    """Path and parameters of the requests about files."""
+    return f"containers/{container_id}/archive", {"path": str(path)}
+
+
+def read_path_stat(header: str) -> PathStat:
+    """What the header about a path says. Raises `ValueError` where it says nothing that can be used."""
+    try:
+        found = json.loads(base64.b64decode(header, validate=True))
+        stat = PathStat(found["size"], found["mode"], found["mtime"], found.get("linkTarget") or "")
+    except (binascii.Error, RecursionError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError("not what the API promises") from error
+    numbers, texts = (stat.size, stat.mode), (stat.modified, stat.link_target)
+    if not all(isinstance(number, int) for number in numbers) or not all(isinstance(text, str) for text in texts):
+        raise ValueError("not what the API promises")
+    return stat
+
+
+def first_member(head: bytes) -> tarfile.TarInfo:
+    """The first file of an archive of which only the beginning is there; long and foreign names take extra blocks.
+
+    Raises:
+        EngineUnavailable: it is no archive.
+    """
+    try:
+        with tarfile.open(fileobj=io.BytesIO(head), mode="r:") as tar:
+            info = next(iter(tar))
+    except (tarfile.TarError, StopIteration, ValueError, OverflowError, KeyError, RecursionError, OSError) as error:
+        raise EngineUnavailable("the engine sent an archive that cannot be read") from error
+    if info.size < 0:
+        raise EngineUnavailable("the engine sent an archive that cannot be read")
+    return info

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Any
 
 from controller.domain.container import Container, Mount, State
+from controller.domain.errors import EngineUnavailable
 
 _ROOT_CAPABILITIES = {"CHOWN", "DAC_OVERRIDE", "FOWNER"}
 """What root needs to write files for others; Docker gives all three unless told otherwise."""
@@ -16,10 +18,67 @@ _ROOT_CAPABILITIES = {"CHOWN", "DAC_OVERRIDE", "FOWNER"}
 _SYSTEM_TMPFS = ("/dev", "/dev/shm", "/proc", "/sys")  # noqa: S108 -- names of mounts, nothing is created there
 
 
-def read_container(raw: Mapping[str, Any], image: Mapping[str, Any]) -> Container:
-    """One container; `image` is the ``Config`` of its image, whose labels and environment it shows as its own."""
+def read_container(raw: Any, image: Mapping[str, Any]) -> Container:
+    """One container; `image` is what `config_of_image` says of its image, whose labels and environment it shows as its own.
+
+    Raises:
+        EngineUnavailable: it is not what the API promises.
+    """
+    with _promised("the container"):
+        return _read_container(raw, image)
+
+
+def labels_of(raw: Any) -> dict[str, str]:
+    """The labels that a container shows, its image's among them. Raises as `read_container`."""
+    with _promised("the container"):
+        return _texts(raw["Config"].get("Labels"))
+
+
+def image_of(raw: Any) -> str:
+    """The id of a container's image. Raises as `read_container`."""
+    with _promised("the container"):
+        if not isinstance(raw["Image"], str) or not re.fullmatch(r"[A-Za-z0-9_.:/@-]+", raw["Image"]):
+            raise TypeError("no id")
+        return raw["Image"]
+
+
+def config_of_image(raw: Any) -> dict[str, Any]:
+    """What has to be known of an image: ``Labels`` and ``Env`` of its ``Config``. Raises as `read_container`."""
+    with _promised("the image"):
+        config = raw.get("Config") or {}
+        return {"Labels": _texts(config.get("Labels")), "Env": _list_of_texts(config.get("Env"))}
+
+
+def labels_of_service(raw: Any) -> dict[str, str]:
+    """The labels of a Swarm service. Raises as `read_container`."""
+    with _promised("the service"):
+        return _texts(raw["Spec"].get("Labels"))
+
+
+@contextmanager
+def _promised(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise EngineUnavailable(f"what Docker says of {what} cannot be read") from error
+
+
+def _texts(raw: Any) -> dict[str, str]:
+    found = dict(raw or {})
+    _list_of_texts([*found, *found.values()])
+    return found
+
+
+def _list_of_texts(raw: Any) -> list[str]:
+    found = list(raw or ())
+    if not all(isinstance(text, str) for text in found):
+        raise TypeError("no text")
+    return found
+
+
+def _read_container(raw: Any, image: Mapping[str, Any]) -> Container:
     config, host = raw["Config"], raw["HostConfig"]
-    labels, image_labels = dict(config.get("Labels") or {}), image.get("Labels") or {}
+    labels, image_labels = _texts(config.get("Labels")), image.get("Labels") or {}
     environment, image_environment = _environment(config), _environment(image)
     networks = raw["NetworkSettings"].get("Networks") or {}
     return Container(
@@ -31,7 +90,7 @@ def read_container(raw: Mapping[str, Any], image: Mapping[str, Any]) -> Containe
         all_labels=labels,
         environment=environment,
         own_environment={name: value for name, value in environment.items() if image_environment.get(name) != value},
-        command=(raw.get("Path") or "", *(raw.get("Args") or ())),
+        command=(raw.get("Path") or "", *_list_of_texts(raw.get("Args"))),
         working_dir=config.get("WorkingDir") or "",
         hostname=config.get("Hostname") or "",
         domainname=config.get("Domainname") or "",
@@ -50,7 +109,7 @@ def read_container(raw: Mapping[str, Any], image: Mapping[str, Any]) -> Containe
 
 
 def _environment(config: Mapping[str, Any]) -> dict[str, str]:
-    return dict(entry.partition("=")[::2] for entry in config.get("Env") or ())
+    return dict(entry.partition("=")[::2] for entry in _list_of_texts(config.get("Env")))
 
 
 def _mounts(raw: Mapping[str, Any]) -> list[Mount]:

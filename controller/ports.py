@@ -51,16 +51,22 @@ class ContainerAccess(Protocol):
     Every method raises `EngineUnavailable` when the engine does not answer and `TargetGone` when the container is gone.
     """
 
+    exec_timeout: float
+    """Seconds that a command may take when nothing else is said."""
+
     async def execute(
         self,
         container_id: str,
         argv: Sequence[str],
         *,
-        stdin: bytes = b"",
+        stdin: bytes | None = None,
         user: str = "",
         timeout: float | None = None,  # noqa: ASYNC109
     ) -> ExecResult:
-        """Run a command; `TargetNotRunning` when the container does not run, `ExecTimeout` when it does not end."""
+        """Run a command; `TargetNotRunning` when the container does not run, `ExecTimeout` when it does not end.
+
+        Its input is empty and at its end, or begins with `stdin` and ends when we go: by that a script can tell.
+        """
         ...
 
     async def put_archive(self, container_id: str, directory: PurePosixPath, archive: bytes) -> None:

@@ -4,7 +4,7 @@
     ├ ConfigError (SettingsError, LabelError)          the operator must act
     ├ TransientError                                   retried with backoff
     │   ├ SourceUnavailable, SourceMalformed
-    │   └ EngineUnavailable, TargetGone, TargetNotRunning, ExecCut, ExecTimeout, ProbeUnavailable
+    │   └ EngineUnavailable, TargetGone, TargetNotRunning, ExecCut, ExecTimeout (StillRunning), ProbeUnavailable
     └ PermanentError                                   retried only on new input or at the resync
         ├ CertificateError (KeyMismatch, BrokenChain, WeakKey, NameMissing, MalformedPem, EncryptedKey)
         └ WriteRefused, CheckFailed, ReloadFailed, VerifyFailed, RollbackFailed
@@ -65,6 +65,10 @@ class ExecCut(TransientError):
 
 class ExecTimeout(TransientError):
     """A command inside a container did not end in time."""
+
+
+class StillRunning(ExecTimeout):
+    """Commands that did not end in time still run in the container, so no further one is begun there."""
 
 
 class ProbeUnavailable(TransientError):

@@ -12,6 +12,8 @@ class ExecResult:
     exit_code: int
     stdout: bytes = field(repr=False)
     stderr: bytes = field(repr=False)
+    cut: bool = False
+    """There was more output than is kept; with exit code -1 so much that its end was not waited for."""
 
     @property
     def tail(self) -> str:
@@ -25,7 +27,11 @@ class ExecResult:
 
     @property
     def is_missing(self) -> bool:
-        """Whether the container has no such program, by the words of the engine's runtime."""
+        """Whether the container has no such program.
+
+        By the words of the engine's runtime, which the script around a command uses as well where there is a shell: the API has
+        no other sign (Docker 20.10 answers 200, starts nothing, and ends with 126 or 127).
+        """
         said = self.stdout + self.stderr
         words = b"executable file not found" in said or (b'exec: "' in said and b"no such file or directory" in said)
         return self.exit_code in (126, 127) and words

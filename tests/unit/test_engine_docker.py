@@ -246,10 +246,13 @@ class TestFailures:
             (404, "Could not find the file /tls in container", WriteRefused),
             (400, "container rootfs is marked read-only", WriteRefused),
             (500, "unlinkat /tls/key.pem: device or resource busy", WriteRefused),
+            (503, "no engine behind this proxy", EngineUnavailable),
         ],
     )
     async def test_of_a_write(self, docker, tmp_path, status, message, expected):
         docker.answers |= {f"/containers/{ID}/archive": status, "message": message}
+        if expected is TargetGone:
+            docker.answers[f"/containers/{ID}/json"] = 404
         async with connected(docker, tmp_path) as engine:
             with pytest.raises(expected, match=message.split(":", maxsplit=1)[0]):
                 await engine.put_archive(ID, PurePosixPath("/tls"), b"")
@@ -317,9 +320,14 @@ class TestFiles:
         assert await self.get(docker, tmp_path, 404) is None
 
     async def test_of_a_container_that_is_gone_it_is_gone(self, docker, tmp_path):
-        docker.answers["message"] = NO_SUCH
+        docker.answers |= {"message": NO_SUCH, f"/containers/{ID}/json": 404}
         with pytest.raises(TargetGone):
             await self.get(docker, tmp_path, 404)
+
+    async def test_whose_engine_fails_is_not_taken_for_missing_whatever_the_words(self, docker, tmp_path):
+        docker.answers["message"] = "no such container: not a directory"
+        with pytest.raises(EngineUnavailable):
+            await self.get(docker, tmp_path, 500)
 
 
 class TestEvents:

@@ -38,13 +38,14 @@ class Machine:
     fails: list[bytes] = field(default_factory=list)
     """Parts of scripts that are cut off where they occur, one after the other."""
     scripts: list[str] = field(default_factory=list)
+    exec_timeout: float = 20.0
 
     async def execute(
         self,
         _container_id: str,
         argv: Sequence[str],
         *,
-        stdin: bytes = b"",
+        stdin: bytes | None = None,
         user: str = "",
         timeout: float | None = None,  # noqa: ASYNC109
     ) -> ExecResult:
@@ -55,7 +56,7 @@ class Machine:
         ended = subprocess.run(  # noqa: ASYNC221 -- milliseconds, and nothing else is going on
             [argv[0], *argv[1:-1], text],
             executable=SHELLS[self.shell] if argv[0] == "sh" else None,
-            input=stdin,
+            input=stdin or b"",
             capture_output=True,
             env={"PATH": str(self.commands)},
             timeout=20,
