@@ -37,6 +37,8 @@ ROOT = Path(__file__).resolve().parents[1]
 LABEL = "org.certferry.test"
 PROCESS = f"{LABEL}.process"
 """The process that made it: several test runs may use the engine at a time."""
+IMAGES_LIMIT = 1200
+"""Seconds for building them all on a new machine; it takes four minutes on a quiet one."""
 MAIL_IMAGE = "certferry-test/docker-mailserver:15.1.0"
 PLAIN_IMAGE = "certferry-test/plain:latest"
 NOSHELL_IMAGE = "certferry-test/noshell:latest"
@@ -60,7 +62,7 @@ def wait_until(condition: Callable[[], T], *, seconds: float = 15.0, what: str =
 
 def build_images(*names: str) -> None:
     """Build the test images (all when none is named); quick when nothing changed."""
-    subprocess.run([ROOT / "tests/images/build.sh", *names], check=True)
+    subprocess.run([ROOT / "tests/images/build.sh", *names], check=True, timeout=IMAGES_LIMIT)
 
 
 class AcmeJson:

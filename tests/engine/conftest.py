@@ -13,7 +13,8 @@ from docker.models.containers import Container
 
 from controller.engine import Engine
 from tests.engine.delivery import connected
-from tests.lab import PROCESS, Lab, build_images, remove_everything, remove_leftovers
+from tests.hanging import limit
+from tests.lab import IMAGES_LIMIT, PROCESS, Lab, build_images, remove_everything, remove_leftovers
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -25,10 +26,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _clean_engine() -> Iterator[None]:
+def _clean_engine(request: pytest.FixtureRequest) -> Iterator[None]:
     """The images are there, and nothing of a run that was killed is in the way; at the end nothing of this one is left."""
-    build_images()
-    client = docker.from_env()
+    with limit(request.config, IMAGES_LIMIT, "the images are not built"):
+        build_images()
+    client = docker.from_env(timeout=120)
     remove_leftovers(client)
     yield
     ours = {"label": f"{PROCESS}={os.getpid()}"}

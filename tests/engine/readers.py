@@ -14,6 +14,9 @@ from typing import Any
 SECOND_LOOK = 0.05
 """Seconds after which a reader that met a mismatch reads again; a mail server takes longer to start a process."""
 
+LIMIT = 60.0
+"""Seconds that such a process may take to start, and to end; only against hanging."""
+
 Contents = tuple[bytes, ...]
 
 
@@ -74,16 +77,22 @@ def beside(task: Callable[..., None], paths: Sequence[Path], known: Sequence[Con
     ours, theirs = multiprocessing.Pipe()
     process = multiprocessing.get_context("spawn").Process(target=task, args=(theirs, paths, known), daemon=True)
     process.start()
-    ours.recv()
+
+    def told() -> Any:
+        assert ours.poll(LIMIT), "the process beside says nothing"
+        return ours.recv()
 
     def stop() -> Any:
         ours.send("stop")
-        return ours.recv()
+        return told()
 
     try:
+        told()
         yield stop
     finally:
-        process.join(5)
+        process.join(1)
+        process.kill()
+        process.join(LIMIT)
         process.close()
         ours.close()
         theirs.close()

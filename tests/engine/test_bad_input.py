@@ -293,4 +293,4 @@ def fake_docker(path: Path, api: str) -> Iterator[str]:
         thread.start()
         yield f"unix://{path}"
         server.shutdown()
-        thread.join()
+        thread.join(20)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -207,26 +206,25 @@ class TestSigterm:
         certferry = lab.controller(resync="1d")
         certferry.wait_for("target.installed")
 
-        begun = time.monotonic()
         assert certferry.stop() == 0
-        assert time.monotonic() - begun < 8
         assert certferry.events("target.reloaded")
         assert certferry.log[-1]["event"] == "controller.stopped"
         assert (mail.run("cat", "/reloads"), mail.litter()) == ("once\n", "")
 
     def test_what_takes_too_long_is_left_to_the_next_one(self, lab: Lab) -> None:
-        mail = Mail(lab.container(labels=FILES | {"reload": "sh -c 'sleep 2; echo once >>/reloads'"}))
+        mail = Mail(
+            lab.container(labels=FILES | {"reload": "sh -c 'until [ -e /go ]; do sleep 0.1; done; echo once >>/reloads'"})
+        )
         pair = lab.issue()
         lab.acme.write(pair)
         certferry = lab.controller(resync="1d", drain="100ms")
         certferry.wait_for("target.installed")
 
-        begun = time.monotonic()
         assert certferry.stop() == 0
-        assert time.monotonic() - begun < 1.8
         assert certferry.events("controller.cut_short")
         assert certferry.events("reconcile.crashed") == []
 
+        mail.run("touch", "/go")
         certferry = lab.controller(resync="1d")
         certferry.wait_ready(mail.name, pair)
         assert mail.fingerprint_at("/tls/cert.pem") == pair.certificate.fingerprint

@@ -71,7 +71,9 @@ async def test_a_life_is_told_without_our_own_calls(engine: Engine, lab: Lab) ->
         await asyncio.to_thread(container.remove, force=True)
         told = await gather(events, container, until="destroy")
 
-    assert told == ["start", "rename", "unpause", "update", "die", "start", "die", "destroy"]
+    # Docker tells the end of a pause twice at times: when it was asked for, and when its runtime reports it, maybe later.
+    once = [action for number, action in enumerate(told) if action != "unpause" or "unpause" not in told[:number]]
+    assert once == ["start", "rename", "unpause", "update", "die", "start", "die", "destroy"]
 
 
 async def test_health_is_told(engine: Engine, lab: Lab) -> None:

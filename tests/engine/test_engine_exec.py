@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import io
 import tarfile
-import time
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -69,10 +68,9 @@ async def test_large_output_arrives_whole_and_endless_output_is_cut(engine: Engi
 
 
 async def test_a_command_that_does_not_end_is_given_up(engine: Engine, idle: Container) -> None:
-    started = time.monotonic()
-    with pytest.raises(ExecTimeout, match=r"`sleep 1.25` did not end within 0.3 s"):
-        await engine.execute(str(idle.id), ("sleep", "1.25"), timeout=0.3)
-    assert time.monotonic() - started < 1.2
+    async with asyncio.timeout(20):
+        with pytest.raises(ExecTimeout, match=r"`sleep 60` did not end within 0.3 s"):
+            await engine.execute(str(idle.id), ("sleep", "60"), timeout=0.3)
 
     result = await engine.execute(str(idle.id), ("echo", "still here"))
     assert result.stdout == b"still here\n"
@@ -95,7 +93,7 @@ async def test_what_does_not_run_executes_nothing(engine: Engine, lab: Lab) -> N
         await engine.execute(identity, ("true",))
     container.unpause()
     container.kill()
-    container.wait()
+    container.wait(timeout=20)
     with pytest.raises(TargetNotRunning, match="is not running"):
         await engine.execute(identity, ("true",))
     with pytest.raises(TargetNotRunning, match="is not running"):

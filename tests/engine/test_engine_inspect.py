@@ -93,7 +93,7 @@ async def test_states_are_told_apart_and_who_is_gone_is_none(engine: Engine, lab
     assert (await inspect(engine, running)).state is State.PAUSED
     running.unpause()
     running.kill()
-    running.wait()
+    running.wait(timeout=20)
     assert (await inspect(engine, running)).state is State.EXITED
     running.remove()
     assert await engine.inspect(str(running.id)) is None

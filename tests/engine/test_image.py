@@ -11,14 +11,17 @@ import pytest
 from docker.models.containers import Container
 
 from tests.certs import acme_json
-from tests.lab import PLAIN_IMAGE, ROOT, Lab, Mail, put_files, wait_until
+from tests.hanging import limit
+from tests.lab import IMAGES_LIMIT, PLAIN_IMAGE, ROOT, Lab, Mail, put_files, wait_until
 
 IMAGE = "certferry-test/certferry:latest"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _image() -> None:
-    subprocess.run([ROOT / "deploy/build-image.sh", "--quiet"], env={**os.environ, "IMAGE": IMAGE}, check=True)
+def _image(request: pytest.FixtureRequest) -> None:
+    build, environment = (str(ROOT / "deploy/build-image.sh"), "--quiet"), {**os.environ, "IMAGE": IMAGE}
+    with limit(request.config, IMAGES_LIMIT, "certferry's own image is not built"):
+        subprocess.run(build, env=environment, check=True, timeout=IMAGES_LIMIT)
 
 
 def run_certferry(lab: Lab, network: str | None = None, **options: object) -> Container:

@@ -59,9 +59,7 @@ def installs(certferry: Controller, container: Container) -> int:
     return len([line for line in certferry.events("target.installed") if line["target"] == container.name])
 
 
-def test_a_container_that_appears_has_its_certificate_in_much_less_than_a_second(
-    lab: Lab, certferry: Controller, pair: Pair
-) -> None:
+def test_a_container_that_appears_has_its_certificate_at_once(lab: Lab, certferry: Controller, pair: Pair) -> None:
     """On a tmpfs nothing can be written before the start, so the whole way lies between the start and the files."""
     container = lab.container(labels=LABELS, tmpfs={"/tls": ""}, entrypoint=WAITS_FOR_FILES)
     certferry.wait_ready(str(container.name))
@@ -71,7 +69,6 @@ def test_a_container_that_appears_has_its_certificate_in_much_less_than_a_second
     seconds = float(wait_until(lambda: bytes(container.logs()))) - started
     print(f"{seconds * 1000:.0f} ms from the start to the files")  # noqa: T201 -- shown by pytest -rP
     assert has(container, pair)
-    assert seconds < 3
 
 
 def test_a_container_that_was_only_created_has_its_certificate_before_its_first_start(
@@ -137,7 +134,7 @@ def test_a_paused_container_gets_its_certificate_when_it_goes_on(own_lab: Lab) -
     unpaused = time.monotonic()
 
     wait_until(lambda: has(container, renewed))
-    assert time.monotonic() - unpaused < 3
+    print(f"{(time.monotonic() - unpaused) * 1000:.0f} ms from the end of the pause to the files")  # noqa: T201 -- as above
     certferry.wait_ready(str(container.name), renewed)
 
 

@@ -260,13 +260,14 @@ class TestNoNeedlessReload:
         stamp, reloads = scene.mail.stamp(), scene.mail.reloads()
         time.sleep(0.5)
 
+        begun = time.monotonic()
         for _ in range(3):
             scene.lab.acme.write(scene.good)
         os.utime(scene.lab.acme.path)
         scene.lab.acme.path.chmod(0o640)
         scene.lab.acme.path.chmod(0o600)
         time.sleep(1)
-        assert scene.certferry.source()["age_seconds"] < 1.3, "it was read again"
+        assert scene.certferry.source()["age_seconds"] < time.monotonic() - begun, "it was read again"
         assert scene.untouched(stamp, reloads)
 
     def test_another_domain_changes_nothing(self, scene: Scene) -> None:

@@ -156,7 +156,7 @@ async def test_the_way_back_of_a_container_that_is_gone_is_no_failure_of_its_fil
     delivery = Delivery(engine, container)
     receipt = await delivery.bring(pair)
     container.kill()
-    container.wait()
+    container.wait(timeout=20)
     with pytest.raises(TargetNotRunning):
         await delivery.sink.rollback(receipt)
     container.remove()

@@ -134,7 +134,7 @@ async def test_what_was_read_is_kept_while_the_servers_are_away_and_they_are_met
         await asyncio.gather(*(do(server.container.start) for server in servers))
         delays = await asyncio.gather(*(_met_again(*both, new) for both in zip(servers, its, strict=True)))
     log.info("seconds from a bare client's first answer to ours: %s", dict(zip(KINDS, delays, strict=True)))
-    assert max(delays) < 4, "two seconds, and as much again for a busy machine"
+    assert max(delays) < 20, "two seconds on a quiet machine; half a minute when the pauses grew meanwhile"
 
 
 async def _met_again(server: Server, it: Followed, new: Pair) -> float:

@@ -296,7 +296,7 @@ def controller_that_answers(body: object, status: int = 200) -> Iterator[str]:
             yield f"127.0.0.1:{server.server_address[1]}"
         finally:
             server.shutdown()
-            thread.join()
+            thread.join(20)
 
 
 class TestAskingTheController:

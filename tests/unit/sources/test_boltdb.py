@@ -297,7 +297,7 @@ class TestLock:
             timer = threading.Timer(0.2, finish)
             timer.start()
             (entry,) = (await Reader(BOLTDB, path).load()).entries
-            timer.join()
+            timer.join(20)
         assert entry.certificate == pair.certificate
 
     async def test_nothing_is_locked_between_two_readings(self, path, pair):

@@ -116,7 +116,7 @@ def test_a_file_that_grows_while_it_is_read_is_read_again(tmp_path):
                 read_file(path, limit=100 * MIB)
     finally:
         stop.set()
-        writer.join()
+        writer.join(20)
 
 
 def test_a_file_that_no_directory_holds_any_more_is_recognised(tmp_path):

@@ -190,8 +190,10 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class TestTwoThousandFolders:
     async def test_one_that_is_renewed_costs_two_readings_and_little_time(self, root, old_enough):
         source, storage = toy(root)
-        for _ in range(2):
-            assert len((await source.load()).entries) == MANY
+        begin = time.process_time()
+        assert len((await source.load()).entries) == MANY
+        first = time.process_time() - begin
+        assert len((await source.load()).entries) == MANY
         assert storage.cache.reads == 2 * MANY
         seconds = []
         for number in range(5):
@@ -201,10 +203,13 @@ class TestTwoThousandFolders:
             seconds.append(time.process_time() - before)
             assert storage.cache.reads - reads == 2
             assert renewed.certificate in [entry.certificate for entry in snapshot.entries]
-        assert min(seconds) < 0.5, "0.06 s on a quiet machine"
+        print(f"{first:.2f} s of the processor for the first reading, {min(seconds):.3f} for a renewal")  # noqa: T201
+        assert min(seconds) < 0.7 * first, "a quarter"
 
     async def test_to_watch_them_when_nothing_is_new_takes_little_time(self, root):
+        begin = time.process_time()
         async with toy(root)[0].subscribe() as hints:
+            first = time.process_time() - begin
             watching: Any = hints
             seconds = []
             for _ in range(5):
@@ -213,4 +218,5 @@ class TestTwoThousandFolders:
                 watching.arm()
                 seconds.append(time.process_time() - before)
                 assert set(watching.armed) == watches
-            assert min(seconds) < 0.4, "0.05 s on a quiet machine"
+            print(f"{first:.2f} s of the processor for the first watch, {min(seconds):.3f} for looking again")  # noqa: T201
+            assert min(seconds) < 0.7 * first, "a third"

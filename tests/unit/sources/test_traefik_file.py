@@ -198,6 +198,6 @@ async def test_while_traefik_rewrites_without_rest_a_load_is_right_or_says_that_
             good += 1
     finally:
         stop.set()
-        writer.join()
+        writer.join(20)
     assert good > 0
     assert malformed > 0
