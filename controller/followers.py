@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 
 import structlog
 
-from controller.domain.errors import ConfigError
+from controller.domain.errors import ConfigError, TransientError
 from controller.domain.snapshot import Snapshot
+from controller.ending import GrowingLimit, pass_on_cancellation
+from controller.faults import Faults
 from controller.following import Follower, Pace
 from controller.ports import Source
 from controller.proxies import Change, Proxies
@@ -19,6 +22,14 @@ log = structlog.get_logger()
 
 PROXY_EVENTS = frozenset({"create", "start", "die", "destroy", "rename"})
 """Events after which a container may be another proxy than before, or none."""
+
+FIRST_WAIT = 15.0
+"""Seconds that work waits for the first look for proxies and the first reading of all sources. Those that are well are read
+within a second or two, and those that are away say so within their own time limits; who takes longer hangs."""
+LOOK_LIMIT, LONGEST_LOOK = 60.0, 600.0
+"""Seconds that one look for proxies may take, at first and at most."""
+LONGEST_PAUSE = 30.0
+"""Seconds: the longest wait before containers are looked at again when that failed."""
 
 
 class Followers:
@@ -44,6 +55,9 @@ class Followers:
         self._to_look_at: asyncio.Queue[str | None] = asyncio.Queue()
         """Containers something happened to; ``None`` for all."""
         self._searched = asyncio.Event()
+        self._faults = Faults()
+        self._waited = False
+        """Whether work has waited long enough."""
         self.each = [self._make(source) for source in sources]
 
     def __iter__(self) -> Iterator[Follower]:
@@ -53,9 +67,9 @@ class Followers:
         """Follow all sources, and the proxies, from now on."""
         self._tasks = tasks
         for follower in self:
-            tasks.start(_task_of(follower.source_name), follower.follow())
-        if self._proxies:
-            tasks.start("proxies", self._follow(self._proxies))
+            tasks.start(_task_of(follower.source_name), follower.follow)
+        if proxies := self._proxies:
+            tasks.start("proxies", lambda: self._follow(proxies))
 
     async def read_once(self) -> None:
         """Look for proxies and read every source; one that fails says so in the store.
@@ -65,10 +79,28 @@ class Followers:
         """
         if self._proxies:
             await self._apply(await self._proxies.look())
-        await asyncio.gather(*(follower.load_once() for follower in self))
+        async with asyncio.TaskGroup() as group:
+            for follower in self:
+                group.create_task(follower.load_once(), name=f"reading {follower.source_name}")
 
     async def wait_tried(self) -> None:
-        """Wait until proxies were looked for and every source was read, or failed to be."""
+        """Wait until proxies were looked for and every source was read, or failed to be, but no longer than `FIRST_WAIT`.
+
+        What takes longer is named, and work goes on without it: it is looked at again when it comes.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0 if self._waited else FIRST_WAIT):
+                await self._wait_tried()
+                return
+        if self._waited:  # another worker has said so
+            return
+        self._waited = True
+        if self._proxies and not self._searched.is_set():
+            log.warning("proxies.slow", message=f"looking for proxies takes longer than {FIRST_WAIT:g} s; work begins without")
+        for follower in self:
+            follower.late()
+
+    async def _wait_tried(self) -> None:
         if self._proxies:
             await self._searched.wait()
         for follower in self:
@@ -86,24 +118,41 @@ class Followers:
 
     async def _follow(self, proxies: Proxies) -> None:
         """Look at containers as they come and go; what was missed while Docker did not answer, when it does again."""
+        pause, limit = self._pace.retry_min, GrowingLimit(LOOK_LIMIT, LONGEST_LOOK)
         while True:
             looks = {await self._to_look_at.get()}
             while not self._to_look_at.empty():
                 looks.add(self._to_look_at.get_nowait())
             try:
-                change = await proxies.look(None if None in looks else {look for look in looks if look})
+                async with asyncio.timeout(limit.seconds):
+                    change = await proxies.look(None if None in looks else {look for look in looks if look})
+                await self._apply(change)
             except ConfigError:
                 raise
             except Exception as error:  # whatever an engine, or a proxy before it, answers: it is asked again
-                log.debug("proxies.failed", message=str(error))
-                await asyncio.sleep(self._pace.retry_min * self._jitter())
+                pass_on_cancellation()
+                await asyncio.sleep(self._explain(error, limit, pause) * self._jitter())
+                pause = pause if isinstance(error, TransientError) else min(pause * 2, LONGEST_PAUSE)
                 if self._store.engine_up:
                     self.look_at_all()
                 continue
-            await self._apply(change)
+            limit.kept()
+            pause = self._pace.retry_min
             if not self._searched.is_set():
                 self._tell_none(proxies.looked_at)
                 self._searched.set()
+
+    def _explain(self, error: Exception, limit: GrowingLimit, pause: float) -> float:
+        """Say why proxies could not be looked for; gives the seconds until the next attempt."""
+        if isinstance(error, TransientError):
+            log.debug("proxies.failed", message=str(error))
+            return self._pace.retry_min
+        if isinstance(error, TimeoutError):
+            limit.exceeded()
+            log.warning("proxies.slow", message="looking for proxies takes too long; does Docker hang? It is asked again")
+        else:
+            self._faults.tell("proxies.crashed", error, about="proxies", message=str(error), next_in=round(pause, 1))
+        return pause
 
     async def _apply(self, change: Change) -> None:
         for name in change.retire:
@@ -116,7 +165,7 @@ class Followers:
             follower = self._make(source)
             self.each.append(follower)
             if self._tasks:
-                self._tasks.start(_task_of(source.name), follower.follow())
+                self._tasks.start(_task_of(source.name), follower.follow)
         for follower in self:
             if follower.source_name in change.touched:
                 follower.wake()
@@ -137,7 +186,7 @@ class Followers:
         """Stop following a source; what is known of it stays."""
         for follower in [follower for follower in self if follower.source_name == name]:
             self.each.remove(follower)
-            follower.tried.set()  # nobody shall wait for it any more
+            follower.leave()
             if self._tasks:
                 await self._tasks.stop(_task_of(name))
 

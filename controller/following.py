@@ -13,6 +13,8 @@ import structlog
 from controller.domain.errors import SourceMalformed, SourceUnavailable
 from controller.domain.finding import Reason
 from controller.domain.snapshot import Problem, Snapshot, SourceStatus
+from controller.ending import GrowingLimit, end, pass_on_cancellation
+from controller.faults import Faults
 from controller.ports import Source
 from controller.store import Store
 
@@ -24,6 +26,18 @@ readings in a row may fail before that is news."""
 
 LONGEST_AWAY = 30.0
 """Seconds: the longest wait before a source that cannot be had is tried again."""
+
+WATCH_LIMIT, LONGEST_WATCH = 10.0, 60.0
+"""Seconds that a subscription may take to stand, at first and at most. Real ones stand within a second; a gateway that buffers
+what it passes on never lets one stand. Then the source is read at each attempt."""
+LOAD_LIMIT, LONGEST_LOAD = 30.0, 600.0
+"""Seconds that one reading may take, at first and at most: who is slow, but alive, gets twice as long each time."""
+LEAVE_LIMIT = 1.0
+"""Seconds that a subscription may take to be left."""
+
+SLOW = "reading it takes too long: does its mount hang, or its server? What was read last stays in use; it is tried again"
+UNWATCHED = "it does not tell of changes (watching it takes too long), so it is read from time to time"
+
 _SHARE = 40
 """Who was away for a minute is met again within one and a half seconds, who was away for twenty within half a minute."""
 
@@ -39,6 +53,14 @@ class Pace:
     def wait_after(self, away: float) -> float:
         """How long to wait before a source that has been away for so many seconds is tried again."""
         return min(max(self.retry_min, away / _SHARE), self.retry_max, LONGEST_AWAY)
+
+
+@dataclass(frozen=True, slots=True)
+class _Trouble:
+    """Why a source cannot be used now."""
+
+    reason: Reason
+    message: str
 
 
 class Follower:
@@ -57,7 +79,16 @@ class Follower:
         self._pace, self._jitter = pace, jitter
         self._problems: frozenset[Problem] = frozenset()
         self._failures = 0
-        self._told: tuple[Reason, str] | None = None
+        self._told: _Trouble | None = None
+        self._note = ""
+        self._faults = Faults()
+        self._watching, self._loading = GrowingLimit(WATCH_LIMIT, LONGEST_WATCH), GrowingLimit(LOAD_LIMIT, LONGEST_LOAD)
+        self._reading: asyncio.Task[Snapshot] | None = None
+        """The reading that did not end, not even when it was told to: another one is not begun before."""
+        self._faults_in_a_row = 0
+        self._over = False
+        self._met = 0.0
+        """When the source was last read under a subscription, by the loop's clock."""
         self._woken = asyncio.Event()
         self.tried = asyncio.Event()
         """Set once the source was read, or failed to be."""
@@ -71,34 +102,42 @@ class Follower:
         """Something happened that may have mended a source that is down: try it now."""
         self._woken.set()
 
+    def late(self) -> None:
+        """Say that work goes on without this source, if it was not read yet."""
+        if not self.tried.is_set():
+            self._failed(_Trouble(Reason.SOURCE_UNAVAILABLE, SLOW))
+
+    def leave(self) -> None:
+        """Let nobody wait for this source any more; what it may still bring is not wanted."""
+        self._over = True
+        self.tried.set()
+
     async def follow(self) -> None:
-        """Run for ever."""
+        """Run for ever: whatever goes wrong is told, and tried again."""
         loop = asyncio.get_running_loop()
-        stood = loop.time()
+        self._met = loop.time()
         while True:
+            before = self._faults_in_a_row
+            self._woken.clear()  # before the attempt: who wakes us meanwhile may have mended what it found broken
             try:
-                async with self._source.subscribe() as hints:
-                    async for _ in self._load_at_hints(hints):
-                        stood = loop.time()
-            except SourceUnavailable as error:
-                self._failed(Reason.SOURCE_UNAVAILABLE, str(error))
-            self._woken.clear()
+                await self._watch()
+            except Exception as error:
+                pass_on_cancellation()
+                self._failed(self._trouble(error))
+            if self._faults_in_a_row == before:
+                self._faults_in_a_row = 0
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._pace.wait_after(loop.time() - stood) * self._jitter()):
+                async with asyncio.timeout(self._wait(loop.time() - self._met)):
                     await self._woken.wait()
 
     async def load(self) -> bool:
         """Read the source once; false when it failed: that is recorded, and the last good state stays."""
-        try:
-            snapshot = await self._source.load()
-        except SourceUnavailable as error:
-            self._failed(Reason.SOURCE_UNAVAILABLE, str(error))
-        except SourceMalformed as error:
-            self._failed(Reason.SOURCE_MALFORMED, str(error))
-        else:
-            self._loaded(snapshot)
-            return True
-        return False
+        found = await self._read()
+        if isinstance(found, _Trouble):
+            self._failed(found)
+            return False
+        self._loaded(found)
+        return True
 
     async def load_once(self) -> None:
         """Read the source for a command that does not stay; every failure is recorded."""
@@ -107,66 +146,144 @@ class Follower:
                 return
             await asyncio.sleep(TORN_PAUSE)
 
-    async def _load_at_hints(self, hints: AsyncIterator[None]) -> AsyncIterator[None]:
+    async def _watch(self) -> None:
+        """Subscribe, and load at each hint until there are none any more; a source that cannot be watched may yet be read.
+
+        Raises:
+            SourceUnavailable: it is away, or the subscription broke.
+        """
+        if not await self._follow_hints():
+            found = await self._read()
+            if isinstance(found, _Trouble):
+                self._failed(found)
+            else:
+                self._loaded(found, UNWATCHED)
+
+    async def _follow_hints(self) -> bool:
+        """Whether there was a subscription; if not, for no reason that the source itself gives."""
+        loop, stands, limit = asyncio.get_running_loop(), False, asyncio.timeout(self._watching.seconds)
+        try:
+            async with limit, self._source.subscribe() as hints:
+                limit.reschedule(None)
+                stands = True
+                self._watching.kept()
+                try:
+                    await self._load_at_hints(hints)
+                finally:
+                    limit.reschedule(loop.time() + LEAVE_LIMIT)
+        except Exception as error:
+            pass_on_cancellation()
+            if stands and limit.expired():
+                raise SourceUnavailable(f"its subscription did not end within {LEAVE_LIMIT:g} s; it begins anew") from error
+            if limit.expired():
+                self._watching.exceeded()
+                return False
+            if stands or isinstance(error, SourceUnavailable):
+                raise
+            self._trouble(error)
+            return False
+        return True
+
+    async def _load_at_hints(self, hints: AsyncIterator[None]) -> None:
         """Load, and again at each hint or when it is time to look without one; ends with the hints.
 
         It is time sooner when the source is being written to.
 
         The next hint is awaited all the while, also beyond a look without it: cancelling could lose one, or end the source.
         """
-        hint = asyncio.ensure_future(_next(hints))
-        torn_pause = TORN_PAUSE
+        loop, torn_pause = asyncio.get_running_loop(), TORN_PAUSE
+        hint = self._await_hint(hints)
         try:
             while True:
                 good = await self.load()
-                yield
+                self._met = loop.time()
                 await asyncio.wait({hint}, timeout=self._until_next_look() if good else torn_pause)
                 torn_pause = TORN_PAUSE if good or hint.done() else min(torn_pause * 2, self._pace.retry_max)
                 if hint.done():
-                    if not hint.result():
+                    if hint.cancelled() or not hint.result():
                         return
-                    hint = asyncio.ensure_future(_next(hints))
+                    hint = self._await_hint(hints)
         finally:
-            hint.cancel()
-            with suppress(asyncio.CancelledError):
-                await hint
+            await end(hint)
+
+    def _await_hint(self, hints: AsyncIterator[None]) -> asyncio.Task[bool]:
+        return asyncio.create_task(_next(hints), name=f"hints of {self._source.name}")
+
+    async def _read(self) -> Snapshot | _Trouble:
+        """What the source holds, or why that cannot be had within the limit."""
+        task = self._reading or asyncio.create_task(self._source.load(), name=f"reading {self._source.name}")
+        try:
+            await asyncio.wait({task}, timeout=self._loading.seconds)
+            slow = not task.done()
+        finally:
+            await end(task)
+            self._reading = None if task.done() else task
+        if slow:
+            self._loading.exceeded()
+            return _Trouble(Reason.SOURCE_UNAVAILABLE, SLOW)
+        self._loading.kept()
+        try:
+            return task.result()
+        except asyncio.CancelledError:  # not by us: something within gave up
+            return _Trouble(Reason.SOURCE_UNAVAILABLE, SLOW)
+        except Exception as error:
+            return self._trouble(error)
+
+    def _trouble(self, error: Exception) -> _Trouble:
+        """What an error means; one that nobody foresaw is told with its traceback."""
+        if isinstance(error, SourceUnavailable):
+            return _Trouble(Reason.SOURCE_UNAVAILABLE, str(error))
+        if isinstance(error, SourceMalformed):
+            return _Trouble(Reason.SOURCE_MALFORMED, str(error))
+        self._faults_in_a_row += 1
+        self._faults.tell("source.crashed", error, about="source", secret=True, source=self._source.name)
+        text = f"a fault in certferry ({type(error).__name__}), see its log; what was read last stays in use; it is tried again"
+        return _Trouble(Reason.SOURCE_UNAVAILABLE, text)
+
+    def _wait(self, away: float) -> float:
+        """Seconds until the next attempt; longer each time where a fault of ours would come back at once."""
+        after_faults = self._pace.retry_min * 2.0 ** min(self._faults_in_a_row - 1, 60) if self._faults_in_a_row else 0.0
+        return max(self._pace.wait_after(away), min(after_faults, LONGEST_AWAY)) * self._jitter()
 
     def _until_next_look(self) -> float:
         resync = self._pace.resync * self._jitter()
         again = self._store.snapshots[self._source.name].again
         return resync if again is None else min(resync, again)
 
-    def _loaded(self, snapshot: Snapshot) -> None:
+    def _loaded(self, snapshot: Snapshot, note: str = "") -> None:
+        """Take what was read; `note` says why its changes are not told."""
+        if self._over:
+            return
         self.tried.set()
-        before = self._store.snapshots.get(self._source.name)
-        self._store.snapshots[self._source.name] = snapshot
-        self._store.sources[self._source.name] = SourceStatus(up=True, message="", loaded_at=time.time())
+        name = self._source.name
+        before = self._store.snapshots.get(name)
+        self._store.snapshots[name] = snapshot
+        self._store.sources[name] = SourceStatus(up=True, message=note, loaded_at=time.time())
         if before is None or self._told:
-            log.info("source.loaded", source=self._source.name, certificates=len(snapshot.entries))
-        self._failures, self._told = 0, None
+            log.info("source.loaded", source=name, certificates=len(snapshot.entries))
+        if note and note != self._note:
+            log.warning("source.unwatched", source=name, message=note)
+        self._failures, self._told, self._note = 0, None, note
         for problem in snapshot.problems:
             if problem not in self._problems:
-                log.warning(
-                    "source.entry_unusable",
-                    source=self._source.name,
-                    entry=problem.label,
-                    reason=problem.reason,
-                    message=problem.message,
-                )
+                about = {"entry": problem.label, "reason": problem.reason, "message": problem.message}
+                log.warning("source.entry_unusable", source=name, **about)
         self._problems = frozenset(snapshot.problems)
         if before is None or before != snapshot:
-            self._on_change(before or Snapshot(self._source.name), snapshot)
+            self._on_change(before or Snapshot(name), snapshot)
 
-    def _failed(self, reason: Reason, message: str) -> None:
+    def _failed(self, trouble: _Trouble) -> None:
+        if self._over:
+            return
         self.tried.set()
-        before = self._store.sources[self._source.name]
-        self._store.sources[self._source.name] = SourceStatus(False, reason, message, before.loaded_at)
+        before = self._store.sources.get(self._source.name, SourceStatus())
+        self._store.sources[self._source.name] = SourceStatus(False, trouble.reason, trouble.message, before.loaded_at)
         self._failures += 1
-        if reason is Reason.SOURCE_MALFORMED and self._failures <= TORN_READINGS:
-            log.debug("source.torn", source=self._source.name, message=message)
-        elif self._told != (reason, message):
-            self._told = (reason, message)
-            log.warning("source.degraded", source=self._source.name, reason=reason, message=message)
+        if trouble.reason is Reason.SOURCE_MALFORMED and self._failures <= TORN_READINGS:
+            log.debug("source.torn", source=self._source.name, message=trouble.message)
+        elif self._told != trouble:
+            self._told = trouble
+            log.warning("source.degraded", source=self._source.name, reason=trouble.reason, message=trouble.message)
 
 
 async def _next(hints: AsyncIterator[None]) -> bool:

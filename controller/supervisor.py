@@ -14,7 +14,9 @@ from controller.discovery import Discovery
 from controller.domain.errors import ConfigError, Error, TransientError
 from controller.domain.snapshot import Snapshot
 from controller.domain.target import TargetKey
+from controller.ending import pass_on_cancellation
 from controller.engine import Engine
+from controller.faults import Faults
 from controller.followers import Followers
 from controller.following import Pace, changed_names
 from controller.ports import Source
@@ -26,6 +28,9 @@ from controller.tasks import EternalTasks
 from controller.workqueue import WorkQueue
 
 log = structlog.get_logger()
+
+LAST_LIMIT = 0.75
+"""Seconds that all tasks may take to end when the time for running work is over."""
 
 
 class Observer(Protocol):
@@ -67,12 +72,13 @@ class Supervisor:
         self._unseen: set[TargetKey] | None = None
         self._listed = asyncio.Event()
         self._stopping = False
-        self._tasks: tuple[EternalTasks, ...] = ()
+        self._faults = Faults()
+        self._tasks: EternalTasks | None = None
 
     @property
     def dead_tasks(self) -> tuple[str, ...]:
-        """Eternal tasks that ended although nobody told them to; the controller is about to end."""
-        return () if self._stopping else tuple(name for tasks in self._tasks for name in tasks.dead)
+        """Eternal tasks that ended although nobody told them to, and are not begun anew yet."""
+        return () if self._stopping or self._tasks is None else self._tasks.dead
 
     @property
     def first_pass_done(self) -> bool:
@@ -80,20 +86,27 @@ class Supervisor:
         return self._unseen is not None and not self._unseen
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Run until `stop` is set, then let running work end within the time for it."""
-        async with asyncio.TaskGroup() as group:
-            self._tasks = feeders, workers = EternalTasks(group), EternalTasks(group)
-            feeders.start("docker", self._follow_engine())
-            feeders.start("resync", self._resync())
-            self.followers.start(feeders)
-            for number in range(self._settings.workers):
-                workers.start(f"worker-{number}", self._work())
-            await stop.wait()
+        """Run until `stop` is set, then let running work end within the time for it, and go on without what does not.
+
+        Raises:
+            ConfigError: nothing can go on before the operator has acted.
+        """
+        self._tasks = tasks = EternalTasks()
+        workers = [f"worker-{number}" for number in range(self._settings.workers)]
+        try:
+            tasks.start("docker", self._follow_engine)
+            tasks.start("resync", self._resync)
+            self.followers.start(tasks)
+            for worker in workers:
+                tasks.start(worker, self._work)
+            await tasks.until(stop)
             log.info("controller.stopping")
             self._stopping = True
-            feeders.cancel()
+            tasks.cancel(but=workers)
             await self._drain()
-            workers.cancel()
+        finally:
+            self._stopping = True
+            await tasks.end(limit=LAST_LIMIT)
 
     async def _drain(self) -> None:
         try:
@@ -119,9 +132,14 @@ class Supervisor:
             except ConfigError:
                 raise
             except Exception as error:  # whatever an engine, or a proxy before it, answers: it is asked again
-                if self._store.engine_up or self._store.engine_message != str(error):
-                    log.warning("engine.unavailable", message=str(error), next_in=round(delay, 1))
-                self._store.engine_up, self._store.engine_message = False, str(error)
+                pass_on_cancellation()
+                message = str(error)
+                if not isinstance(error, TransientError):
+                    message = f"what Docker answers cannot be understood ({type(error).__name__}: {error}); it is asked again"
+                    self._faults.tell("engine.crashed", error, about="docker", message=message)
+                if self._store.engine_up or self._store.engine_message != message:
+                    log.warning("engine.unavailable", message=message, next_in=round(delay, 1))
+                self._store.engine_up, self._store.engine_message = False, message
             await asyncio.sleep(delay * self._jitter())
             delay = min(delay * 2, 30.0)
 
@@ -146,10 +164,22 @@ class Supervisor:
             except ConfigError:
                 raise
             except Exception as error:  # as above
-                log.debug("resync.failed", message=str(error))
+                pass_on_cancellation()
+                if isinstance(error, TransientError):
+                    log.debug("resync.failed", message=str(error))
+                else:
+                    self._faults.tell("resync.crashed", error, about="resync", message=str(error))
 
     def _on_change(self, before: Snapshot, after: Snapshot) -> None:
         """Have every target looked at that a changed certificate could be for, or whose trouble a changed problem could be."""
+        try:
+            self._add_concerned(before, after)
+        except Exception as error:  # whatever stands in a certificate: better one look too many than none
+            self._faults.tell("change.crashed", error, about="change", secret=True, source=after.source)
+            for key in self._store.targets:
+                self._queue.add(key, self._settings.batch_window)
+
+    def _add_concerned(self, before: Snapshot, after: Snapshot) -> None:
         names = tuple(changed_names(before, after))
         troubles = before.problems != after.problems
         for key in self._queue.working - self._store.targets.keys():  # its first look may have chosen already
@@ -173,6 +203,10 @@ class Supervisor:
             try:
                 if not self._stopping:
                     await self._work_on(key)
+            except Exception as error:  # a fault around the work on a target, whose own failures ended before
+                pass_on_cancellation()
+                self._faults.tell("worker.crashed", error, about=str(key), target=self._name(key), message=str(error))
+                self._queue.retry(key)
             finally:
                 self._queue.done(key)
                 if self._unseen:
@@ -184,15 +218,20 @@ class Supervisor:
             try:
                 outcome = await self._reconciler.reconcile(key)
             except TransientError as error:
+                pass_on_cancellation()
                 outcome = self._retry(key, error)
             except Error as error:
+                pass_on_cancellation()
                 log.error("reconcile.failed", target=self._name(key), message=str(error))  # noqa: TRY400 -- said in one line on purpose
                 outcome = Outcome(Result.FAILED)
             except Exception as error:
-                log.exception("reconcile.crashed", target=self._name(key), message=str(error))
+                pass_on_cancellation()
+                name = self._name(key)
+                self._faults.tell("reconcile.crashed", error, about=str(key), target=name, message=str(error))
                 outcome = self._retry(key, error)
             else:
                 self._queue.forget(key)
+                self._faults.over(str(key))
             self._plan_next(key, outcome)
         self._observer.observe_reconcile(outcome.result, time.monotonic() - started)
 

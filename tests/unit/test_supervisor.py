@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
 from controller.domain.condition import Condition
-from controller.domain.errors import EngineUnavailable, PermanentError, SourceUnavailable, TransientError
+from controller.domain.errors import EngineUnavailable, PermanentError, SettingsError, SourceUnavailable, TransientError
 from controller.domain.finding import Reason
 from controller.domain.snapshot import Problem, Snapshot
 from controller.domain.target import Target, TargetKey
 from controller.engine import Event
+from controller.followers import FIRST_WAIT
+from controller.following import SLOW
 from controller.proxies import Change
 from controller.reconciler import Outcome, Result
 from controller.settings import Settings
@@ -341,13 +343,13 @@ class TestWorking:
         load = source.load
 
         async def slow() -> Snapshot:
-            await asyncio.sleep(30)
+            await asyncio.sleep(10)
             return await load()
 
         source.load = slow  # type: ignore[method-assign]
         async with running("a", source=source) as house:
             await asyncio.sleep(60)
-            assert [round(m) for m in house.work.at("a")] == [30]
+            assert [round(m) for m in house.work.at("a")] == [10]
 
     @virtually
     async def test_a_source_that_failed_was_tried(self):
@@ -566,11 +568,11 @@ class TestProxies:
     async def test_are_looked_for_and_their_sources_read_before_anything_is_worked_on(self):
         source = found(OF_EDGE)
         finder = Finder(Change(follow=(source,)))
-        finder.seconds = 30
+        finder.seconds = 10
         async with running("a", proxies=finder) as house:
-            await asyncio.sleep(31)
-            assert (finder.looks, source.log[:2]) == ([("all", 30)], [("enter", 30), ("load", 30)])
-            assert [round(m) for m in house.work.at("a")][:1] == [30]
+            await asyncio.sleep(11)
+            assert (finder.looks, source.log[:2]) == ([("all", 10)], [("enter", 10), ("load", 10)])
+            assert [round(m) for m in house.work.at("a")][:1] == [10]
             assert house.store.snapshots == {"edge": OF_EDGE}
 
     @virtually
@@ -717,18 +719,16 @@ class TestProxies:
             assert house.store.sources["edge"].up
 
     @virtually
-    async def test_a_crash_of_a_source_found_later_is_the_end_as_well(self):
-        source = found(OF_EDGE)
-
-        async def crash() -> Snapshot:
-            raise ZeroDivisionError("a bug")
-
-        source.load = crash  # type: ignore[method-assign]
-        house = House(Docker(), proxies=Finder(Change(), Change(follow=(source,))))
-        house.docker.event("edge")
-        with pytest.RaisesGroup(ZeroDivisionError):
-            await house.supervisor.run(house.stop)
-        assert "source-edge" in house.supervisor.dead_tasks
+    async def test_a_crash_of_a_source_found_later_is_no_end_either(self):
+        source = found(ZeroDivisionError("a bug"))
+        finder = Finder(Change(), Change(follow=(source,)))
+        async with running("a", proxies=finder) as house:
+            house.docker.event("edge")
+            await asyncio.sleep(1)
+            assert (house.store.sources["edge"].up, house.supervisor.dead_tasks) == (False, ())
+            source.readings = [OF_EDGE]
+            await asyncio.sleep(60)
+            assert house.store.snapshots == {"edge": OF_EDGE}
 
     @pytest.mark.parametrize(
         ("configured", "found_by_itself", "left", "told"),
@@ -801,38 +801,221 @@ class TestTheEnd:
             assert not house.supervisor.first_pass_done
         assert clock() < 70
 
-    @pytest.mark.parametrize("failing", ["docker", "source-traefik", "resync", "proxies"])
-    def test_an_eternal_task_that_ends_is_the_end_of_all_and_is_named(self, failing):
+    @pytest.mark.parametrize("failing", ["docker", "source-traefik", "resync", "proxies", "worker-0"])
+    @pytest.mark.parametrize("how", [None, ZeroDivisionError("a bug")], ids=["ends", "crashes"])
+    def test_an_eternal_task_that_fails_is_named_and_begun_anew_and_the_others_go_on(self, failing, how, logged):
         @virtually
         async def test() -> None:
             house = House(Docker("a"), Script(snapshot()), proxies=Finder())
+            parts = {
+                "docker": (house.supervisor, "_follow_engine"),
+                "resync": (house.supervisor, "_resync"),
+                "proxies": (house.supervisor.followers, "_follow"),
+                "source-traefik": (house.supervisor.followers.each[0], "follow"),
+                "worker-0": (house.supervisor, "_work"),
+            }
+            part, name = parts[failing]
+            sound, failures = getattr(part, name), list[float]()
 
-            async def end(*_args: object) -> None:
-                await asyncio.sleep(5)
+            async def fail(*given: object) -> None:
+                if len(failures) < 8:
+                    failures.append(clock())
+                    if how:
+                        raise how
+                    return
+                await sound(*given)
 
-            if failing == "docker":
-                house.supervisor._follow_engine = end  # type: ignore[method-assign]
-            elif failing == "resync":
-                house.supervisor._resync = end  # type: ignore[method-assign]
-            elif failing == "proxies":
-                house.supervisor.followers._follow = end  # type: ignore[method-assign, assignment]
-            else:
-                house.supervisor.followers.each[0].follow = end  # type: ignore[method-assign]
-            with pytest.RaisesGroup(pytest.RaisesExc(RuntimeError, match=f"the task {failing} ended, which it never should")):
-                await house.supervisor.run(house.stop)
-            assert clock() < 6
+            setattr(part, name, fail)
+            task = asyncio.create_task(house.supervisor.run(house.stop))
+            await asyncio.sleep(0.5)
             assert failing in house.supervisor.dead_tasks
+            await asyncio.sleep(300)
+            assert (house.supervisor.dead_tasks, task.done()) == ((), False)
+            assert house.work.at("a")
+            house.stop.set()
+            async with asyncio.timeout(60):
+                await task
+
+        test()
+        told = [line for line in logged if line["event"] == "task.crashed" and line["log_level"] == "error"]
+        assert {line["task"] for line in told if line["task"] == failing} == {failing}
+        assert all(line["exc_info"] for line in told)
+        assert len(told) == (2 if failing == "worker-0" else 1), "once for each task, however often it fails"
+
+    @virtually
+    async def test_what_the_operator_must_change_is_the_end_of_all(self):
+        docker = Docker("a")
+        docker.faults = [SettingsError("no permission on the Docker socket")]
+        house = House(docker)
+        with pytest.raises(SettingsError, match="no permission"):
+            await house.supervisor.run(house.stop)
+
+    @pytest.mark.parametrize("hanging", ["source", "worker"])
+    def test_a_task_that_does_not_end_is_named_and_left_behind(self, hanging, logged):
+        @virtually
+        async def test() -> None:
+            source = Script(snapshot())
+            house = House(Docker("a"), source)
+            let_go = asyncio.Event()
+
+            async def hang(*_given: object) -> Any:
+                while not let_go.is_set():
+                    with suppress(asyncio.CancelledError):
+                        await let_go.wait()
+
+            if hanging == "source":
+                source.load = hang  # type: ignore[method-assign]
+            else:
+                house.work.reconcile = hang  # type: ignore[method-assign, assignment]
+            task = asyncio.create_task(house.supervisor.run(house.stop))
+            await asyncio.sleep(100)
+            house.stop.set()
+            await task
+            assert clock() - 100 <= SETTINGS.drain + 2
+            let_go.set()
+            await asyncio.sleep(1)
+
+        test()
+        (told,) = {line["tasks"] for line in logged if line["event"] == "task.hangs"}
+        assert told == {"source": "reading traefik", "worker": "worker-0"}[hanging]
+
+
+class TestWhatHangs:
+    """One source, or the look for proxies, that never comes to an end holds nobody up."""
+
+    def test_a_source_that_is_never_read_is_named_and_work_goes_on_without_it(self, logged):
+        @virtually
+        async def test() -> None:
+            hung, well = Script(snapshot()), found(OF_EDGE)
+
+            async def hang() -> Snapshot:
+                await asyncio.sleep(10_000)
+                return snapshot()
+
+            hung.load = hang  # type: ignore[method-assign]
+            house = House(Docker("a"), hung, well)
+            task = asyncio.create_task(house.supervisor.run(house.stop))
+            await asyncio.sleep(FIRST_WAIT + 1)
+            assert [round(m) for m in house.work.at("a")] == [FIRST_WAIT]
+            assert house.store.snapshots == {"edge": OF_EDGE}
+            assert (house.store.sources["traefik"].up, house.store.sources["traefik"].message) == (False, SLOW)
+            house.stop.set()
+            await task
+
+        test()
+        (told,) = (line for line in logged if line["event"] == "source.degraded")
+        assert (told["source"], told["message"]) == ("traefik", SLOW)
+
+    def test_a_look_for_proxies_that_never_ends_is_told_and_work_goes_on_without(self, logged):
+        @virtually
+        async def test() -> None:
+            finder = Finder()
+            finder.seconds = 10_000
+            async with running("a", proxies=finder) as house:
+                await asyncio.sleep(FIRST_WAIT + 1)
+                assert [round(m) for m in house.work.at("a")] == [FIRST_WAIT]
+
+        test()
+        assert events(logged).count("proxies.slow") == 1
+
+    def test_a_fault_in_the_choice_of_proxies_is_told_once_and_nobody_waits_for_it(self, logged):
+        @virtually
+        async def test() -> None:
+            finder = Finder(*[ZeroDivisionError("a bug")] * 2000)
+            async with running("a", source=Script(snapshot()), proxies=finder) as house:
+                await asyncio.sleep(600)
+                assert [round(m) for m in house.work.at("a")][:1] == [FIRST_WAIT]
+                assert len(finder.looks) < 30, "with growing pauses"
+
+        test()
+        told = [line for line in logged if line["event"] == "proxies.crashed" and line["log_level"] == "error"]
+        assert len(told) == 1
+        assert isinstance(told[0]["exc_info"], ZeroDivisionError)
+
+    def test_a_command_does_not_wait_for_a_source_that_hangs(self):
+        @virtually
+        async def test() -> None:
+            hung, well = Script(snapshot()), found(OF_EDGE)
+
+            async def hang() -> Snapshot:
+                await asyncio.sleep(10_000)
+                return snapshot()
+
+            hung.load = hang  # type: ignore[method-assign]
+            house = House(Docker("a"), hung, well)
+            await house.supervisor.followers.read_once()
+            assert clock() < 60
+            assert house.store.snapshots == {"edge": OF_EDGE}
+            assert not house.store.sources["traefik"].up
 
         test()
 
+    @pytest.mark.parametrize("part", ["now", "keys", "events"])
+    def test_a_fault_in_what_docker_answers_is_told_once_and_it_is_asked_again(self, logged, part):
+        @virtually
+        async def test() -> None:
+            docker = Docker("a")
+            sound, failures = getattr(docker, part), list[int]()
+
+            def fail(*given: Any) -> Any:
+                if len(failures) < 5:
+                    failures.append(1)
+                    raise KeyError("SystemTime")
+                return sound(*given)
+
+            setattr(docker, part, fail)
+            async with running(docker=docker) as house:
+                await asyncio.sleep(200)
+                assert house.store.engine_up
+                assert house.work.at("a")
+
+        test()
+        told = [line for line in logged if line["event"] == "engine.crashed" and line["log_level"] == "error"]
+        assert len(told) == 1
+
+    def test_a_fault_in_the_resync_is_told_once_and_it_goes_on(self, logged):
+        @virtually
+        async def test() -> None:
+            async with running("a") as house:
+                sound = house.docker.keys
+
+                async def fail() -> list[TargetKey]:
+                    raise ZeroDivisionError("a bug")
+
+                house.docker.keys = fail  # type: ignore[method-assign]
+                await asyncio.sleep(1900)
+                house.docker.keys = sound  # type: ignore[method-assign]
+                house.docker.containers = ["a", "quiet"]
+                await asyncio.sleep(600)
+                assert house.work.at("quiet")
+
+        test()
+        told = [line for line in logged if line["event"] == "resync.crashed" and line["log_level"] == "error"]
+        assert len(told) == 1
+
+    def test_a_fault_beside_the_work_on_a_target_costs_neither_the_worker_nor_the_target(self, logged):
+        @virtually
+        async def test() -> None:
+            async with running("a", settings=SETTINGS.model_copy(update={"workers": 1})) as house:
+                house.counts.observe_reconcile = None  # type: ignore[method-assign, assignment]
+                house.docker.event("b")
+                await asyncio.sleep(10)
+                del house.counts.observe_reconcile
+                await asyncio.sleep(10)
+                assert len(house.work.at("b")) > 2
+                assert house.counts.outcomes[-1] == "unchanged"
+
+        test()
+        assert {line["target"] for line in logged if line["event"] == "worker.crashed"} == {"b"}
+
     @virtually
-    async def test_a_crash_of_an_eternal_task_is_the_end_as_well(self):
-        source = Script(snapshot())
-
-        async def crash() -> Snapshot:
-            raise ZeroDivisionError("a bug")
-
-        source.load = crash  # type: ignore[method-assign]
-        house = House(Docker("a"), source)
-        with pytest.RaisesGroup(ZeroDivisionError):
-            await house.supervisor.run(house.stop)
+    async def test_certificates_that_cannot_be_compared_have_every_target_looked_at(self):
+        async with running("a", "b", source=Script(snapshot(), snapshot(certificate()))) as house:
+            house.work.looks.clear()
+            for name in ("a", "b"):
+                status = house.store.targets[key(name)]
+                house.store.targets[key(name)] = TargetStatus(name, status.condition, object())  # type: ignore[arg-type]
+            house.sources[0].hint()
+            await asyncio.sleep(1)
+            assert {name for name, _ in house.work.looks} == {"a", "b"}
+            assert house.store.sources["traefik"].up
