@@ -7,6 +7,7 @@ A container in another one's network namespace (``network_mode: container:…``)
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from controller import pki
@@ -20,6 +21,8 @@ from controller.probe.inside import LOOPBACK, Execute, Question, handshake_insid
 from controller.probe.network import handshake
 
 NETWORK, EXEC = "network", "exec"
+MAXIMUM_CHAIN, MOMENT = 160 * 1024, 16 * 1024
+"""Bytes in PEM: more than OpenSSL takes of a server; and what is parsed within a millisecond. Real chains have 4 to 8 KiB."""
 
 
 class ContainerProbe:
@@ -67,7 +70,7 @@ class ContainerProbe:
             )
         except HandshakeError as error:
             return None if error.kind is Failure.UNREACHABLE else failed(question.port, error, NETWORK)
-        return handed_out(question.port, shaken.chain_pem, NETWORK)
+        return await read(question.port, shaken.chain_pem, NETWORK)
 
     async def _by_exec(self, container: Container, question: Question, *, refused: bool, asked: tuple[str, ...]) -> Served:
         others = (address for address in container.addresses.values() if address and address not in asked)
@@ -85,7 +88,7 @@ class ContainerProbe:
                     text = f"nothing listens there: refused over the network ({error}, to ask for a loopback-only listener)"
                     return Served(question.port, None, NETWORK, error=text, refused=True)
                 raise ProbeUnavailable(_remedy(container, question.port, error)) from error
-            return handed_out(question.port, chain, EXEC)
+            return await read(question.port, chain, EXEC)
         assert answer is not None  # noqa: S101 -- the loop has at least the loopback
         return answer
 
@@ -96,8 +99,17 @@ def server_name_of(target: Target) -> str:
     return f"mail.{first[2:]}" if first.startswith("*.") else first
 
 
+async def read(port: ProbePort, chain_pem: bytes, way: str) -> Served:
+    """The same, with the work outside the loop when it is more than a moment's."""
+    if len(chain_pem) <= MOMENT:
+        return handed_out(port, chain_pem, way)
+    return await asyncio.to_thread(handed_out, port, chain_pem, way)
+
+
 def handed_out(port: ProbePort, chain_pem: bytes, way: str) -> Served:
     """What was seen; a certificate that does not parse is an error of the port."""
+    if len(chain_pem) > MAXIMUM_CHAIN:
+        return Served(port, None, way, error=f"handed out certificates of more than {MAXIMUM_CHAIN // 1024} KiB")
     try:
         leaf = pki.parse_leaf(chain_pem)
     except MalformedPem as error:

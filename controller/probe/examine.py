@@ -13,7 +13,7 @@ from controller.domain.certificate import KeyType, Leaf, Trust
 from controller.domain.errors import MalformedPem
 from controller.domain.observed import Served
 from controller.domain.target import ProbePort
-from controller.probe.container import NETWORK, failed, handed_out
+from controller.probe.container import NETWORK, failed, read
 from controller.probe.failure import HandshakeError
 from controller.probe.lookup import addresses_of
 from controller.probe.network import handshake
@@ -21,6 +21,7 @@ from controller.probe.network import handshake
 AT_ONCE = 4
 """Handshakes at a time; mail servers limit connections per client, some to ten."""
 
+NAMES_TOLD = 20
 HOSTS_AT_ONCE = 16
 """Of which each may take a thread for its look-up."""
 
@@ -67,7 +68,7 @@ async def examine(
                 )
             except HandshakeError as error:
                 return failed(port, error, NETWORK)
-            return handed_out(port, shaken.chain_pem, NETWORK)
+            return await read(port, shaken.chain_pem, NETWORK)
 
     async with asyncio.TaskGroup() as group:
         asked = [group.create_task(ask(port), name=f"probe {host}:{port}") for port in wanted]
@@ -120,5 +121,11 @@ def _name(leaf: Leaf, name: str) -> list[str]:
     try:
         ipaddress.ip_address(name)
     except ValueError:
-        return [] if pki.covers(leaf.names, name) else [f"it does not name {name}, but {', '.join(leaf.names) or 'nothing'}"]
+        return [] if pki.covers(leaf.names, name) else [f"it does not name {name}, but {_some(leaf.names)}"]
     return []
+
+
+def _some(names: tuple[str, ...]) -> str:
+    """A certificate may hold thousands."""
+    more = [f"{len(names) - NAMES_TOLD} more"] if len(names) > NAMES_TOLD else []
+    return ", ".join((*names[:NAMES_TOLD], *more)) or "nothing"

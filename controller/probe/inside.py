@@ -23,6 +23,10 @@ from controller.probe.network import CIPHERS, handshake_failed, sni_of
 EXEC_MARGIN = 10.0
 """Seconds that the engine gets on top of the command's own limit."""
 LOOPBACK = "127.0.0.1"
+MAXIMUM_OUTPUT = 2**20
+"""Bytes of what ``openssl s_client`` prints; a chain has at most 100 KiB and is printed twice at most."""
+COMPLAINTS = 32 * 1024
+"""Bytes of each output that are searched for the reason when there is no certificate; it is about one line."""
 
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----\r?\n[A-Za-z0-9+/=\r\n]+-----END CERTIFICATE-----")
 _NO_SUCH_PROGRAM = re.compile(
@@ -72,10 +76,18 @@ async def handshake_inside(execute: Execute, container_id: str, question: Questi
     """
     command = s_client(question, host)
     seconds = max(1, math.ceil(question.timeout))
-    limit = seconds + EXEC_MARGIN
-    result = await execute(container_id, ("timeout", str(seconds), *command), stdin=b"", timeout=limit)
+
+    async def run(*argv: str) -> ExecResult:
+        result = await execute(container_id, argv, stdin=b"", timeout=seconds + EXEC_MARGIN)
+        if len(result.stdout) + len(result.stderr) > MAXIMUM_OUTPUT:
+            raise HandshakeError(
+                Failure.GARBLED, f"the openssl in the container printed more than {MAXIMUM_OUTPUT // 2**20} MiB"
+            )
+        return result
+
+    result = await run("timeout", str(seconds), *command)
     if _missing(result) and b"openssl" not in result.stdout + result.stderr:
-        result = await execute(container_id, command, stdin=b"", timeout=limit)  # an image with openssl, without timeout
+        result = await run(*command)  # an image with openssl, without timeout
     return certificates_of(result, question)
 
 
@@ -101,6 +113,7 @@ def certificates_of(result: ExecResult, question: Question) -> bytes:
     blocks = _PEM.findall(result.stdout)
     if blocks:
         return b"\n".join((*blocks, b""))
+    result = ExecResult(result.exit_code, result.stdout[:COMPLAINTS], result.stderr[:COMPLAINTS])
     if _missing(result):
         raise ProbeUnavailable("there is no openssl in the container")
     output = result.stderr + b"\n" + result.stdout
@@ -111,8 +124,9 @@ def certificates_of(result: ExecResult, question: Question) -> bytes:
 
 def _missing(result: ExecResult) -> bool:
     """The program could not be started; the engine reports that in the output, with a code that differs by version."""
-    not_started = result.exit_code in {126, 127} or b"OCI runtime exec failed" in result.stdout + result.stderr
-    return not_started and bool(_NO_SUCH_PROGRAM.search(result.stdout + result.stderr) or not result.stdout)
+    output = result.stdout[:COMPLAINTS] + result.stderr[:COMPLAINTS]
+    not_started = result.exit_code in {126, 127} or b"OCI runtime exec failed" in output
+    return not_started and bool(_NO_SUCH_PROGRAM.search(output) or not result.stdout)
 
 
 def _failure(result: ExecResult, output: bytes, question: Question) -> HandshakeError:

@@ -23,8 +23,12 @@ from controller.probe.starttls import DIALOGUES, FAREWELLS
 CONNECT_SECONDS = 3.0
 """At most; containers are near, and a lost SYN is sent again after one second."""
 FAREWELL_SECONDS = 0.5
+MAXIMUM_HANDSHAKE = "100 KiB"
+"""What OpenSSL takes of a chain of certificates (SSL_CTX_set_max_cert_list(3))."""
 CIPHERS = {KeyType.RSA: "aRSA", KeyType.ECDSA: "aECDSA"}
 """OpenSSL's names for "authenticated by this kind of certificate"; they have a meaning up to TLS 1.2 only."""
+ANY = "ECDH+AESGCM:ECDH+CHACHA20:ECDH+AES:!aNULL:!eNULL:!aDSS:!SHA1:!AESCCM"
+"""Python's own choice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +132,11 @@ def _context(key_type: KeyType | None) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    if ciphers := CIPHERS.get(key_type) if key_type else None:
+    ciphers = CIPHERS.get(key_type) if key_type else None
+    if ciphers:
         context.maximum_version = ssl.TLSVersion.TLSv1_2
-        context.set_ciphers(ciphers)
+    # Without finite-field Diffie-Hellman: its server may send a prime of 10,000 bits, which takes a second in the loop.
+    context.set_ciphers(f"{ciphers or ANY}:!kDHE")
     return context
 
 
@@ -170,6 +176,8 @@ def handshake_failed(reason: str, protocol: Protocol, key_type: KeyType | None) 
     """TLS was begun and failed; `reason` is OpenSSL's, such as ``wrong version number``."""
     if protocol.implicit and reason in {"wrong version number", "record layer failure"}:
         return HandshakeError(Failure.TLS, "speaks plain text where TLS was expected; does the port want STARTTLS?")
+    if reason in {"excessive message size", "certificate list too long"}:
+        return HandshakeError(Failure.TLS, f"sent a chain of certificates that is larger than {MAXIMUM_HANDSHAKE}")
     return HandshakeError(Failure.TLS, f"the TLS handshake failed{_wanted(key_type)}: {reason}")
 
 

@@ -166,7 +166,10 @@ def _sieve_reply(command: bytes, after: str) -> _Part:
 def _with_literals(line: bytes) -> Generator[bytes, bytes, bytes]:
     """A line with the strings that were sent as ``{5}``, line end, five bytes (RFC 5804 §4)."""
     whole = b""
-    while match := _LITERAL.search(line):
+    for _ in range(MAXIMUM_LINES):
+        match = _LITERAL.search(line)
+        if match is None:
+            return whole + line
         length = int(match[1])
         if len(whole) + length > MAXIMUM_LITERAL:
             raise _garbled("a literal of a sane length", line)
@@ -175,7 +178,7 @@ def _with_literals(line: bytes) -> Generator[bytes, bytes, bytes]:
             content += yield b""
         whole += line[: match.start()] + content[:length]
         line = content[length:]
-    return whole + line
+    raise _garbled("the end of a line", line)
 
 
 def _first_word(line: bytes) -> bytes:
