@@ -143,7 +143,7 @@ def probe(
     rows = asyncio.run(ask())
     _show(rows, views.probes, as_json=as_json)
     silent = [host for host in hosts if not any(row["fingerprint"] for row in rows if row["host"] == host)]
-    for host in silent:
+    for host in map(_disarmed, silent):
         typer.echo(f"certferry: {host}: no port handed out a certificate", err=True)
     _exit(ok=not silent and not any(row["problems"] for row in rows))
 
@@ -210,11 +210,24 @@ def _http() -> Any:
     return address
 
 
+def _disarmed(described: Any) -> Any:
+    """The same with text of others that cannot steer the terminal."""
+    from controller.domain.printable import printable
+
+    if isinstance(described, str):
+        return printable(described)
+    if isinstance(described, dict):
+        return {_disarmed(name): _disarmed(value) for name, value in described.items()}
+    return [_disarmed(one) for one in described] if isinstance(described, list) else described
+
+
 def _show(described: T, render: Callable[[T], object], *, as_json: bool) -> None:
+    from controller.domain.printable import printable_json
+
     if as_json:
-        typer.echo(json.dumps(described, indent=2, ensure_ascii=False))
+        typer.echo(printable_json(json.dumps(described, indent=2, ensure_ascii=False)))
         return
-    rendered = render(described)
+    rendered = render(_disarmed(described))
     if isinstance(rendered, str):
         typer.echo(rendered)
         return
@@ -226,12 +239,14 @@ def _show(described: T, render: Callable[[T], object], *, as_json: bool) -> None
 
 def _complain(group: BaseExceptionGroup[BaseException]) -> None:
     """One line for each problem; tasks that end together bring theirs in groups."""
+    from controller.domain.printable import printable
+
     for error in group.exceptions:
         if isinstance(error, BaseExceptionGroup):
             _complain(error)
         else:
             for line in str(error).splitlines():
-                typer.echo(f"certferry: {line}", err=True)
+                typer.echo(f"certferry: {printable(line)}", err=True)
 
 
 def _exit(*, ok: bool) -> None:

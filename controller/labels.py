@@ -104,7 +104,7 @@ class LabelSpec:
     owner: tuple[int, int] | None = None
     mode: int | None = None
     reload: tuple[Reload, ...] | None = None
-    check: tuple[str, ...] | None = None
+    check: tuple[str, ...] | None = field(default=None, repr=False)
     user: str = ""
     probe: tuple[ProbePort, ...] | Literal["off"] | None = None
     key_type: KeyChoice = "any"
@@ -156,7 +156,7 @@ _PATHS = ("cert_path", "key_path", "chain_path", "combined_path", "alt_cert_path
 class _Reader:
     """Reads one label after the other and keeps the problems."""
 
-    labels: Mapping[str, str]
+    labels: Mapping[str, str] = field(repr=False)
     prefix: str
     problems: list[str] = field(default_factory=list)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
 from urllib.parse import quote
 
 from controller.setting_values import shown
@@ -43,12 +42,13 @@ class Reading:
     problems: list[str] = field(default_factory=list)
 
 
-class _Option(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Option:
     """An option of the URL, and the variable that it comes from."""
 
     variable: str
     name: str
-    value: str
+    value: str = field(repr=False)
     secret: bool = False
 
     def written(self, *, hide: bool) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -52,7 +52,12 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="forbid", use_attribute_docstrings=True
+        env_prefix=PREFIX,
+        env_ignore_empty=True,
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        hide_input_in_errors=True,
     )
 
     sources: Annotated[tuple[str, ...], NoDecode, BeforeValidator(read_urls), Field(repr=False)] = ()
@@ -120,7 +125,7 @@ class Loaded:
 class _Layer:
     """What one place says, and what the operator calls a field there."""
 
-    values: Mapping[str, Any]
+    values: Mapping[str, Any] = field(repr=False)
     name_of: Callable[[str], str]
 
 

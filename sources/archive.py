@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from controller.domain.errors import SourceMalformed, SourceUnavailable
@@ -22,7 +22,7 @@ class Node:
     size: int
     modified: int
     link: str = ""
-    data: bytes | None = None
+    data: bytes | None = field(default=None, repr=False)
 
 
 Nodes = dict[PurePosixPath, Node]

@@ -32,7 +32,11 @@ class SourceOptions(BaseModel):
     """Base of the options of one kind: written with hyphens in the URL, with underscores here."""
 
     model_config = ConfigDict(
-        alias_generator=lambda name: name.replace("_", "-"), populate_by_name=True, extra="forbid", frozen=True
+        alias_generator=lambda name: name.replace("_", "-"),
+        populate_by_name=True,
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
     )
 
 

@@ -39,18 +39,21 @@ class Mount:
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """A container; `labels` are only those its operator set (see promise 9), `all_labels` include the image's."""
+    """A container; `labels` are only those its operator set (see promise 9), `all_labels` include the image's.
+
+    Its `repr` is without what people write passwords into: labels, environment and arguments.
+    """
 
     id: str
     name: str
     image: str
     state: State
-    labels: dict[str, str] = field(default_factory=dict)
-    all_labels: dict[str, str] = field(default_factory=dict)
-    environment: dict[str, str] = field(default_factory=dict)
-    own_environment: dict[str, str] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict, repr=False)
+    all_labels: dict[str, str] = field(default_factory=dict, repr=False)
+    environment: dict[str, str] = field(default_factory=dict, repr=False)
+    own_environment: dict[str, str] = field(default_factory=dict, repr=False)
     """What of the environment the operator set: an image must not choose which certificate it gets."""
-    command: tuple[str, ...] = ()
+    command: tuple[str, ...] = field(default=(), repr=False)
     """Program and arguments as the container was started, entrypoint and command together."""
     working_dir: str = ""
     hostname: str = ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from controller.domain.container import Container
 from controller.domain.target import Place, ProbePort, Reload
@@ -20,7 +20,7 @@ class Layout:
     reload: tuple[Reload, ...] = ()
     internal: tuple[Place, ...] = ()
     internal_reload: tuple[Reload, ...] = ()
-    check: tuple[str, ...] = ()
+    check: tuple[str, ...] = field(default=(), repr=False)
     notes: tuple[str, ...] = ()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
@@ -87,7 +87,7 @@ class Reload:
     """
 
     kind: str
-    argv: tuple[str, ...] = ()
+    argv: tuple[str, ...] = field(default=(), repr=False)
     signal: str = ""
     patience: float = 0.0
 
@@ -110,7 +110,7 @@ class Target:
     internal: tuple[Place, ...] = ()
     """Copies that the container makes itself of `places`; written only when it did not do so in time."""
     internal_reload: tuple[Reload, ...] = ()
-    check: tuple[str, ...] = ()
+    check: tuple[str, ...] = field(default=(), repr=False)
     probe: tuple[ProbePort, ...] = ()
     probe_required: bool = False
     """The operator listed the ports himself: every one of them must answer, not only those that listen."""

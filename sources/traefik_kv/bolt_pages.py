@@ -17,7 +17,7 @@ from __future__ import annotations
 import struct
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 
 from controller.domain.errors import SourceMalformed, SourceUnavailable
@@ -60,7 +60,7 @@ class _Meta:
 class _Page:
     """A branch or leaf with all that belongs to it; positions in it count from the element that tells them."""
 
-    content: memoryview
+    content: memoryview = field(repr=False)
     is_leaf: bool
     count: int
 
