@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import http.client
 import json
+import queue
+import threading
 from typing import Any
 
 from controller.domain.errors import TransientError
 
 TIMEOUT = 5.0
+"""Seconds for everything together, the look-up of a name among it."""
+LARGEST = 64 * 2**20
+"""Bytes of an answer; a thousand containers take about 2 MiB."""
 
 
 def ask(address: tuple[str, int], page: str, *, holds: str) -> dict[str, Any]:
@@ -19,14 +24,36 @@ def ask(address: tuple[str, int], page: str, *, holds: str) -> dict[str, Any]:
     """
     host, port = address
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 -- asked, not bound
+    answers: queue.SimpleQueue[object] = queue.SimpleQueue()
+
+    def fetch() -> None:
+        try:
+            answers.put(_fetch(host, port, page))
+        except Exception as error:
+            answers.put(error)
+
+    # The limit of a socket is one for each read only, and the look-up of a name has none.
+    threading.Thread(target=fetch, name="ask the controller", daemon=True).start()
+    try:
+        answer = answers.get(timeout=TIMEOUT)
+    except queue.Empty:
+        answer = TimeoutError(f"nothing within {TIMEOUT:g} s")
+    if isinstance(answer, TransientError):
+        raise answer
+    if isinstance(answer, Exception):
+        raise TransientError(f"no controller answers at {host}:{port} ({answer}); is `certferry run` running?") from answer
+    if not isinstance(answer, dict) or holds not in answer:
+        raise TransientError(f"what answers at {host}:{port} is not certferry")
+    return answer
+
+
+def _fetch(host: str, port: int, page: str) -> object:
     connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT)
     try:
         connection.request("GET", page)
-        body = json.loads(connection.getresponse().read())
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        raise TransientError(f"no controller answers at {host}:{port} ({error}); is `certferry run` running?") from error
+        body = connection.getresponse().read(LARGEST + 1)
     finally:
         connection.close()
-    if not isinstance(body, dict) or holds not in body:
-        raise TransientError(f"what answers at {host}:{port} is not certferry")
-    return body
+    if len(body) > LARGEST:
+        raise TransientError(f"what answers at {host}:{port} sends more than {LARGEST // 2**20} MiB; it is not certferry")
+    return json.loads(body)
