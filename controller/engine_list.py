@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from controller.engine_requests import MIB, Garbled
@@ -28,7 +28,7 @@ class Listed:
     """One container in the list. `labels` is ``None`` where there are too many of them to be read."""
 
     id: str
-    labels: dict[str, str] | None
+    labels: dict[str, str] | None = field(repr=False)
     image: str = ""
     names: tuple[str, ...] = ()
     running: bool = False

@@ -79,4 +79,4 @@ def read_word(raw: object) -> object:
 def shown(value: object) -> str:
     """A value as an error message may carry it: on one line, and without what a URL holds of passwords and tokens."""
     text = repr(value if len(str(value)) <= 200 else f"{str(value)[:200]}…")
-    return re.sub(r"(://)[^/@\s]*@|((?:token|password|secret|tls-key)=)[^&\s'\"]*", r"\1\2…", text)
+    return re.sub(r"(://)(?:[^/@\s]*:[^\s'\"]*|[^/@\s]*)@|((?:token|password|secret|tls-key)=)[^&\s'\"]*", r"\1\2…", text)

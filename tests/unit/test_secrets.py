@@ -149,10 +149,11 @@ def test_an_error_on_the_way_shows_no_key():
     ("variable", "value"),
     [
         ("CERTFERRY_SOURCES", f"traefik://user:{WORDS[0]}@host/ with blanks"),
+        ("CERTFERRY_SOURCES", f"traefik://user:with/slash@and:{WORDS[0]}@host/ with blanks"),
         ("CERTFERRY_WORKERS", WORDS[0]),
         ("CERTFERRY_SOURCES", f"consul:8500?token={WORDS[0]}"),
     ],
-    ids=["password in a URL", "number", "token in a URL"],
+    ids=["password in a URL", "password like a path", "number", "token in a URL"],
 )
 def test_a_setting_that_is_refused_leaves_no_copy_of_it_in_the_traceback(variable, value):
     """The message names the value where it is no secret; the errors behind it must not quote it once more."""
