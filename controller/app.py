@@ -253,19 +253,24 @@ async def read_sources(settings: Settings) -> Store:
     app = build(settings)
     app.store.engine_message = "CERTFERRY_DISCOVER is off"
     try:
-        if app.proxies:
-            await app.engine.connect()
-            app.store.engine_up, app.store.engine_message = True, ""
-    except Error as error:
-        if not app.sources:
-            raise
-        app.store.engine_message = str(error)
-        app = replace(app, proxies=None)
-    try:
-        await _supervise(app).followers.read_once()
+        await _look_and_read(app)
     finally:
         await app.engine.close()
     return app.store
+
+
+async def _look_and_read(app: App) -> None:
+    """Without proxies where Docker cannot be asked for them, be it at once or after its first answer."""
+    try:
+        if app.proxies:
+            await app.engine.connect()
+            app.store.engine_up, app.store.engine_message = True, ""
+        await _supervise(app).followers.read_once()
+    except Error as error:
+        if not app.sources or not app.proxies:
+            raise
+        app.store.engine_up, app.store.engine_message = False, str(error)
+        await _supervise(replace(app, proxies=None)).followers.read_once()
 
 
 def write_self_signed(name: str, folder: Path, *, days: int, force: bool) -> tuple[Path, ...]:
