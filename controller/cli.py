@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -153,9 +154,11 @@ def status(as_json: Json = False) -> None:
     """Ask the running controller; 0 when every target is ready."""
     from controller import asking, views
 
-    described = asking.ask(_http(), "/status", holds="targets")
-    _show(described, views.status, as_json=as_json)
-    _exit(ok=described["ready"])
+    described = asking.ask(address := _http(), "/status", holds="targets")
+    with _understanding(address):
+        _show(described, views.status, as_json=as_json)
+        ready = described["ready"]
+    _exit(ok=ready)
 
 
 @cli.command()
@@ -163,8 +166,9 @@ def health(as_json: Json = False) -> None:
     """Ask the running controller whether it works (for HEALTHCHECK)."""
     from controller import asking
 
-    answer = asking.ask(_http(), "/healthz", holds="ok")
-    _show(answer, lambda body: "healthy" if body["ok"] else "\n".join(body["missing"]), as_json=as_json)
+    answer = asking.ask(address := _http(), "/healthz", holds="ok")
+    with _understanding(address):
+        _show(answer, lambda body: "healthy" if body["ok"] else "\n".join(body["missing"]), as_json=as_json)
     _exit(ok=answer["ok"])
 
 
@@ -198,6 +202,17 @@ def _settings(level: str | None = "error") -> Settings:
     for line in loaded.translations:
         structlog.get_logger().info("settings.translated", message=line)
     return loaded.settings
+
+
+@contextmanager
+def _understanding(address: object) -> Iterator[None]:
+    """What an answer lacks that this version's answers have."""
+    from controller.domain.errors import TransientError
+
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise TransientError(f"what answers at {address} is not this version of certferry") from error
 
 
 def _http() -> Any:

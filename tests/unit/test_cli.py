@@ -325,6 +325,23 @@ class TestAskingTheController:
         assert address in ended.err
 
     @pytest.mark.parametrize(
+        ("command", "body"),
+        [
+            ("status", {"targets": []}),
+            ("status", {"targets": [{}], "sources": [{}], "engine": {}, "ready": True}),
+            ("status", {"targets": 1, "sources": None, "engine": "\x1b[2J", "ready": True}),
+            ("health", {"ok": False}),
+            ("health", {"ok": False, "missing": [1, None]}),
+            ("health", {"ok": False, "missing": 5}),
+        ],
+    )
+    def test_half_an_answer_is_no_traceback(self, certferry, command, body):
+        with controller_that_answers(body) as address:
+            ended = certferry(command, http=address)
+        assert (ended.code, ended.out) == (FAILURE, "")
+        assert ended.err == f"certferry: what answers at {address} is not this version of certferry\n"
+
+    @pytest.mark.parametrize(
         ("body", "code", "text"),
         [
             ({"ok": True, "missing": []}, OK, "healthy\n"),
