@@ -3,6 +3,7 @@
 #   make test    everything there is to check
 #   make check   the quick part of it, without Docker
 #   make bench   the measurements
+#   make fuzz    foreign bytes into every parser, ten minutes in all; SECONDS=60 makes it shorter
 #   make image   certferry's own image, certferry:latest
 
 PYTHON ?= python3
@@ -10,8 +11,10 @@ VENV := .venv
 RUN := $(VENV)/bin
 # Files of tests with real containers that run at a time; most of their time is waiting.
 AT_ONCE ?= 3
+# How long make fuzz takes in all.
+SECONDS ?= 600
 
-.PHONY: demo test check lint types floors unit engine bench image images docs clean
+.PHONY: demo test check lint types floors unit engine bench fuzz image images docs clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "certferry needs Python 3.11 or newer; set PYTHON=…" >&2; exit 1; }
@@ -48,6 +51,10 @@ engine: $(VENV)/installed
 bench: $(VENV)/installed
 	@$(RUN)/python -m tests.bench
 
+fuzz: $(VENV)/installed
+	@$(RUN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,fuzz]'
+	@$(RUN)/python -m tests.fuzz $(SECONDS)
+
 image:
 	deploy/build-image.sh
 
@@ -58,4 +65,4 @@ docs: $(VENV)/installed
 	$(RUN)/python docs/tables.py
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .fuzz .import_linter_cache

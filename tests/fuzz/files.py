@@ -1,0 +1,48 @@
+"""What stands in files of certificates: PEM, DER, PKCS#12, and pairs of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, pkcs12
+
+from controller import bundles, pki
+from tests.certs import Authority, Pair, new_key
+from tests.fuzz.target import Target
+
+PASSWORD = b"fuzz"
+
+
+@cache
+def pair() -> Pair:
+    """One for all targets."""
+    return Authority().issue("mail.example.com")
+
+
+def pem_seeds() -> Iterator[bytes]:
+    made = pair()
+    yield made.chain
+    yield made.key
+    yield made.chain + made.key
+    yield made.key + made.chain.replace(b"\n", b"\r\n")
+    yield b"-----BEGIN CERTIFICATE-----\n" * 3
+
+
+def pkcs12_seeds() -> Iterator[bytes]:
+    key = new_key()
+    leaf = bundles.open_bundle(Authority().issue("mail.example.com", key=key).chain).certificates[0].parsed
+    for protection in (BestAvailableEncryption(PASSWORD), BestAvailableEncryption(b"another")):
+        yield pkcs12.serialize_key_and_certificates(b"mail", key, leaf, None, protection)
+
+
+def _pair(data: bytes) -> None:
+    chain, _, key = data.partition(b"\0")
+    pki.parse_certificate(chain, key)
+
+
+TARGETS = (
+    Target("pem", bundles.open_bundle, pem_seeds),
+    Target("pkcs12", lambda data: bundles.open_bundle(data, PASSWORD), pkcs12_seeds),
+    Target("pair", _pair, lambda: [b"\0".join((pair().chain, pair().key))]),
+)

@@ -1,0 +1,42 @@
+"""What fuzzing found once, and what was made to be slow: every parser ends as it may, in time linear in the input's size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.fuzz.costly import COSTLY, Costly
+from tests.fuzz.target import CORPUS, Target, attempt
+from tests.fuzz.targets import TARGETS
+
+LINEAR = 3.0
+"""So many times as much may twice the size cost: two is linear, four is quadratic."""
+NOISE = 0.1
+"""Seconds of processor time below which a ratio says nothing."""
+
+
+@pytest.mark.parametrize("target", TARGETS.values(), ids=lambda target: target.name)
+def test_a_parser_ends_as_it_should_with_every_input_of_its_corpus(target: Target):
+    inputs = [*target.seeds(), *(path.read_bytes() for path in target.corpus)]
+    assert inputs, "a target without anything to begin with"
+    for data in inputs:
+        attempt(target, data)
+        attempt(target, data[: len(data) // 2])
+
+
+@pytest.mark.parametrize("costly", COSTLY, ids=str)
+def test_time_grows_no_faster_than_the_input(costly: Costly):
+    target = TARGETS[costly.target]
+    half, whole = costly.make(costly.size // 2), costly.make(costly.size)
+    assert len(whole) > 1.5 * len(half)
+    for _ in range(3):  # whoever else uses the machine may disturb one try, not three
+        spent = attempt(target, whole)
+        if spent < NOISE or spent < LINEAR * attempt(target, half):
+            return
+    raise AssertionError(f"{costly}: {spent:.2f} s, and more than {LINEAR:g} times less for half of it")
+
+
+def test_every_kept_input_belongs_to_a_target():
+    assert {path.name for path in CORPUS.iterdir() if path.is_dir()} <= TARGETS.keys()
+    assert all(path.stat().st_size < 64 * 2**10 for path in Path(CORPUS).rglob("*")), "make it by code, in tests.fuzz.costly"
