@@ -14,6 +14,9 @@ AUTO = ("auto",)
 SELF_PATIENCE = 20.0
 """Seconds that a container which watches its own files may take; docker-mailserver and Mailu need one or two."""
 LONGEST_NAME, LONGEST_PATH, HIGHEST_ID = 253, 4095, 2**32 - 2
+LONGEST_VALUE, LONGEST_DOMAINS = 4 * 2**10, 32 * 2**10
+"""Characters of a label, and of one that lists domains: a hundred names of the longest kind, and no public authority puts more
+into one certificate. A command of that length belongs into a script."""
 
 _DNS_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _QUOTED = re.compile(r"""\\.|'[^']*'|"(?:\\.|[^"\\])*\"""", re.DOTALL)
@@ -27,8 +30,20 @@ def shown(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    """The name of a label, escaped where it could garble a line."""
+    """The name of a label, escaped where it could garble a line, and not endless."""
+    text = text if len(text) <= 120 else f"{text[:120]}…"
     return text if text.isprintable() else repr(text)[1:-1]
+
+
+def check_length(text: str, longest: int) -> str:
+    """The text itself.
+
+    Raises:
+        ValueError: it is longer than real ones are; time and memory that it takes to read are for others.
+    """
+    if len(text) > longest:
+        raise ValueError(f"{len(text):,} characters long; expected at most {longest:,}")
+    return text
 
 
 def split_list(text: str) -> list[str]:
@@ -45,7 +60,7 @@ def split_list(text: str) -> list[str]:
 
 def parse_domains(text: str) -> tuple[str, ...]:
     """Host names in lower case as they stand in DNS, or `AUTO`."""
-    members = split_list(text)
+    members = split_list(check_length(text, LONGEST_DOMAINS))
     if "auto" in (member.lower() for member in members):
         if len(members) > 1:
             raise ValueError("auto stands alone")
@@ -54,12 +69,12 @@ def parse_domains(text: str) -> tuple[str, ...]:
 
 
 def _parse_domain(text: str) -> str:
-    name = _to_ascii(text.lower().removesuffix("."))
+    name = _to_ascii(text.lower().removesuffix(".")) if len(text) <= 2 * LONGEST_NAME else text
     labels = name.removeprefix("*.").split(".")
     if len(name) > LONGEST_NAME or not all(_DNS_LABEL.fullmatch(label) for label in labels):
-        raise ValueError(f"{text!r} is no host name; expected one such as mail.example.com or *.example.com")
+        raise ValueError(f"{shown(text)} is no host name; expected one such as mail.example.com or *.example.com")
     if labels[-1].isdigit():
-        raise ValueError(f"{text!r} is an address; expected a host name, for certificates are chosen by name")
+        raise ValueError(f"{shown(text)} is an address; expected a host name, for certificates are chosen by name")
     return name
 
 
@@ -73,18 +88,18 @@ def _to_ascii(name: str) -> str:
     except UnicodeError:
         same = False
     if not same:  # the codec is of 2003; where that differs from today's rules (ß, ς) it would name another host
-        raise ValueError(f"{name!r} cannot be written in DNS with certainty; write its xn-- form")
+        raise ValueError(f"{shown(name)} cannot be written in DNS with certainty; write its xn-- form")
     return encoded.decode("ascii")
 
 
 def parse_path(text: str) -> PurePosixPath:
     """An absolute path of a file."""
+    if not text.isprintable() or len(text) > LONGEST_PATH:
+        raise ValueError("expected a path without control characters, of at most 4095 characters")
     if not text.startswith("/") or text.endswith("/"):
         raise ValueError("expected the absolute path of a file, such as /etc/ssl/mail/cert.pem")
     if {".", ".."} & set(text.split("/")):
         raise ValueError("expected a path without . and .. in it")
-    if not text.isprintable() or len(text) > LONGEST_PATH:
-        raise ValueError("expected a path without control characters, of at most 4095 characters")
     return PurePosixPath(re.sub("^/+", "/", text))
 
 
@@ -141,7 +156,7 @@ def parse_reload(text: str) -> tuple[Reload, ...]:
 
 def _parse_step(argv: tuple[str, ...]) -> Reload:
     if len(argv) == 1 and argv[0].lower() in ("none", "self"):
-        raise ValueError(f"{argv[0]} stands alone")
+        raise ValueError(f"{argv[0].lower()} stands alone")
     if argv[0].lower().startswith("signal:"):
         return Reload("signal", signal=_parse_signal(argv))
     return Reload("exec", argv=argv)

@@ -20,6 +20,9 @@ from controller.domain.target import ProbePort, Reload
 OLDER_DOMAIN = "mailserver-traefik.renew.domain"
 """What the older tool calls the label ``domain``; read the same, whatever the prefix."""
 
+MOST_UNKNOWN = 20
+"""Unknown labels that are told one by one; a container has that many at most, and for each the nearest known is looked for."""
+
 KeyChoice = Literal["any", "rsa", "ecdsa", "both"]
 T = TypeVar("T")
 
@@ -161,7 +164,8 @@ class _Reader:
     problems: list[str] = field(default_factory=list)
 
     def read(self, name: str, parse: Callable[[str], T]) -> T | None:
-        return self.read_label(f"{self.prefix}{name}", parse)
+        """A label that is longer than any real one is a problem, whatever stands in it."""
+        return self.read_label(f"{self.prefix}{name}", lambda text: parse(values.check_length(text, values.LONGEST_VALUE)))
 
     def read_label(self, label: str, parse: Callable[[str], T]) -> T | None:
         if label not in self.labels:
@@ -179,14 +183,17 @@ class _Reader:
         return f"{self.prefix}{name}" in self.labels
 
     def report_unknown(self) -> None:
-        for label in sorted(label for label in self.labels if label.startswith(self.prefix)):
-            name = label.removeprefix(self.prefix)
-            if name not in NAMES and label != OLDER_DOMAIN:
-                nearest = get_close_matches(name[:80].lower(), NAMES, n=1, cutoff=0.0)[0]
-                self.problems.append(
-                    f"{values.printable(label)}={values.shown(self.labels[label])}: unknown label;"
-                    f" the nearest known is {self.prefix}{nearest}"
-                )
+        ours = {f"{self.prefix}{name}" for name in NAMES} | {OLDER_DOMAIN}
+        unknown = sorted(label for label in self.labels if label.startswith(self.prefix) and label not in ours)
+        for label in unknown[:MOST_UNKNOWN]:
+            nearest = get_close_matches(label.removeprefix(self.prefix)[:80].lower(), NAMES, n=1, cutoff=0.0)[0]
+            self.problems.append(
+                f"{values.printable(label)}={values.shown(self.labels[label])}: unknown label;"
+                f" the nearest known is {self.prefix}{nearest}"
+            )
+        if len(unknown) > MOST_UNKNOWN:
+            more = len(unknown) - MOST_UNKNOWN
+            self.problems.append(f"{more:,} more labels that begin with {self.prefix} are unknown; remove them")
 
 
 def _read_domains(reader: _Reader) -> tuple[tuple[str, ...], bool]:
@@ -213,8 +220,10 @@ def _check_paths(reader: _Reader, spec: LabelSpec) -> None:
         )
     for label, path in paths.items():
         for other_label, other_path in paths.items():
-            if other_path in path.parents or (path == other_path and label < other_label):
-                reader.problems.append(f"{label} and {other_label} are in each other's way: {path} and {other_path}")
+            same = path == other_path
+            if (same and label < other_label) or (not same and path.is_relative_to(other_path)):
+                both = f"{values.printable(str(path))} and {values.printable(str(other_path))}"
+                reader.problems.append(f"{label} and {other_label} are in each other's way: {both}")
 
 
 def _one_of(text: str, known: Collection[str]) -> str:

@@ -13,7 +13,7 @@ import structlog
 from controller.adoption import Adopted, Configured, Seen, choose
 from controller.domain.container import Container, State
 from controller.domain.errors import Error, SettingsError, TargetGone
-from controller.domain.proxy import DISCOVER, NOTHING, Recogniser, Verdict, without_discover
+from controller.domain.proxy import DISCOVER, NOTHING, Files, Recogniser, Verdict, without_discover
 from controller.engine import Engine
 from controller.label_values import parse_flag
 from controller.labels import is_opted_in
@@ -27,6 +27,9 @@ AT_A_TIME = 8
 
 LARGEST_CONFIG = 256 * 2**10
 """Bytes of a proxy's configuration that are read; real ones have a few thousand."""
+
+SMALL = 8 * 2**10
+"""Characters of a container's settings and files that are looked through at once; more than that is, beside the loop."""
 
 LINKS = 5
 """Symbolic links that are followed to a configuration file."""
@@ -108,7 +111,7 @@ class Proxies:
             return None
         if is_opted_in(without_discover(container.labels, self._prefix), self._prefix):
             return None  # a target; what is in it was delivered
-        if self._recognise(container, {}) == NOTHING:
+        if await self._recognise_with(container, {}) == NOTHING:
             return None
         if reason := self._opted_out(container):
             return Seen(container, left=reason, opted_out=True)
@@ -126,7 +129,7 @@ class Proxies:
 
     async def _judge(self, container: Container) -> Verdict:
         files: dict[PurePosixPath, bytes | None] = {}
-        verdict = self._recognise(container, files)
+        verdict = await self._recognise_with(container, files)
         while wanted := set(verdict.wanted) - files.keys():
             for path in sorted(wanted):
                 try:
@@ -135,8 +138,14 @@ class Proxies:
                     raise
                 except (Error, ValueError) as error:
                     return Verdict(left=f"its {path} cannot be read: {error}")
-            verdict = self._recognise(container, files)
+            verdict = await self._recognise_with(container, files)
         return verdict
+
+    async def _recognise_with(self, container: Container, files: Files) -> Verdict:
+        """What the recogniser says, without holding the loop over text that anybody may make as long as they like."""
+        if _size(container) + sum(len(content or b"") for content in files.values()) <= SMALL:
+            return self._recognise(container, files)
+        return await asyncio.to_thread(self._recognise, container, dict(files))
 
     async def _read(self, container: Container, path: PurePosixPath) -> bytes | None:
         for _ in range(LINKS):
@@ -186,3 +195,9 @@ class Proxies:
                 log.info("proxy.left", container=container, message=reason)
         self._gone = set(gone)
         self._store.left = left
+
+
+def _size(container: Container) -> int:
+    """Characters that a recogniser looks through."""
+    named = (container.environment, container.labels)
+    return sum(map(len, container.command)) + sum(len(name) + len(value) for pairs in named for name, value in pairs.items())

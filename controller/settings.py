@@ -233,4 +233,4 @@ def expected_of(field: str) -> str:
 
 
 def _nearest(name: str, known: Collection[str]) -> str:
-    return f"the nearest known is {get_close_matches(name, known, n=1, cutoff=0.0)[0]}"
+    return f"the nearest known is {get_close_matches(name[:80], known, n=1, cutoff=0.0)[0]}"

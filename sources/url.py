@@ -115,7 +115,7 @@ def parse_url(text: str) -> SourceUrl:
 
 def nearest(word: str, known: Collection[str]) -> str:
     """A half-sentence that points to the known word that was probably meant."""
-    match = difflib.get_close_matches(word, known, n=1)
+    match = difflib.get_close_matches(word[:80], known, n=1)
     return f"did you mean {match[0]}?" if match else f"known are {', '.join(sorted(known))}"
 
 

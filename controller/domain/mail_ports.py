@@ -13,6 +13,10 @@ from difflib import get_close_matches
 from controller.domain.target import ProbePort
 
 MAXIMUM_PORT = 65535
+MOST_PROBLEMS = 10
+"""Mistakes of a list that are told; a list with more is no list of ports."""
+_LONGEST_QUOTE = 40
+"""Characters of an entry that a message shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +85,7 @@ def parse_probe_list(text: str) -> tuple[ProbePort, ...]:
     """Read ``port/protocol`` entries separated by commas, in their order; blanks do not count.
 
     Raises:
-        ProbeListError: (a `ValueError`) with every problem of the list, not only the first.
+        ProbeListError: (a `ValueError`) with the problems of the list, not only the first.
     """
     ports: list[ProbePort] = []
     problems: list[str] = []
@@ -89,8 +93,10 @@ def parse_probe_list(text: str) -> tuple[ProbePort, ...]:
         port, found = _parse_entry(entry)
         ports.append(port)
         problems += found
+        if len(problems) > MOST_PROBLEMS:
+            raise ProbeListError((*problems[:MOST_PROBLEMS], "and more of that kind"))
     seen = Counter(port.port for port in ports if 1 <= port.port <= MAXIMUM_PORT)
-    problems += [f"port {port} is listed more than once" for port, times in seen.items() if times > 1]
+    problems += [f"port {port} is listed more than once" for port, times in seen.items() if times > 1][:MOST_PROBLEMS]
     if problems:
         raise ProbeListError(problems)
     return tuple(ports)
@@ -98,17 +104,21 @@ def parse_probe_list(text: str) -> tuple[ProbePort, ...]:
 
 def _parse_entry(entry: str) -> tuple[ProbePort, list[str]]:
     digits, slash, name = (part.strip() for part in entry.partition("/"))
-    port = ProbePort(_number(digits), name.lower())
+    port, shown = ProbePort(_number(digits), name.lower()), _quote(entry)
     if not entry:
         return port, ["an entry is empty; write port/protocol entries such as 25/smtp,993/imaps"]
     problems = []
     if not 1 <= port.port <= MAXIMUM_PORT:
-        problems.append(f"{entry!r}: the port must be a number from 1 to {MAXIMUM_PORT}")
+        problems.append(f"{shown}: the port must be a number from 1 to {MAXIMUM_PORT}")
     if not slash or not name:
-        problems.append(f"{entry!r}: the protocol is missing; write {digits or '993'}/{_USUAL.get(port.port, 'imaps')}")
+        problems.append(f"{shown}: the protocol is missing; write {port.port or 993}/{_USUAL.get(port.port, 'imaps')}")
     elif port.protocol not in PROTOCOLS:
-        problems.append(f"{entry!r}: unknown protocol {name!r}; {_nearest(port.protocol)}")
+        problems.append(f"{shown}: unknown protocol {_quote(name)}; {_nearest(port.protocol)}")
     return port, problems
+
+
+def _quote(text: str) -> str:
+    return repr(text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]}…")
 
 
 def _number(digits: str) -> int:
@@ -118,5 +128,5 @@ def _number(digits: str) -> int:
 
 
 def _nearest(name: str) -> str:
-    guess = _OTHER_NAMES.get(name) or next(iter(get_close_matches(name, PROTOCOLS, n=1)), "")
+    guess = _OTHER_NAMES.get(name) or next(iter(get_close_matches(name[:_LONGEST_QUOTE], PROTOCOLS, n=1)), "")
     return f"did you mean {guess}?" if guess else f"known are {', '.join(PROTOCOLS)}"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 from itertools import pairwise
 from pathlib import PurePosixPath
 
 from controller.domain.container import Container
 from controller.domain.proxy import NOTHING, Files, KeptStore, Verdict
+from sources.pairs import label_of
+from sources.recognise.config import parse_config
 from sources.recognise.hints import home_of, image_of, inside, programs, read_flags
 
 _IMAGES = ("caddy", "caddy-docker-proxy")
@@ -47,7 +48,7 @@ def _kept(path: PurePosixPath, how: str) -> Verdict:
 def _by_config(container: Container, config: PurePosixPath, content: bytes) -> Verdict:
     module, folder = _configured(config, content)
     if module != "file_system":
-        return Verdict(left=f"Caddy that keeps its certificates in {module}, not in files, by {config}")
+        return Verdict(left=f"Caddy that keeps its certificates in {label_of(module)}, not in files, by {config}")
     if folder:
         return _kept(inside(container, folder), f"Caddy, by the storage in {config}")
     return _by_place(container)
@@ -69,13 +70,9 @@ def _configured(path: PurePosixPath, content: bytes) -> tuple[str, str]:
         ValueError: the file cannot be parsed; says so.
     """
     if path.suffix == ".json":
-        try:
-            parsed = json.loads(content or b"{}")
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"{path} cannot be parsed: {error}") from error
-        storage = parsed.get("storage") if isinstance(parsed, dict) else None
-        storage = storage if isinstance(storage, dict) else {}
-        return str(storage.get("module", "file_system")), str(storage.get("root", ""))
+        storage = parse_config(path, content).get("storage")
+        module, root = (storage.get("module"), storage.get("root")) if isinstance(storage, dict) else (None, None)
+        return module if isinstance(module, str) else "file_system", root if isinstance(root, str) else ""
     if found := _STORAGE.search(content.decode(errors="replace")):
         return found[1], (found[2] or found[3] or "").strip('"`')
     return "file_system", ""

@@ -10,6 +10,8 @@ from pathlib import PurePosixPath
 from controller.domain.container import Container
 
 ROOT_HOME = "/root"
+LONGEST_PATH = 4095
+"""Bytes of a path (Linux, ``PATH_MAX``)."""
 
 
 def image_of(container: Container) -> tuple[str, str]:
@@ -47,6 +49,6 @@ def inside(container: Container, text: str) -> PurePosixPath:
     Raises:
         ValueError: it is no path that could exist, or one with a placeholder in it; says so.
     """
-    if not text.strip() or not text.isprintable() or set(text) & set("{}$"):
+    if len(text) > LONGEST_PATH or not text.strip() or not text.isprintable() or set(text) & set("{}$"):
         raise ValueError(f"{text[:200]!r} is no path that certferry could look at")
     return PurePosixPath("/" + posixpath.normpath(posixpath.join(container.working_dir or "/", text)).lstrip("/"))

@@ -6,17 +6,15 @@ Traefik 2 and later use the first of the three that is there (its documentation,
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
-
-import yaml  # type: ignore[import-untyped]
 
 from controller.domain.container import Container
 from controller.domain.proxy import NOTHING, Files, KeptStore, Verdict
 from sources.pairs import label_of
 from sources.recognise import traefik_stores
+from sources.recognise.config import Tree, parse_config
 from sources.recognise.hints import image_of, inside, programs, read_flags
 
 _IMAGE = re.compile(r"(.*-)?traefik")
@@ -24,8 +22,8 @@ _PREFIX = "traefik_"
 _CONFIG = tuple(PurePosixPath(f"/etc/traefik/traefik.{ending}") for ending in ("toml", "yaml", "yml"))
 _RESOLVERS = "certificatesresolvers"
 _DEFAULT_STORAGE = "acme.json"
-
-Tree = Mapping[str, Any]
+MOST_STORES = 64
+"""Files of certificates that one Traefik may have; usual are one or two, and each is followed as a source of its own."""
 
 
 def recognise(container: Container, files: Files) -> Verdict:
@@ -56,7 +54,7 @@ def _places(container: Container, flags: Mapping[str, str], files: Files) -> Ite
     """Where settings stand, in words, and what stands there."""
     for path, content in files.items():
         if content is not None:
-            yield str(path), _parse(path, content)
+            yield str(path), parse_config(path, content)
             break
     yield "its arguments", _nest(flags)
     environment = {name.lower(): value for name, value in container.environment.items()}
@@ -70,6 +68,9 @@ def _judge(container: Container, places: Iterable[tuple[str, Tree]]) -> Verdict:
         return Verdict(left=left)
     for where, tree in read:
         if stores := tuple(_stores(container, where, tree)):
+            if len(stores) > MOST_STORES:
+                named = f"more than {MOST_STORES} files of certificates are named in {where}"
+                raise ValueError(f"{named}; name those you want in CERTFERRY_SOURCES")
             return Verdict(stores)
     looked_at = ", ".join(where for where, _ in read)
     return Verdict(left=f"Traefik that gets no certificates by ACME: there is no resolver for it in {looked_at}")
@@ -135,12 +136,3 @@ def _nest(dotted: Mapping[str, str]) -> Tree:
         if not isinstance(branch.get(last), dict):
             branch[last] = value
     return tree
-
-
-def _parse(path: PurePosixPath, content: bytes) -> Tree:
-    try:
-        tree = tomllib.loads(content.decode()) if path.suffix == ".toml" else yaml.safe_load(content)
-    except (ValueError, yaml.YAMLError, RecursionError) as error:
-        problem = " ".join(str(error).split())[:200]
-        raise ValueError(f"{path} cannot be parsed: {problem}") from error
-    return tree if isinstance(tree, dict) else {}

@@ -12,6 +12,8 @@ from sources.traefik_kv.account import DEFAULT_KEY, object_key
 KINDS = {"consul": "8500", "etcd": "2379", "zookeeper": "2181", "boltdb": ""}
 """Its sections by their rank where several are there, and the usual port of each."""
 _ENDPOINT = re.compile(r"(?:(https?)://)?(\[[0-9A-Fa-f:.]+]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?/?")
+LONGEST = 2000
+"""Characters of what an operator wrote that go into the URL; host names have at most 253."""
 _LOOPBACK = re.compile(r"(?i)localhost|127\.[0-9.]+|0\.0\.0\.0|\[::1?]")
 _YES = ("", "true", "1")
 """What an option that is on holds; the first is one without a value."""
@@ -27,7 +29,7 @@ def url_of(kind: str, section: Mapping[str, Any], storage: str) -> str:
         path = str(section.get("endpoint") or "")
         file = f"/{quote(path.lstrip('/'))}" if "/" in path else "/<path>"
         return f"boltdb://{file}?key={quote(object_key(key))}&bucket=traefik"
-    endpoints = [part.strip() for part in str(section.get("endpoint") or "").split(",")]
+    endpoints = [part.strip() for part in str(section.get("endpoint") or "")[:LONGEST].split(",")]
     tls = "tls" in section or any(endpoint.startswith("https://") for endpoint in endpoints)
     hosts = ",".join(dict.fromkeys(_host(endpoint, KINDS[kind]) for endpoint in endpoints))
     scheme = "etcd2" if kind == "etcd" and not _is_on(section.get("useapiv3")) else kind
