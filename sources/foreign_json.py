@@ -13,6 +13,8 @@ from typing import Any
 MOST_VALUES = 250_000
 """Values, names and escapes that a text may have: a store of 18,000 certificates has as many, and they take a
 tenth of a second."""
+LONGEST_NUMBER = 20
+"""Digits of 64 bits; a longer number stays text, as fractions do, since it takes time with the square of its length."""
 _MARKS = (b",", b"{", b"[", b":", b"\\")
 """Each value but one comes after one of these; what is written with a backslash costs as much as a value."""
 
@@ -24,12 +26,15 @@ class TooManyValues(ValueError):
         super().__init__(f"it has more than {MOST_VALUES:,} values")
 
 
-# Numbers stay text: the one of somebody who means harm has a million digits, and no store of ours has any that counts.
-_decode = partial(json.loads, parse_int=str, parse_float=str, parse_constant=str)
+def _number(text: str) -> int | str:
+    return int(text) if len(text) <= LONGEST_NUMBER else text
+
+
+_decode = partial(json.loads, parse_int=_number, parse_float=str, parse_constant=str)
 
 
 def parse_json(data: bytes) -> Any:
-    """What a text in UTF-8, with or without a mark in front, says; numbers stay text.
+    """What a text in UTF-8 says, with or without a byte order mark; fractions and endless numbers stay text.
 
     Raises:
         TooManyValues: more than `MOST_VALUES`.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import count
 from pathlib import Path
 
@@ -95,10 +95,10 @@ def create_all(urls: Iterable[str], surroundings: Surroundings) -> tuple[Source,
             problems.append(str(error))
     names = Counter(url.name for url in parsed if url.name)
     problems += [f"{times} sources are called {name}; names must differ" for name, times in names.items() if times > 1]
-    taken = set(names)
+    free = {kind: _free_names(kind, names) for kind in {url.kind for url in parsed}}
     for url in parsed:
         try:
-            sources.append(_make(url, url.name or _free_name(url.kind, taken), surroundings))
+            sources.append(_make(url, url.name or next(free[url.kind]), surroundings))
         except SettingsError as error:
             problems.append(str(error))
     if problems:
@@ -126,7 +126,7 @@ def _make(url: SourceUrl, name: str, surroundings: Surroundings) -> Source:
     return KINDS[url.kind](name, url, surroundings)
 
 
-def _free_name(kind: str, taken: set[str]) -> str:
-    name = next(name for number in count(1) if (name := kind if number == 1 else f"{kind}-{number}") not in taken)
-    taken.add(name)
-    return name
+def _free_names(kind: str, taken: Collection[str]) -> Iterator[str]:
+    """The kind itself, and then with a number, but what is taken."""
+    names = (kind if number == 1 else f"{kind}-{number}" for number in count(1))
+    return (name for name in names if name not in taken)

@@ -18,6 +18,9 @@ from controller.domain.snapshot import Entry, Problem, Snapshot
 from sources.layout import Layout, Storage, StoreOptions, Tree
 from sources.pairs import Contents, Known, printable, read_pairs
 
+MOST_PROBLEMS = 100
+"""Of one source that are told one by one: whoever reads them corrects the first, and a log has an end."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Memory:
@@ -71,7 +74,7 @@ class StoredSource:
         rests, bad_since = self._wait({problem.label for problem in problems} | lost, before)
         kept = {label: before.good[label] for label in sorted(lost & rests.keys())}
         entries = (*reading.entries, *(entry for group in kept.values() for entry in group))
-        reported = (problem for problem in problems if problem.label not in rests)
+        reported = _at_most(tuple(problem for problem in problems if problem.label not in rests))
         memory = _Memory(reading.known, not contents.blank, good | kept, bad_since)
         again = min(rests.values(), default=None)
         return Snapshot(self.name, entries, (*self.storage.problems(), *reported), again), memory
@@ -102,7 +105,16 @@ def _on_one_line(problem: Problem) -> Problem:
 
 
 def _by_label(entries: Iterable[Entry]) -> dict[str, tuple[Entry, ...]]:
-    found: dict[str, tuple[Entry, ...]] = {}
+    found: dict[str, list[Entry]] = {}
     for entry in entries:
-        found[entry.label] = (*found.get(entry.label, ()), entry)
-    return found
+        found.setdefault(entry.label, []).append(entry)
+    return {label: tuple(group) for label, group in found.items()}
+
+
+def _at_most(problems: tuple[Problem, ...]) -> tuple[Problem, ...]:
+    """The first of many, and how many there are beside them."""
+    if len(problems) <= MOST_PROBLEMS:
+        return problems
+    more = len(problems) - MOST_PROBLEMS
+    text = f"{more:,} more entries cannot be used; correct those before them first"
+    return (*problems[:MOST_PROBLEMS], Problem(f"{more:,} more", problems[MOST_PROBLEMS].reason, text))

@@ -7,12 +7,12 @@ side by side.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
 from controller import pki
 from controller.domain.errors import CertificateError, SourceMalformed, SourceUnavailable
+from sources.foreign_json import parse_json
 from sources.layout import Layout, StoreOptions, Tree
 from sources.pairs import Contents, RawPair, label_of
 from sources.parts import folders, is_there, read_part
@@ -100,8 +100,8 @@ def _label(folder: str, info: _Info, *, is_default: bool) -> str:
 def _read_info(tree: Tree, contents: Contents) -> dict[str, _Info]:
     with contents.entry("INFO"):
         try:
-            found = json.loads(tree.read("INFO"))
-        except (ValueError, RecursionError) as error:
+            found = parse_json(tree.read("INFO"))
+        except ValueError as error:
             raise SourceMalformed("INFO is not JSON; descriptions are missing until DSM writes it again") from error
         return {folder: _parse_info(info) for folder, info in found.items()} if isinstance(found, dict) else {}
     return {}
@@ -113,7 +113,8 @@ def _parse_info(info: Any) -> _Info:
     services = info.get("services")
     users = (s.get("subscriber") for s in services if isinstance(s, dict)) if isinstance(services, list) else ()
     named = dict.fromkeys(user for user in users if isinstance(user, str) and user != "system")
-    return _Info(str(info.get("desc") or ""), tuple(named))
+    description = info.get("desc")
+    return _Info(description if isinstance(description, str) else "", tuple(named))
 
 
 def _read_default(tree: Tree) -> str:

@@ -16,13 +16,18 @@ import base64
 import json
 from collections.abc import Iterator
 from contextlib import suppress
+from string import whitespace
 
 from controller.domain.errors import MalformedPem, SourceMalformed
 from controller.domain.finding import Reason
 from controller.domain.snapshot import Problem
+from sources.files import MIB
+from sources.foreign_json import TooManyValues, parse_json
 from sources.pairs import Contents, RawPair, label_of
 
 REMEDY = "stop Traefik, remove this entry from its store and start it again, so that it orders a new certificate"
+LARGEST_PART = MIB
+"""Characters of a certificate or key in base64; the largest real ones have 30,000."""
 # A store has at least one of these, at the top or in a resolver; other JSON has not.
 _MARKS = {"account", "certificates", "domainscertificate", "registration"}
 
@@ -50,13 +55,15 @@ def read_store(data: bytes, *, where: str) -> Contents:
 
 def _parse_json(data: bytes, where: str) -> object:
     try:
-        document = json.loads(data.decode("utf-8-sig"))
-    except RecursionError:
-        problem = "is nested too deeply for a store of Traefik; correct the path"
+        document = parse_json(data)
     except json.JSONDecodeError as error:
         problem = _describe(error)
-    except ValueError:  # not UTF-8, or a number of thousands of digits
+    except TooManyValues as error:
+        problem = f"is no store of Traefik: {error}; correct the path"
+    except UnicodeDecodeError:
         problem = "is binary or damaged, not JSON; correct the path, or restore it from a backup"
+    except ValueError:
+        problem = "is nested too deeply for a store of Traefik; correct the path"
     else:
         return {} if document is None else document
     # Raised out here, because those exceptions hold the text they failed on, and it holds keys.
@@ -108,8 +115,10 @@ def _read_entry(contents: Contents, resolver: str, position: int, entry: object)
 
 def _decode(value: object, what: str) -> bytes:
     if isinstance(value, str):
+        if len(value) > LARGEST_PART:
+            raise MalformedPem(f"the {what} is larger than {LARGEST_PART // MIB} MiB")
         with suppress(ValueError):
-            return base64.b64decode("".join(value.split()), validate=True)
+            return base64.b64decode(value.encode("ascii").translate(None, whitespace.encode()), validate=True)
     raise MalformedPem(f"the {what} is not base64 text")
 
 

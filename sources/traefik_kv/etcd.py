@@ -5,6 +5,7 @@ Keys and values are base64 in it, 64-bit numbers are text (etcd's documentation,
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator, Sequence
@@ -15,7 +16,7 @@ from controller.domain.errors import SourceUnavailable
 from controller.ports import Source
 from sources.surroundings import Surroundings
 from sources.traefik_kv.account import DEFAULT_KEY, object_key, spellings
-from sources.traefik_kv.etcd_messages import Fields, fields, messages, read_fields, to_base64
+from sources.traefik_kv.etcd_messages import Fields, fields, messages, read_error, read_fields_apart, to_base64
 from sources.traefik_kv.http import Answer, HttpStore, NoServer, read_count
 from sources.traefik_kv.keyed import KeyRefused, account_source
 from sources.traefik_kv.network import Endpoint, NetworkOptions, check_options, read_endpoints, read_secret
@@ -51,7 +52,8 @@ class Etcd:
         answer, endpoint = await self._range(key)
         try:
             pairs = answer.get("kvs", [])
-            return base64.b64decode(pairs[0].get("value", ""), validate=True) if pairs else None
+            value = pairs[0].get("value", "") if pairs else None
+            return None if value is None else await asyncio.to_thread(base64.b64decode, value, validate=True)
         except (AttributeError, LookupError, TypeError, ValueError):
             raise _strange(endpoint) from None
 
@@ -115,7 +117,7 @@ class Etcd:
             self._token = ""
             await self._sign_in()
             answer = await self._post("/kv/range", message, endpoint)
-        return self._read(answer, key), answer.endpoint
+        return await self._read(answer, key), answer.endpoint
 
     async def _sign_in(self) -> None:
         """Get a token, where there is a user and none is at hand. A store without authentication wants none."""
@@ -124,7 +126,7 @@ class Etcd:
         password = read_secret(self._options.password, self._options.password_file)
         answer = await self._post("/auth/authenticate", {"name": self._options.user, "password": password})
         if b"authentication is not enabled" not in answer.body:
-            self._token = str(self._read(answer, "").get("token", ""))
+            self._token = str((await self._read(answer, "")).get("token", ""))
 
     async def _post(self, path: str, message: Fields, endpoint: Endpoint | None = None) -> Answer:
         """Ask, under the newest of the addresses that the gateway had over the years."""
@@ -142,8 +144,8 @@ class Etcd:
     def _authorization(self) -> dict[str, str]:
         return {"Authorization": self._token} if self._token else {}
 
-    def _read(self, answer: Answer, key: str) -> Fields:
-        found = read_fields(answer.body) if answer.status == 200 else None
+    async def _read(self, answer: Answer, key: str) -> Fields:
+        found = await read_fields_apart(answer.body) if answer.status == 200 else None
         if found is None:
             raise self._complaint(answer, key)
         return found
@@ -151,7 +153,7 @@ class Etcd:
     def _complaint(self, answer: Answer, key: str) -> SourceUnavailable:
         """What a bad answer means, and the remedy."""
         where, user = f"etcd at {answer.endpoint}", self._options.user
-        message = str((read_fields(answer.body) or {}).get("error", ""))
+        message = str(read_error(answer.body).get("error", ""))
         if "authentication failed" in message or "invalid auth token" in message:
             return SourceUnavailable(f"{where} refuses the password of {user}; correct user and password-file")
         if "user name is empty" in message:

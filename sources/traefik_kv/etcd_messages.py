@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Protocol
+
+from sources.foreign_json import parse_json
+
+SMALL = 16 * 2**10
+"""Bytes that are parsed at once; more is, beside the loop. An error's message is never larger."""
 
 Fields = dict[str, Any]
 
@@ -31,10 +35,20 @@ def fields(value: object) -> Fields:
 def read_fields(text: bytes) -> Fields | None:
     """The fields of a JSON object; ``None`` for all other bytes."""
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
+        value = parse_json(text)
+    except ValueError:
         return None
     return value if isinstance(value, dict) else None
+
+
+async def read_fields_apart(text: bytes) -> Fields | None:
+    """As `read_fields`, without holding the loop while a large text is parsed."""
+    return read_fields(text) if len(text) <= SMALL else await asyncio.to_thread(read_fields, text)
+
+
+def read_error(text: bytes) -> Fields:
+    """The fields of the answer to something that failed; none where it has no such form."""
+    return (read_fields(text) if len(text) <= SMALL else None) or {}
 
 
 async def messages(chunks: Chunks, *, limit: int, every: float, idle: Callable[[], Awaitable[object]]) -> AsyncIterator[Fields]:
@@ -57,7 +71,7 @@ async def messages(chunks: Chunks, *, limit: int, every: float, idle: Callable[[
             reading = asyncio.ensure_future(chunks.readany())
             *lines, rest = chunk.split(b"\n")
             for part in lines:
-                message = read_fields(bytes(line + part))
+                message = await read_fields_apart(bytes(line + part))
                 line.clear()
                 if message is None:
                     raise ValueError("not a message")

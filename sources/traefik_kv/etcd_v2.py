@@ -18,7 +18,7 @@ from controller.ports import Source
 from sources.surroundings import Surroundings
 from sources.traefik_kv.account import DEFAULT_KEY, object_key
 from sources.traefik_kv.etcd import PORT
-from sources.traefik_kv.etcd_messages import Fields, fields, read_fields
+from sources.traefik_kv.etcd_messages import Fields, fields, read_fields_apart
 from sources.traefik_kv.http import Answer, HttpStore, NoServer, basic_authorization, pause, read_count
 from sources.traefik_kv.keyed import KeyRefused, account_source
 from sources.traefik_kv.network import NetworkOptions, check_options, read_endpoints
@@ -88,7 +88,7 @@ class EtcdV2:
             latest = read_count(response.headers.get("X-Etcd-Index", ""))
             if not body and latest is not None:
                 return None, max(latest, index - 1)
-            return self._check(Answer(endpoint, response.status, response.headers, body), key)
+            return await self._check(Answer(endpoint, response.status, response.headers, body), key)
         raise NoServer("; ".join(problems))
 
     async def _body(self, response: aiohttp.ClientResponse) -> bytes:
@@ -101,11 +101,11 @@ class EtcdV2:
     async def _read(self, key: str) -> tuple[Fields, int]:
         """The node, and the index of the store at that moment."""
         answer = await self._http.ask("GET", _path(key), params={"quorum": "true"}, headers=basic_authorization(self._options))
-        return self._check(answer, key)
+        return await self._check(answer, key)
 
-    def _check(self, answer: Answer, key: str) -> tuple[Fields, int]:
+    async def _check(self, answer: Answer, key: str) -> tuple[Fields, int]:
         where, user = f"etcd at {answer.endpoint}", self._options.user
-        found = read_fields(answer.body) or {}
+        found = await read_fields_apart(answer.body) or {}
         index = read_count(answer.headers.get("X-Etcd-Index", ""))
         if index is not None and ("node" in found or found.get("errorCode") in (_KEY_NOT_FOUND, _INDEX_CLEARED)):
             return found, index

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import zlib
+from string import whitespace
 
 from controller.domain.errors import SourceMalformed
 from sources.files import MIB
@@ -77,6 +78,6 @@ def _gunzip(value: bytes, where: str, limit: int) -> bytes:
 
 def _from_base64(value: bytes, where: str) -> bytes:
     try:
-        return base64.b64decode(b"".join(value.split()), validate=True)
+        return base64.b64decode(value.translate(None, whitespace.encode()), validate=True)
     except binascii.Error:
         raise SourceMalformed(f"{where} is neither gzip nor base64 nor JSON; name the key of Traefik's acme.storage") from None

@@ -77,7 +77,7 @@ def _messages(data: bytes) -> None:
     asyncio.run(read())
 
 
-class _InfoTree:
+class InfoTree:
     """Implements `sources.layout.Tree`: an archive of DSM with nothing in it but INFO and DEFAULT."""
 
     where, focus = "/archive", ""
@@ -99,7 +99,7 @@ class _InfoTree:
 
 
 def _info(data: bytes) -> Contents:
-    return synology.read(_InfoTree(data), synology.SYNOLOGY.options())
+    return synology.read(InfoTree(data), synology.SYNOLOGY.options())
 
 
 TARGETS = (

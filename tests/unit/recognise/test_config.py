@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 
 import pytest
+import yaml  # type: ignore[import-untyped]
 
 from sources.recognise import config
 from sources.recognise.config import DEEPEST, LONGEST_NAME, MOST_ENTRIES, parse_config
@@ -90,7 +91,7 @@ def test_dots_in_strings_and_comments_of_toml_are_no_names():
 )
 @pytest.mark.parametrize("loader", ["SafeLoader", "CSafeLoader"])
 def test_yaml_is_read_as_its_own_reader_does_but_values_stay_text(text, tree, loader, monkeypatch):
-    monkeypatch.setattr(config, "_Loader", getattr(config.yaml, loader))
+    monkeypatch.setattr(config, "_Loader", getattr(yaml, loader))
     assert parse_config(YAML, text.encode()) == tree
 
 

@@ -156,7 +156,7 @@ def test_a_label_shows_no_control_characters_and_has_an_end(entry):
         (b'{"le": {}}}', "is not JSON (line 1, column 11: Extra data); if it stays so, " + BACKUP),
         (b"\x1f\x8b\x08\x00\xff", "is binary or damaged, not JSON; correct the path, or " + BACKUP),
         (b"\0" * 4096, "is binary or damaged, not JSON; correct the path, or " + BACKUP),
-        (b'{"le": ' + b"9" * 5000 + b"}", "is binary or damaged, not JSON; correct the path, or " + BACKUP),
+        (b'{"le": ' + b"9" * 5000 + b"}", "is JSON, but no store of Traefik; name the file of its option acme.storage"),
         (b"[" * 100_000, "is nested too deeply for a store of Traefik; correct the path"),
         (b'{"a":' * 100_000 + b"1" + b"}" * 100_000, "is nested too deeply for a store of Traefik; correct the path"),
         (b"[]", "holds a JSON list, not an object; correct the path"),
