@@ -101,7 +101,7 @@ def parse_url(text: str) -> SourceUrl:
         raise SettingsError("a source's URL holds no user:password@; write them as its options user=… and password-file=…")
     parts = _URL.fullmatch(text)
     if not parts:
-        raise SettingsError(f"{re.split('[?#]', text)[0]!r} is no URL of a source; write one such as {EXAMPLE}")
+        raise SettingsError(f"{re.split('[?#]', text)[0][:200]!r} is no URL of a source; write one such as {EXAMPLE}")
     kind, host, path, query, fragment = parts.groups(default="")
     url = SourceUrl(kind.lower(), host, unquote(path))
     if fragment:

@@ -76,6 +76,7 @@ async def messages(chunks: Chunks, *, limit: int, every: float, idle: Callable[[
                 if message is None:
                     raise ValueError("not a message")
                 yield message
+                await asyncio.sleep(0)  # others take their turn, however many messages came at once
             line += rest
             if len(line) > limit:
                 raise ValueError("a message without end")
