@@ -2,7 +2,7 @@
 #   make demo    the main job, live, in under three minutes
 #   make test    everything there is to check
 #   make check   the quick part of it, without Docker
-#   make bench   the measurements
+#   make bench   the measurements, each table as soon as it is there; make bench ONLY=latency measures one part
 #   make fuzz    foreign bytes into every parser, ten minutes in all; SECONDS=60 makes it shorter
 #   make image   certferry's own image, certferry:latest
 
@@ -14,19 +14,31 @@ AT_ONCE ?= 3
 # How long make fuzz takes in all.
 SECONDS ?= 600
 
-.PHONY: demo test check lint types floors unit engine bench fuzz image images docs clean
+# For bench: the parts that are measured, all when none is named.
+ONLY ?=
+# Under another name, so that make -n does not run these lines.
+AGAIN = $(MAKE) --no-print-directory
+# After a command in the background: it ends with the recipe, whatever happens.
+BESIDE = trap 'exit 130' INT TERM; trap 'kill $$beside 2>/dev/null' EXIT; beside=$$!;
 
-$(VENV)/installed: pyproject.toml constraints.txt
+.PHONY: demo test check lint types floors unit engine docker bench fuzz image images docs clean
+
+$(VENV)/installed: extras = [dev]
+$(VENV)/installed $(VENV)/runs: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "certferry needs Python 3.11 or newer; set PYTHON=…" >&2; exit 1; }
 	@test -x $(RUN)/python || $(PYTHON) -m venv $(VENV) || { echo "install Python's venv module (Debian: apt-get install python3-venv)" >&2; exit 1; }
 	@echo "installing Python packages into $(VENV); this takes up to a minute" >&2
-	@$(RUN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
-	@touch $@
+	@$(RUN)/pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable '.$(extras)'
+	@touch $(VENV)/runs $@
 
-demo: $(VENV)/installed
-	@$(RUN)/python -m tests.demo
+# The base image is made while the packages are installed; the packages for tests are not wanted.
+demo:
+	@deploy/base-image.sh & $(BESIDE) $(AGAIN) $(VENV)/runs && wait $$beside && $(RUN)/python -m tests.demo
 
-test: check engine
+# The images are built while everything that needs none of them runs.
+test: docker
+	@tests/images/build.sh & $(BESIDE) $(AGAIN) check && wait $$beside
+	@$(AGAIN) engine
 
 check: lint types floors unit
 
@@ -43,13 +55,15 @@ floors: $(VENV)/installed
 unit: $(VENV)/installed
 	$(RUN)/pytest -q -n auto tests/unit
 
-engine: $(VENV)/installed
-	@docker info >/dev/null 2>&1 || { echo "no Docker Engine answers; these tests need a real one (docker info says why)" >&2; exit 1; }
+engine: docker $(VENV)/installed
 	tests/images/build.sh
 	$(RUN)/pytest -q -n $(AT_ONCE) --dist loadfile tests/engine
 
-bench: $(VENV)/installed
-	@$(RUN)/python -m tests.bench
+docker:
+	@docker info >/dev/null 2>&1 || { echo "no Docker Engine answers; these tests need a real one (docker info says why)" >&2; exit 1; }
+
+bench: docker $(VENV)/installed
+	@$(RUN)/python -m tests.bench $(ONLY)
 
 fuzz: $(VENV)/installed
 	@$(RUN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,fuzz]'

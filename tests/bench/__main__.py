@@ -41,20 +41,22 @@ def main() -> None:
         parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(PARTS)}")
     notes.print("building the images that are missing; the first time takes a few minutes")
     build_images("mail", "plain", "stores", "consul")
-    remove_leftovers(docker.from_env())
+    remove_leftovers(docker.from_env(timeout=120))
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = WIDTH
     results: dict[str, list[Measure]] = {}
     for part in given.parts or PARTS:
         try:
             results[part] = PARTS[part](given.rounds)
         except AssertionError as error:
             notes.print(f"[bold red]{part} could not be measured:[/] {error}", markup=True)
+            continue
+        if not given.json:  # as soon as it is there: an interrupted run has shown what it had
+            console.print(table(part, results[part]))
     if given.json:
         print(json.dumps(as_data(results), indent=2))
         return
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = WIDTH
-    console.print(table(results))
     facts = ", ".join(f"{name} {value}" for name, value in environment().items())
     console.print(f"{facts}. A machine that does something else at the same time gives other numbers.")
 

@@ -35,13 +35,15 @@ class Execs:
     def __init__(self, lab: Lab) -> None:
         self._stream: Any = lab.docker.api.events(decode=True, filters={"type": "container", "label": f"{LABEL}={lab.id}"})
         self._found: dict[str, Exec] = {}
-        self._thread = threading.Thread(target=self._listen, daemon=True)
+        self._left = False
+        self._thread = threading.Thread(target=self._listen_until_left, daemon=True)
 
     def __enter__(self) -> Execs:
         self._thread.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._left = True
         self._stream.close()
         self._thread.join(timeout=5)
 
@@ -49,6 +51,13 @@ class Execs:
         """Those that ended, in the order of their making; the last events may need a moment to come in."""
         time.sleep(0.2)
         return sorted((x for x in list(self._found.values()) if x.create >= moment and x.end), key=lambda x: x.create)
+
+    def _listen_until_left(self) -> None:
+        try:
+            self._listen()
+        except Exception:  # a stream that is closed from another thread ends in many ways
+            if not self._left:
+                raise
 
     def _listen(self) -> None:
         for event in self._stream:

@@ -107,8 +107,8 @@ class Bench:
         begin = time.time()
         for name in files:
             place = f"{self.mail.name}:/tls/{name}"
-            subprocess.run(["docker", "cp", self.lab.folder / name, place], check=True, capture_output=True)
-        subprocess.run(["docker", "exec", self.mail.name, "sh", "-c", RESTART], check=True, capture_output=True)
+            subprocess.run(["docker", "cp", self.lab.folder / name, place], check=True, capture_output=True, timeout=LIMIT)
+        subprocess.run(["docker", "exec", self.mail.name, "sh", "-c", RESTART], check=True, capture_output=True, timeout=LIMIT)
         return begin
 
     def measure(self, series: Series, way: Callable[[Pair], float], *, clients: bool) -> None:

@@ -64,20 +64,17 @@ def laboratory() -> Iterator[Lab]:
             lab.close()
 
 
-def table(results: dict[str, list[Measure]]) -> Table:
-    """All parts in one table; what was missed stands out."""
-    result = Table(title="certferry: expected and measured", title_justify="left")
-    for column in ("part", "what"):
-        result.add_column(column)
+def table(part: str, measures: list[Measure]) -> Table:
+    """One part; what was missed stands out."""
+    result = Table(title=f"{part}: expected and measured", title_justify="left")
+    result.add_column("what")
     for column in ("expected", "measured"):
         result.add_column(column, justify="right", no_wrap=True)
     result.add_column("")
     result.add_column("how")
     marks = {True: "[green]ok[/]", False: "[bold red]MISSED[/]", None: ""}
-    for part, measures in results.items():
-        for number, m in enumerate(measures):
-            result.add_row("" if number else part, m.what, m.expected, m.measured, marks[m.met], f"[dim]{m.note}[/]")
-        result.add_section()
+    for m in measures:
+        result.add_row(m.what, m.expected, m.measured, marks[m.met], f"[dim]{m.note}[/]")
     return result
 
 

@@ -48,7 +48,7 @@ class Sampler:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._stop.set()
         for thread in self._threads:
-            thread.join()
+            thread.join(10 * PATIENCE)
 
     def served(self, pair: Pair, *, steady: float, limit: float) -> float:
         """The moment from which all ports served a pair without fail, `steady` seconds long; waits for it."""
@@ -89,7 +89,7 @@ class Sampler:
             begin = time.time()
             try:
                 leaf = served_leaf(self._address, port, MAIL_PORTS[port], PATIENCE)
-            except (OSError, EOFError):
+            except Exception:  # whatever way a handshake fails in: smtplib and imaplib have many
                 leaf = ""
             self._found[port].append(Sample(begin, time.time(), leaf))
             begin += AT_ONCE * INTERVAL

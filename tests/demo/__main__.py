@@ -63,7 +63,7 @@ def _connect() -> docker.DockerClient:
 
 
 def _build(screen: Screen) -> None:
-    screen.say("preparing debian:bookworm-slim, the base image (pulled, or built from Debian's packages: up to a minute)")
+    screen.say("preparing debian:bookworm-slim, the base image (pulled, or built from Debian's packages: half a minute)")
     _run(screen, {"the base image": ["deploy/base-image.sh"]})
     screen.say(
         "building two images: certferry's own, and a mail server of Debian's Postfix and Dovecot (a minute; later seconds)"

@@ -38,6 +38,8 @@ class Watch:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._stop.set()
+        for thread in self._threads:
+            thread.join(20)
 
     def all_serve(self, leaf: str) -> bool:
         return all(self.now.get(port) == leaf for port in PORTS)
