@@ -6,7 +6,7 @@ import asyncio
 import random
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -47,6 +47,9 @@ log = structlog.get_logger()
 
 ENDPOINT = "local"
 ONCE_ATTEMPTS = 5
+
+BLOCKED_LIMIT = 600.0
+"""Seconds that ``certferry once`` waits for each other target with the same files; they take a fraction of that."""
 
 
 def jitter() -> float:
@@ -312,21 +315,41 @@ async def _plan(app: App, key: TargetKey) -> Plan | None:
 async def once(settings: Settings) -> Store:
     """``certferry once``: one pass over every target, each until it has settled."""
     async with connected(settings) as app:
-        keys = await app.discovery.keys()
-        gate = asyncio.Semaphore(settings.workers)
-        await asyncio.gather(*(_settle(app, key, gate) for key in keys))
+        await settle(app, await app.discovery.keys())
         return app.store
 
 
-async def _settle(app: App, key: TargetKey, gate: asyncio.Semaphore) -> None:
-    """Work on one target until it needs no further look soon; a passing failure is tried a few times."""
+async def settle(app: App, keys: Collection[TargetKey]) -> None:
+    """Work on targets until none needs a further look soon."""
+    gate = asyncio.Semaphore(app.settings.workers)
+    turns = {key: asyncio.Event() for key in keys}
+    app.reconciler.locks.call = lambda key: turns[key].set()
+    async with asyncio.TaskGroup() as group:
+        for key in keys:
+            group.create_task(_settle(app, key, gate, turns[key]), name=f"settle {key}")
+
+
+async def _settle(app: App, key: TargetKey, gate: asyncio.Semaphore, turn: asyncio.Event) -> None:
+    """Work on one target until it needs no further look soon; a passing failure is tried a few times.
+
+    While another one works on the same files, its place at the gate is free for others until it is its `turn`.
+    """
     deadline = time.monotonic() + app.settings.start_grace + app.settings.verify_timeout
     failures = 0
     while True:
         pause: float | None = None
+        turn.clear()
         try:
             async with gate:
                 outcome = await app.reconciler.reconcile(key)
+            if outcome.result is Result.BLOCKED:
+                if (waited := await _wait_for(turn, BLOCKED_LIMIT * len(app.store.targets))) is None:
+                    log.error(
+                        "reconcile.failed", target=str(key), message="another container with the same files is never done"
+                    )
+                    return
+                deadline += waited
+                continue
             pause = None if outcome.result in (Result.FAILED, Result.REFUSED) else outcome.again
         except TransientError as error:
             failures += 1
@@ -339,3 +362,14 @@ async def _settle(app: App, key: TargetKey, gate: asyncio.Semaphore) -> None:
         if pause is None or done or time.monotonic() + pause > deadline:
             return
         await asyncio.sleep(pause)
+
+
+async def _wait_for(turn: asyncio.Event, seconds: float) -> float | None:
+    """How long it took; ``None`` when it took longer than `seconds`."""
+    begin = time.monotonic()
+    try:
+        async with asyncio.timeout(seconds):
+            await turn.wait()
+    except TimeoutError:
+        return None
+    return time.monotonic() - begin

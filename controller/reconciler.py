@@ -8,10 +8,10 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from pathlib import PurePosixPath
 
 import structlog
 
@@ -34,6 +34,7 @@ from controller.domain.errors import (
 from controller.domain.finding import Finding, Reason
 from controller.domain.observed import Served
 from controller.domain.target import InvalidTarget, Place, ProbePort, Reload, Target, TargetKey
+from controller.locks import Area, Locks, areas_of, meet
 from controller.policies import Decision, Facts
 from controller.ports import Probe, Sink, Targets
 from controller.proof import HURRIED, Prover
@@ -76,6 +77,8 @@ class Result(StrEnum):
     REFUSED = "refused"
     FAILED = "failed"
     GONE = "gone"
+    BLOCKED = "blocked"
+    """Not looked at: another target is worked on that shares files with it. It is called when it can be; see `Locks.call`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +116,10 @@ class _Memory:
     proven: frozenset[ProbePort] = frozenset()
     """The ports that were proven when it was last ready, and since which start of the container."""
     proven_since: datetime | None = None
+    leads_to: frozenset[PurePosixPath] = frozenset()
+    """Where the symbolic links among its paths led at the last look."""
+    areas: frozenset[Area] = frozenset()
+    """What it may share with others, links included."""
 
 
 class Reconciler:
@@ -138,9 +145,9 @@ class Reconciler:
         self._delivery = Delivery(sink, self._prover, self._report, verify_timeout=timing.verify_timeout)
         self._attempts = Attempts(timedelta(seconds=timing.resync))
         self._memory: defaultdict[TargetKey, _Memory] = defaultdict(_Memory)
-        self._writers: dict[str, TargetKey] = {}
-        """Which target was written to last, by what it may share with others."""
-        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._writers: dict[Area, TargetKey] = {}
+        """Which target was written to last, by what it shares with others that are known."""
+        self.locks = Locks()
 
     async def reconcile(self, key: TargetKey) -> Outcome:
         """Look at a target anew and do what is needed.
@@ -148,6 +155,7 @@ class Reconciler:
         Raises:
             TransientError: worth another try soon.
         """
+        blocked = False
         try:
             target = await self._targets.resolve(key)
             if isinstance(target, InvalidTarget):
@@ -157,15 +165,19 @@ class Reconciler:
             if target is None:
                 return self._forget(key)
             self._wishes.note(target)
-            async with AsyncExitStack() as stack:
-                for name in _shared(target):
-                    await stack.enter_async_context(self._locks[name])
-                return await self._bring(target)
+            if blocked := not self.locks.enter(key, self._note_areas(target)):
+                self._report.blocked(target)
+                return Outcome(Result.BLOCKED)
+            facts = await self._gather(target)
+            return Outcome(Result.WAITING, 0.0) if self._leads_elsewhere(facts) else await self._bring(facts)
         except TargetGone:
             return self._forget(key)
         except Error as error:
             self._report.failed(key, Finding(Reason.UNREACHABLE, str(error)))
             raise
+        finally:
+            if not blocked:
+                self.locks.leave(key)
 
     async def plan(self, key: TargetKey) -> tuple[Facts, Decision] | InvalidTarget | None:
         """What `reconcile` would find and decide now, without doing it."""
@@ -178,9 +190,18 @@ class Reconciler:
             decision = replace(decision, refused=self._or_source_trouble(decision.refused, target))
         return facts, decision
 
+    def _note_areas(self, target: Target) -> frozenset[Area]:
+        """What must not be written to by two workers at once."""
+        memory = self._memory[target.key]
+        places = (*target.places, *target.internal)
+        memory.areas = areas_of(target.container, (*(path for place in places for path in place.paths), *memory.leads_to))
+        return memory.areas
+
     def _forget(self, key: TargetKey) -> Outcome:
         self._attempts.forget(key)
-        self._memory.pop(key, None)
+        if (gone := self._memory.pop(key, None)) and gone.areas:
+            known = frozenset[Area]().union(*(memory.areas for memory in self._memory.values()))
+            self._writers = {area: writer for area, writer in self._writers.items() if meet((area,), known)}
         self._wishes.forget(key)
         self._report.gone(key)
         return Outcome(Result.GONE)
@@ -201,9 +222,8 @@ class Reconciler:
         answers |= {served.port: served for served in rest}
         return replace(facts, served=tuple(answers[port] for port in ports))
 
-    async def _bring(self, target: Target) -> Outcome:
-        facts = await self._gather(target)
-        decision = policies.decide(facts)
+    async def _bring(self, facts: Facts) -> Outcome:
+        target, decision = facts.target, policies.decide(facts)
         if decision.refused:
             self._report.not_ready(facts, self._or_source_trouble(decision.refused, target))
             return Outcome(Result.REFUSED, self._until_change(facts))
@@ -227,6 +247,12 @@ class Reconciler:
             self._report.not_ready(facts, finding)
             return Outcome(Result.FAILED, FAILED_PAUSE)
 
+    def _leads_elsewhere(self, facts: Facts) -> bool:
+        """Whether symbolic links lead to what is shared with yet others: that must be held, too, so it is looked at anew."""
+        memory = self._memory[facts.target.key]
+        held, memory.leads_to = memory.areas, frozenset(facts.observed.resolved.values())
+        return not self._note_areas(facts.target) <= held
+
     def _notice_other_writer(self, facts: Facts, decision: Decision) -> Decision:
         """Files on a shared volume, replaced for another target, have to be loaded here too, unless a port shows they are."""
         if decision.reload or decision.wait or facts.target.container.state is not State.RUNNING or self._is_in_use(facts):
@@ -239,7 +265,10 @@ class Reconciler:
         before, wanted = self._memory[facts.target.key].in_use, _input(facts)
         shown = any(served.leaf for served in facts.served)
         if before is None:
-            return shown or all(self._writers.get(name, facts.target.key) == facts.target.key for name in _shared(facts.target))
+            return shown or not any(
+                writer != facts.target.key and meet((area,), self._memory[facts.target.key].areas)
+                for area, writer in self._writers.items()
+            )
         if before == wanted or before.started_at != wanted.started_at:
             return True
         return shown and before.leaves != wanted.leaves  # a port shows the leaf, and nothing of the chain behind it
@@ -323,7 +352,7 @@ class Reconciler:
         self._check_repetition(facts, decision)
         served = await self._delivery.deliver(facts, decision)
         if decision.write:
-            self._writers |= dict.fromkeys(_shared(facts.target), facts.target.key)
+            self._writers |= dict.fromkeys(self._memory[facts.target.key].areas, facts.target.key)
         if decision.write and not decision.wait:  # while a container starts, its own set-up may overwrite what was written
             self._memory[facts.target.key].written = _input(facts)
         if decision.reload:
@@ -379,9 +408,3 @@ def _input(facts: Facts) -> _Input:
 
 def _sooner(*seconds: float | None) -> float | None:
     return min((each for each in seconds if each is not None), default=None)
-
-
-def _shared(target: Target) -> list[str]:
-    """What must not be written to by two workers at once, in an order that cannot dead-lock."""
-    mounts = (target.container.mount_of(path) for place in target.places for path in place.paths)
-    return sorted({mount.source if mount and mount.source else target.container.id for mount in mounts})

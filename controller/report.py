@@ -43,6 +43,12 @@ class Reporter:
         name = known.name if known else str(key)
         self._put(key, name, known.target if known else None, finding.reason, finding.message, known)
 
+    def blocked(self, target: Target) -> None:
+        """The target must wait for another one; what was known of it before stays."""
+        if target.key not in self._store.targets:
+            message = "not looked at yet: a container that shares its files is being worked on"
+            self._put(target.key, target.name, target, Reason.UNREACHABLE, message, None)
+
     def invalid(self, key: TargetKey, found: InvalidTarget) -> None:
         """The labels cannot be used."""
         self._put(key, found.container.name, None, Reason.INVALID_LABELS, "; ".join(found.problems), None)

@@ -60,6 +60,7 @@ class Supervisor:
     ) -> None:
         self._engine, self._discovery, self._reconciler, self._store = engine, discovery, reconciler, store
         self._queue, self._settings, self._jitter, self._observer = queue, settings, jitter, observer
+        reconciler.locks.call = queue.add
         self.followers = Followers(
             sources,
             store,
@@ -201,18 +202,17 @@ class Supervisor:
         while True:
             key = await self._queue.get()
             try:
-                if not self._stopping:
-                    await self._work_on(key)
+                if not self._stopping and await self._work_on(key) and self._unseen:
+                    self._unseen.discard(key)
             except Exception as error:  # a fault around the work on a target, whose own failures ended before
                 pass_on_cancellation()
                 self._faults.tell("worker.crashed", error, about=str(key), target=self._name(key), message=str(error))
                 self._queue.retry(key)
             finally:
                 self._queue.done(key)
-                if self._unseen:
-                    self._unseen.discard(key)
 
-    async def _work_on(self, key: TargetKey) -> None:
+    async def _work_on(self, key: TargetKey) -> bool:
+        """Whether it was looked at; false when it must wait for another target, and comes back by itself."""
         started = time.monotonic()
         with structlog.contextvars.bound_contextvars(reconcile=f"{time.time_ns() // 1000:x}"):
             try:
@@ -230,10 +230,14 @@ class Supervisor:
                 self._faults.tell("reconcile.crashed", error, about=str(key), target=name, message=str(error))
                 outcome = self._retry(key, error)
             else:
+                if outcome.result is Result.BLOCKED:
+                    log.debug("reconcile.blocked", target=self._name(key))
+                    return False
                 self._queue.forget(key)
                 self._faults.over(str(key))
             self._plan_next(key, outcome)
         self._observer.observe_reconcile(outcome.result, time.monotonic() - started)
+        return True
 
     def _retry(self, key: TargetKey, error: Exception) -> Outcome:
         delay = self._queue.retry(key)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from controller.delivery import SILENT_LIMIT
 from controller.domain.certificate import Certificate, Trust
-from controller.domain.container import Mount, State
+from controller.domain.container import State
 from controller.domain.errors import (
     CheckFailed,
     EngineUnavailable,
@@ -32,7 +32,7 @@ from controller.domain.errors import (
 from controller.domain.finding import Reason
 from controller.domain.observed import InstalledFile, Served
 from controller.domain.snapshot import Problem, Snapshot, SourceStatus
-from controller.domain.target import InvalidTarget, Place, Reload, Slot, Target, TargetKey
+from controller.domain.target import InvalidTarget, Place, Reload, Slot
 from controller.reconciler import FAILED_PAUSE, SILENT_PAUSE, STARTING_PAUSE, Outcome, Reconciler, Result
 from controller.store import Store
 from tests.unit.made import (
@@ -1032,56 +1032,6 @@ class TestPlan:
             assert await World(Mailbox(target=found)).reconciler.plan(KEY) == found
 
         test()
-
-
-class TestSharedVolumes:
-    """Two containers with one volume are worked on one after the other, whatever the order of their mounts."""
-
-    def sharing(self, number: int, *sources: str) -> Target:
-        mounts = tuple(Mount("volume", s, PurePosixPath(f"/v{i}"), True) for i, s in enumerate(sources))
-        place = Place(Slot(), *(PurePosixPath(f"/v{i % len(sources)}/{i}") for i in range(2)))
-        there = container(id=str(number) * 64, mounts=mounts)
-        return target(key=TargetKey("local", there.id), container=there, places=(place,), probe=())
-
-    async def run_both(self, *targets: Target) -> int:
-        """How many were written to at the same time, at most."""
-        box = Mailbox()
-        busy, most = 0, 0
-        write = box.apply
-
-        async def slowly(*args, **kwargs):
-            nonlocal busy, most
-            busy += 1
-            most = max(most, busy)
-            await asyncio.sleep(5)
-            busy -= 1
-            return await write(*args, **kwargs)
-
-        box.apply = slowly  # type: ignore[method-assign]
-        by_key = {t.key: t for t in targets}
-
-        async def resolve(key):
-            return by_key[key]
-
-        box.resolve = resolve  # type: ignore[method-assign]
-        store = Store()
-        world = World(box, store=store)
-        world.offer(new)
-        async with asyncio.timeout(100):
-            await asyncio.gather(*(world.reconciler.reconcile(key) for key in by_key))
-        return most
-
-    @virtually
-    async def test_with_one_volume_it_is_one_at_a_time(self):
-        assert await self.run_both(self.sharing(1, "tls"), self.sharing(2, "tls")) == 1
-
-    @virtually
-    async def test_with_two_volumes_in_either_order_nobody_waits_for_ever(self):
-        assert await self.run_both(self.sharing(1, "a", "b"), self.sharing(2, "b", "a")) == 1
-
-    @virtually
-    async def test_with_volumes_of_their_own_it_is_both_at_once(self):
-        assert await self.run_both(self.sharing(1, "a"), self.sharing(2, "b")) == 2
 
 
 def test_the_reconciler_needs_nothing_but_the_ports() -> None:

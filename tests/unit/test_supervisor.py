@@ -18,6 +18,7 @@ from controller.domain.target import Target, TargetKey
 from controller.engine import Event
 from controller.followers import FIRST_WAIT
 from controller.following import SLOW
+from controller.locks import Locks
 from controller.proxies import Change
 from controller.reconciler import Outcome, Result
 from controller.settings import Settings
@@ -93,6 +94,7 @@ class Work:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self.locks = Locks()
         self.looks: list[tuple[str, float]] = []
         self.running: set[str] = set()
         self.seconds: dict[str, float] = {}
