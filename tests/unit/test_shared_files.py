@@ -125,10 +125,11 @@ async def test_who_waits_and_vanishes_does_not_hold_up_those_behind() -> None:
     fleet = slow(*(on(name, "/srv") for name in "abc"))
     async with supervised(fleet):
         await asyncio.sleep(10)
-        fleet.stop(key("b"))
+        second, third = fleet.reconciler.locks.waiting
+        fleet.stop(second)
         await asyncio.sleep(90)
-        assert renewed(fleet, "c")
-        assert key("b") not in fleet.store.targets
+        assert renewed(fleet, third.container_id)
+        assert second not in fleet.store.targets
         assert fleet.reconciler.locks.waiting == ()
 
 
@@ -137,9 +138,10 @@ async def test_who_is_called_and_cannot_be_looked_at_does_not_hold_up_those_behi
     fleet = slow(*(on(name, "/srv") for name in "abc"))
     async with supervised(fleet):
         await asyncio.sleep(10)
-        fleet.boxes[key("b")].faults["resolve"] = [EngineUnavailable("away")] * 50
+        second, third = fleet.reconciler.locks.waiting
+        fleet.boxes[second].faults["resolve"] = [EngineUnavailable("away")] * 50
         await asyncio.sleep(55)
-        assert renewed(fleet, "c")
+        assert renewed(fleet, third.container_id)
 
 
 @virtually
@@ -147,7 +149,8 @@ async def test_who_waits_is_not_ready_and_says_so() -> None:
     fleet = slow(on("a", "/srv"), on("b", "/srv"))
     async with supervised(fleet) as supervisor:
         await asyncio.sleep(10)
-        condition = fleet.store.targets[key("b")].condition
+        (second,) = fleet.reconciler.locks.waiting
+        condition = fleet.store.targets[second].condition
         assert (condition.ready, condition.reason) == (False, Reason.UNREACHABLE)
         assert condition.message == "not looked at yet: a container that shares its files is being worked on"
         assert not supervisor.first_pass_done
