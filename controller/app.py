@@ -29,6 +29,7 @@ from controller.reconciler import Reconciler, Result, Timing
 from controller.settings import Settings
 from controller.store import Store
 from controller.supervisor import Supervisor
+from controller.together import together
 from controller.web.health import Vitals
 from controller.web.metrics import Metrics
 from controller.web.server import serve
@@ -299,7 +300,7 @@ async def plan(settings: Settings) -> list[Plan]:
         SettingsError, EngineUnavailable: as `connected`.
     """
     async with connected(settings) as app:
-        found = await asyncio.gather(*(_plan(app, key) for key in await app.discovery.keys()))
+        found = await together(_plan(app, key) for key in await app.discovery.keys())
         return [one for one in found if one is not None]
 
 
@@ -324,9 +325,7 @@ async def settle(app: App, keys: Collection[TargetKey]) -> None:
     gate = asyncio.Semaphore(app.settings.workers)
     turns = {key: asyncio.Event() for key in keys}
     app.reconciler.locks.call = lambda key: turns[key].set()
-    async with asyncio.TaskGroup() as group:
-        for key in keys:
-            group.create_task(_settle(app, key, gate, turns[key]), name=f"settle {key}")
+    await together(_settle(app, key, gate, turns[key]) for key in keys)
 
 
 async def _settle(app: App, key: TargetKey, gate: asyncio.Semaphore, turn: asyncio.Event) -> None:

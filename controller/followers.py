@@ -17,6 +17,7 @@ from controller.ports import Source
 from controller.proxies import Change, Proxies
 from controller.store import Store
 from controller.tasks import EternalTasks
+from controller.together import together
 
 log = structlog.get_logger()
 
@@ -79,9 +80,7 @@ class Followers:
         """
         if self._proxies:
             await self._apply(await self._proxies.look())
-        async with asyncio.TaskGroup() as group:
-            for follower in self:
-                group.create_task(follower.load_once(), name=f"reading {follower.source_name}")
+        await together(follower.load_once() for follower in self)
 
     async def wait_tried(self) -> None:
         """Wait until proxies were looked for and every source was read, or failed to be, but no longer than `FIRST_WAIT`.

@@ -12,6 +12,7 @@ from controller.domain.observed import Served
 from controller.domain.target import ProbePort, Target
 from controller.policies import port_problem
 from controller.ports import Probe
+from controller.together import together
 
 HURRIED = "hurried"
 """The `Served.way` of a port that was not given the time to answer."""
@@ -58,7 +59,7 @@ class Prover:
 
     async def ask(self, target: Target, ports: Iterable[ProbePort], *, seconds: float | None = None) -> tuple[Served, ...]:
         """What every port hands out now, all asked at once; what takes longer than `seconds` counts as silent."""
-        return tuple(await asyncio.gather(*(self._ask_within(target, port, seconds) for port in ports)))
+        return tuple(await together(self._ask_within(target, port, seconds) for port in ports))
 
     async def prove(self, target: Target, asked: Sequence[Question], *, seconds: float) -> tuple[Served, ...]:
         """Ask until every answer is right.
@@ -68,7 +69,7 @@ class Prover:
             VerifyFailed: one is still wrong after `seconds`; naming each port and what it hands out.
         """
         deadline = self._clock() + seconds
-        answers = await asyncio.gather(*(self._until_right(target, question, deadline) for question in asked))
+        answers = await together(self._until_right(target, question, deadline) for question in asked)
         wrong = [
             (served, problem) for q, served in zip(asked, answers, strict=True) if (problem := _problem(served, q, target))
         ]

@@ -19,6 +19,7 @@ from controller.label_values import parse_flag
 from controller.labels import is_opted_in
 from controller.ports import Source
 from controller.store import Store
+from controller.together import together
 
 log = structlog.get_logger()
 
@@ -78,7 +79,7 @@ class Proxies:
             container_ids = await self._engine.labels()
             self.looked_at = len(container_ids)
             self._seen = {container_id: seen for container_id, seen in self._seen.items() if container_id in container_ids}
-        looks = await asyncio.gather(*(self._look_at(container_id) for container_id in container_ids))
+        looks = await together(self._look_at(container_id) for container_id in container_ids)
         before = tuple(self._adopted.values())
         change = self._decide()
         touched = {one.source for one in (*before, *self._adopted.values()) if one.container_id in container_ids}

@@ -5,7 +5,6 @@ What is to be done is decided in `controller.policies`; the act is `controller.d
 
 from __future__ import annotations
 
-import asyncio
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -41,6 +40,7 @@ from controller.proof import HURRIED, Prover
 from controller.report import Reporter
 from controller.selection import Selection
 from controller.store import Store
+from controller.together import both
 from controller.wishes import Wishes
 
 log = structlog.get_logger()
@@ -208,9 +208,7 @@ class Reconciler:
 
     async def _gather(self, target: Target) -> Facts:
         known = self._proven_ports(target)  # asked while the files are read: it saves the time of a round of handshakes
-        observed, early = await asyncio.gather(
-            self._sink.observe(target), self._prover.ask(target, sorted(known), seconds=HURRY)
-        )
+        observed, early = await both(self._sink.observe(target), self._prover.ask(target, sorted(known), seconds=HURRY))
         now = self._now()
         facts = Facts(target, Selection(), observed, (), now, self._timing.start_grace)
         facts = policies.choose(facts, self._store.snapshots_in_order)

@@ -201,15 +201,17 @@ class Supervisor:
         await self.followers.wait_tried()
         while True:
             key = await self._queue.get()
+            blocked = False
             try:
-                if not self._stopping and await self._work_on(key) and self._unseen:
-                    self._unseen.discard(key)
+                blocked = not self._stopping and not await self._work_on(key)
             except Exception as error:  # a fault around the work on a target, whose own failures ended before
                 pass_on_cancellation()
                 self._faults.tell("worker.crashed", error, about=str(key), target=self._name(key), message=str(error))
                 self._queue.retry(key)
             finally:
                 self._queue.done(key)
+                if self._unseen and not blocked:
+                    self._unseen.discard(key)
 
     async def _work_on(self, key: TargetKey) -> bool:
         """Whether it was looked at; false when it must wait for another target, and comes back by itself."""

@@ -1,0 +1,139 @@
+"""Nothing runs on beside the next pass: what was begun together ends together, whatever fails or is cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from controller.domain.certificate import KeyType
+from controller.domain.errors import EngineUnavailable, Error
+from controller.domain.observed import Served
+from controller.domain.target import ProbePort, Target
+from controller.proof import Prover, Question
+from controller.together import both, together
+from tests.unit.made import NEW, OLD, certificate, serves, target
+from tests.unit.mailbox import Mailbox, World
+from tests.unit.virtual_time import clock, virtually
+
+old, new = certificate(**OLD), certificate(**NEW)
+PORTS = tuple(ProbePort(number, "imaps") for number in range(1, 257))
+RIGHT = {new.fingerprint: new.leaf}
+
+
+class Handshakes:
+    """A probe whose handshakes take 30 s; the one with `failing` fails after a second."""
+
+    def __init__(self, failing: int = 100, error: Exception | None = None) -> None:
+        self.running = self.asked = 0
+        self.failing, self.error = failing, error or EngineUnavailable("the engine is away")
+
+    async def served(self, _target: Target, port: ProbePort, *, key_type: KeyType | None = None) -> Served:
+        self.running += 1
+        self.asked += 1
+        try:
+            await asyncio.sleep(1 if port.port == self.failing else 30)
+            if port.port == self.failing:
+                raise self.error
+            return serves(old, port)
+        finally:
+            self.running -= 1
+
+
+def prove(prover: Prover) -> Coroutine[Any, Any, object]:
+    return prover.prove(target(), [Question(port, None, RIGHT) for port in PORTS], seconds=65)
+
+
+def ask(prover: Prover) -> Coroutine[Any, Any, object]:
+    return prover.ask(target(), PORTS)
+
+
+Work = Callable[[Prover], Coroutine[Any, Any, object]]
+
+
+@pytest.mark.parametrize("work", [prove, ask])
+@pytest.mark.parametrize("error", [EngineUnavailable("away"), ZeroDivisionError("a bug")], ids=["error", "bug"])
+def test_after_one_handshake_that_raised_none_of_the_others_runs_on(work: Work, error: Exception):
+    """Seen: 256 of them beside those of the next pass."""
+
+    @virtually
+    async def test() -> None:
+        probe = Handshakes(error=error)
+        with pytest.raises(type(error)):  # as itself, not as a group
+            await work(Prover(probe, clock))
+        assert (probe.running, probe.asked) == (0, 256)
+        await asyncio.sleep(200)
+        assert probe.asked == 256
+
+    test()
+
+
+@pytest.mark.parametrize("work", [prove, ask])
+def test_after_a_pass_that_was_cancelled_no_handshake_runs_on(work: Work):
+    @virtually
+    async def test() -> None:
+        probe = Handshakes(failing=0)
+        task = asyncio.create_task(work(Prover(probe, clock)))
+        await asyncio.sleep(2)
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        assert task.cancelled()
+        assert (probe.running, probe.asked) == (0, 256)
+        await asyncio.sleep(200)
+        assert probe.asked == 256
+
+    test()
+
+
+def test_after_a_look_at_the_files_that_failed_no_handshake_runs_on():
+    @virtually
+    async def test() -> None:
+        world = World(Mailbox.holding(new))
+        world.offer(new)
+        await world.look()  # now it knows which ports answer, and asks them while the files are read
+        probe = Handshakes(failing=0)
+        world.box.served = probe.served  # type: ignore[method-assign]
+        world.box.faults["observe"] = [EngineUnavailable("away")]
+        with pytest.raises(EngineUnavailable):
+            await world.look()
+        assert probe.running == 0
+
+    test()
+
+
+@virtually
+async def test_what_each_gives_comes_in_the_order_given() -> None:
+    async def after(seconds: float) -> float:
+        await asyncio.sleep(seconds)
+        return seconds
+
+    assert await together(after(seconds) for seconds in (3, 1, 2)) == [3, 1, 2]
+    assert clock() == pytest.approx(3, abs=0.1)
+    assert await together([]) == []
+    assert await both(after(2), after(1)) == (2, 1)
+
+
+@virtually
+async def test_of_several_that_fail_the_first_is_told() -> None:
+    async def fail(seconds: float, error: Exception) -> None:
+        await asyncio.sleep(seconds)
+        raise error
+
+    with pytest.raises(Error, match="first"):
+        await together([fail(2, ValueError("second")), fail(1, Error("first")), together([fail(3, ValueError())])])  # type: ignore[list-item]
+    with pytest.raises(ZeroDivisionError):
+        await together([fail(1, ExceptionGroup("", [ZeroDivisionError()]))])
+
+
+def test_nothing_in_the_project_is_left_to_run_by_gather() -> None:
+    """`asyncio.gather` lets the others run on when one fails."""
+    from pathlib import Path
+
+    root = Path(__file__).parents[2]
+    code = [path for folder in ("controller", "sources", "sinks") for path in (root / folder).rglob("*.py")]
+    assert len(code) > 80
+    assert [str(path) for path in code if "gather(*" in path.read_text() or "asyncio.gather" in path.read_text()] == []
