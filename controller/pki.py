@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import ssl
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from itertools import pairwise
@@ -141,8 +141,11 @@ def key_fits(leaf: Leaf, key_pem: bytes) -> bool:
     return public_key_hash(key.public_key()) == leaf.public_key_hash
 
 
-def covers(names: Sequence[str], wanted: str) -> bool:
-    """Whether DNS names of a certificate cover a host name (RFC 6125 §6.4.3: ``*`` is one whole left-most label)."""
+def covers(names: Collection[str], wanted: str) -> bool:
+    """Whether DNS names of a certificate cover a host name (RFC 6125 §6.4.3: ``*`` is one whole left-most label).
+
+    Of many names make a set first: each is looked up twice.
+    """
     wanted = wanted.lower().rstrip(".")
     return wanted in names or wildcard_of(wanted) in names
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 from pathlib import PurePosixPath
 
 from controller import pki
@@ -15,7 +16,7 @@ from controller.domain.finding import Finding, Reason
 from controller.domain.observed import InstalledFile, Observed, Served
 from controller.domain.snapshot import Snapshot
 from controller.domain.target import Place, ProbePort, Target
-from controller.selection import Candidate, Refusals, Selection, select
+from controller.selection import Candidate, Selection, select
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,25 +55,17 @@ def choose(facts: Facts, snapshots: Mapping[str, Snapshot]) -> Facts:
     Where nothing else is left for a place that needs something, the best stays chosen and `decide` says why it is refused; but
     a stand-in that is not needed is none.
     """
-    refusals: dict[tuple[Place, Candidate], Finding] = {}
-    best = facts = _select(facts, snapshots, refusals)
-    while refused := _refusals(facts):
-        refusals |= refused
-        facts = _select(facts, snapshots, refusals)
-    needed = not any(candidate.stand_in for _, candidate in best.selection.chosen)
-    return best if facts.selection.finding and needed else facts
 
+    def refuse(place: Place, candidate: Candidate) -> Finding | None:
+        different = compare_files(facts, place, candidate.certificate)
+        return preflight(facts, place, candidate.certificate) if different else None
 
-def _select(facts: Facts, snapshots: Mapping[str, Snapshot], refusals: Refusals) -> Facts:
-    return replace(facts, selection=select(facts.target, snapshots, facts.now, refusals))
-
-
-def _refusals(facts: Facts) -> dict[tuple[Place, Candidate], Finding]:
-    return {
-        (place, candidate): refusal
-        for place, candidate in facts.selection.chosen
-        if compare_files(facts, place, candidate.certificate) and (refusal := preflight(facts, place, candidate.certificate))
-    }
+    selection = select(facts.target, snapshots, facts.now, refuse)
+    if selection.finding:
+        best = select(facts.target, snapshots, facts.now)
+        if not any(candidate.stand_in for _, candidate in best.chosen):
+            selection = best
+    return replace(facts, selection=selection)
 
 
 def decide(facts: Facts) -> Decision:
@@ -154,7 +147,7 @@ def preflight(facts: Facts, place: Place, certificate: Certificate) -> Finding |
     installed = installed_leaf(place, facts.observed)
     if installed is None or facts.target.allow_untrusted or not _worth_keeping(installed, place, facts):
         return None
-    trust = _trust_of(place, facts.observed)
+    trust = _installed(place, facts.observed).trust
     if trust > certificate.trust:
         return Finding(
             Reason.UNTRUSTED_ISSUER,
@@ -182,32 +175,60 @@ def _worth_keeping(installed: Leaf, place: Place, facts: Facts) -> bool:
         return False
     if place.slot.key_type not in (None, installed.key_type):
         return False
-    if not all(pki.covers(installed.names, domain) for domain in facts.target.domains):
-        return False
-    key_file = facts.observed.files.get(place.key or place.combined or PurePosixPath())
-    return key_file is not None and pki.key_fits(installed, key_file.content)
+    return _covers_all(installed, facts.target.domains) and _installed(place, facts.observed).key_fits
+
+
+def _covers_all(leaf: Leaf, domains: Sequence[str]) -> bool:
+    names = frozenset(leaf.names)
+    return all(pki.covers(names, domain) for domain in domains)
 
 
 def installed_leaf(place: Place, observed: Observed) -> Leaf | None:
     """The leaf that stands in a place's certificate file; ``None`` where none does, or something that does not parse."""
-    content = _certificate_file(place, observed)
-    try:
-        return pki.parse_leaf(content) if content else None
-    except MalformedPem:
-        return None
+    return _installed(place, observed).leaf
 
 
-def _trust_of(place: Place, observed: Observed) -> Trust:
-    chain = observed.files.get(place.chain) if place.chain else None
-    try:
-        return pki.trust_of(_certificate_file(place, observed) + b"\n" + (chain.content if chain else b""))
-    except MalformedPem:
-        return Trust.SELF_SIGNED  # no client gets beyond a chain that does not parse
+def _installed(place: Place, observed: Observed) -> _Installed:
+    """What stands in a place, parsed once however often it is asked for: as often as there are candidates."""
+    if place not in observed.understood:
+        observed.understood[place] = _Installed(place, observed)
+    found: _Installed = observed.understood[place]
+    return found
 
 
-def _certificate_file(place: Place, observed: Observed) -> bytes:
-    file = observed.files.get(place.certificate or place.combined or PurePosixPath())
-    return file.content if file else b""
+class _Installed:
+    """The pair that stands in a place, each fact found out when it is first asked for. It lives as long as the `Observed`."""
+
+    def __init__(self, place: Place, observed: Observed) -> None:
+        self._files = observed.files
+        self._place = place
+
+    @cached_property
+    def leaf(self) -> Leaf | None:
+        try:
+            return pki.parse_leaf(self._certificate) if self._certificate else None
+        except MalformedPem:
+            return None
+
+    @cached_property
+    def trust(self) -> Trust:
+        try:
+            return pki.trust_of(self._certificate + b"\n" + self._content(self._place.chain))
+        except MalformedPem:
+            return Trust.SELF_SIGNED  # no client gets beyond a chain that does not parse
+
+    @cached_property
+    def key_fits(self) -> bool:
+        key = self._content(self._place.key or self._place.combined)
+        return self.leaf is not None and bool(key) and pki.key_fits(self.leaf, key)
+
+    @property
+    def _certificate(self) -> bytes:
+        return self._content(self._place.certificate or self._place.combined)
+
+    def _content(self, path: PurePosixPath | None) -> bytes:
+        file = self._files.get(path) if path else None
+        return file.content if file else b""
 
 
 def expected_leaves(facts: Facts) -> dict[str, Leaf]:

@@ -8,7 +8,7 @@ gives way to the next.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -50,44 +50,57 @@ class Selection:
 
 
 _Chosen = Sequence[tuple[Place, Candidate]]
-Refusals = Mapping[tuple[Place, Candidate], Finding]
-"""Why a candidate must not go into a place."""
+Refuse = Callable[[Place, Candidate], Finding | None]
+"""Why a candidate must not go into a place, if so."""
 
 
-def select(target: Target, snapshots: Mapping[str, Snapshot], now: datetime, refusals: Refusals | None = None) -> Selection:
-    """Choose a certificate for every place of a target."""
-    refusals = refusals or {}
+def _refuse_nothing(_place: Place, _candidate: Candidate) -> None:
+    return None
+
+
+def select(target: Target, snapshots: Mapping[str, Snapshot], now: datetime, refuse: Refuse = _refuse_nothing) -> Selection:
+    """Choose a certificate for every place of a target: the best that fits and is not refused."""
     sources = target.sources or tuple(snapshots)
     candidates = _candidates(target.domains, [snapshots[name] for name in sources if name in snapshots])
     judged = [_judge(candidate, target, now) for candidate in candidates]
-    usable = sorted((c for c in judged if not c.lost), key=lambda c: _rank(c, target.domains, sources), reverse=True)
+    order = {name: -position for position, name in reversed(list(enumerate(sources)))}
+    ranks = {id(c): (*_rank(c, target.domains), order[c.source]) for c in judged if not c.lost}
+    usable = sorted((c for c in judged if not c.lost), key=lambda c: ranks[id(c)], reverse=True)
     chosen: list[tuple[Place, Candidate]] = []
+    refused: dict[int, Finding] = {}
     for place in target.places:
-        fitting = [c for c in usable if _fits(place.slot, c, chosen) and (place, c) not in refusals]
-        if fitting:
-            chosen.append((place, fitting[0]))
-        elif not place.slot.optional:
-            told = _tell_refused(judged, (), refusals)
-            return Selection((), _explain(told, (), target), _why_none(place.slot, told, snapshots, sources, target))
-    return Selection(tuple(chosen), _explain(_tell_refused(judged, chosen, refusals), chosen, target))
+        for candidate in (c for c in usable if _fits(place.slot, c, chosen)):
+            if finding := refuse(place, candidate):
+                refused[id(candidate)] = finding
+            else:
+                chosen.append((place, candidate))
+                break
+        else:
+            if not place.slot.optional:
+                told = _tell_refused(judged, (), refused)
+                return Selection((), _explain(told, (), target), _why_none(place.slot, told, snapshots, sources, target))
+    return Selection(tuple(chosen), _explain(_tell_refused(judged, chosen, refused), chosen, target))
 
 
 def _candidates(domains: Sequence[str], snapshots: Iterable[Snapshot]) -> list[Candidate]:
-    found = (
-        Candidate(snapshot.source, entry.label, entry.certificate, test=entry.test, stand_in=entry.stand_in)
-        for snapshot in snapshots
-        for domain in domains
-        for name in (domain, pki.wildcard_of(domain))
-        for entry in snapshot.by_name.get(name, ())
-    )
+    """Each once, however many of its names are asked for: in a store there may be thousands of both."""
+    names = dict.fromkeys(name for domain in domains for name in (domain, pki.wildcard_of(domain)))
+    found: list[Candidate] = []
+    for snapshot in snapshots:
+        entries = {id(entry): entry for name in names for entry in snapshot.by_name.get(name, ())}
+        found += [
+            Candidate(snapshot.source, entry.label, entry.certificate, test=entry.test, stand_in=entry.stand_in)
+            for entry in entries.values()
+        ]
     return list(dict.fromkeys(found))
 
 
 def _judge(candidate: Candidate, target: Target, now: datetime) -> Candidate:
     leaf = candidate.certificate.leaf
-    missing = [domain for domain in target.domains if not pki.covers(leaf.names, domain)]
+    names = frozenset(leaf.names)
+    missing = [domain for domain in target.domains if not pki.covers(names, domain)]
     if missing:
-        return replace(candidate, lost=f"does not name {', '.join(missing)}", reason=Reason.NAME_MISMATCH)
+        return replace(candidate, lost=f"does not name {_some(missing)}", reason=Reason.NAME_MISMATCH)
     if leaf.not_after <= now:
         return replace(candidate, lost=f"ended on {leaf.not_after:%Y-%m-%d %H:%M} UTC", reason=Reason.EXPIRED)
     if leaf.not_before > now:
@@ -99,10 +112,10 @@ def _judge(candidate: Candidate, target: Target, now: datetime) -> Candidate:
     return candidate
 
 
-def _rank(candidate: Candidate, domains: Sequence[str], sources: Sequence[str]) -> tuple[Trust, int, datetime, int]:
+def _rank(candidate: Candidate, domains: Sequence[str]) -> tuple[Trust, int, datetime]:
     certificate = candidate.certificate
-    exact = sum(domain in certificate.leaf.names for domain in domains)
-    return certificate.trust, exact, certificate.leaf.not_before, -sources.index(candidate.source)
+    exact = len(frozenset(certificate.leaf.names).intersection(domains))
+    return certificate.trust, exact, certificate.leaf.not_before
 
 
 def _fits(slot: Slot, candidate: Candidate, chosen: _Chosen) -> bool:
@@ -112,15 +125,19 @@ def _fits(slot: Slot, candidate: Candidate, chosen: _Chosen) -> bool:
     return slot.key_type is None or key_type is slot.key_type
 
 
-def _tell_refused(judged: Sequence[Candidate], chosen: _Chosen, refusals: Refusals) -> tuple[Candidate, ...]:
-    winners = [candidate for _, candidate in chosen]
-    why = {candidate: finding for (_, candidate), finding in refusals.items() if candidate not in winners}
-    return tuple(replace(c, lost=why[c].message, reason=why[c].reason) if c in why else c for c in judged)
+def _tell_refused(judged: Sequence[Candidate], chosen: _Chosen, refused: Mapping[int, Finding]) -> tuple[Candidate, ...]:
+    """`refused` by the identity of candidates; whoever was chosen for another place was not."""
+    why = {each: finding for each, finding in refused.items() if each not in _winners(chosen)}
+    return tuple(replace(c, lost=why[id(c)].message, reason=why[id(c)].reason) if id(c) in why else c for c in judged)
+
+
+def _winners(chosen: _Chosen) -> frozenset[int]:
+    return frozenset(id(candidate) for _, candidate in chosen)
 
 
 def _explain(judged: Sequence[Candidate], chosen: _Chosen, target: Target) -> tuple[Candidate, ...]:
-    winners = [candidate for _, candidate in chosen]
-    return tuple(c if c.lost or c in winners else replace(c, lost=_lost_against(c, chosen, target)) for c in judged)
+    winners = _winners(chosen)
+    return tuple(c if c.lost or id(c) in winners else replace(c, lost=_lost_against(c, chosen, target)) for c in judged)
 
 
 def _lost_against(loser: Candidate, chosen: _Chosen, target: Target) -> str:
@@ -130,7 +147,7 @@ def _lost_against(loser: Candidate, chosen: _Chosen, target: Target) -> str:
     if not (of_its_type or of_any_type):
         return f"its key type is {kind}, another one is asked for"
     winner = (of_its_type or of_any_type)[0]
-    ours, theirs = (_rank(c, target.domains, (loser.source, winner.source)) for c in (loser, winner))
+    ours, theirs = (_rank(c, target.domains) for c in (loser, winner))
     if ours[0] != theirs[0]:
         return f"its issuer is {ours[0].name.lower()}, that of {winner} is {theirs[0].name.lower()}"
     if ours[1] != theirs[1]:
@@ -143,7 +160,7 @@ def _lost_against(loser: Candidate, chosen: _Chosen, target: Target) -> str:
 def _why_none(
     slot: Slot, judged: Sequence[Candidate], snapshots: Mapping[str, Snapshot], sources: Sequence[str], target: Target
 ) -> Finding:
-    names = ", ".join(target.domains)
+    names = _some(target.domains)
     judged = [c for c in judged if not c.stand_in]  # that the last resort is not wanted is no news
     usable = [c for c in judged if not c.lost]
     if usable and (slot.key_type or slot.alternative):
@@ -152,9 +169,10 @@ def _why_none(
     if judged:
         nearest = max(judged, key=lambda c: (c.reason is not Reason.NAME_MISMATCH, c.certificate.leaf.not_after))
         return Finding(nearest.reason or Reason.NO_MATCHING_CERTIFICATE, f"the certificate {nearest} {nearest.lost}")
+    wanted = frozenset(name for domain in target.domains for name in (domain, pki.wildcard_of(domain)))
     for source in sources:
         for problem in snapshots[source].problems if source in snapshots else ():
-            if _concerns(problem, target):
+            if _concerns(problem, wanted):
                 return Finding(problem.reason, f"{source}:{problem.label} {problem.message}")
     text = f"no source holds a certificate for {names}; is a router for it configured in the proxy?"
     return Finding(Reason.NO_MATCHING_CERTIFICATE, f"{text} {_what_there_is(snapshots, sources)}")
@@ -163,11 +181,15 @@ def _why_none(
 def _what_there_is(snapshots: Mapping[str, Snapshot], sources: Sequence[str]) -> str:
     """The names that the sources hold, the first few of them."""
     names = list(dict.fromkeys(name for source in sources if source in snapshots for name in snapshots[source].by_name))
+    return f"The sources hold {_some(names)}" if names else "The sources hold none at all"
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first few of them."""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return f"The sources hold {', '.join(names[:SHOWN])}{more}" if names else "The sources hold none at all"
+    return f"{', '.join(names[:SHOWN])}{more}"
 
 
-def _concerns(problem: Problem, target: Target) -> bool:
+def _concerns(problem: Problem, wanted: frozenset[str]) -> bool:
     """Whether an unusable entry would be for the target, by the name at the end of its label."""
-    name = _FILE_ENDING.sub("", problem.label.rpartition("/")[2].lower())
-    return any(pki.covers((name,), domain) for domain in target.domains)
+    return _FILE_ENDING.sub("", problem.label.rpartition("/")[2].lower()) in wanted

@@ -181,7 +181,7 @@ class Supervisor:
                 self._queue.add(key, self._settings.batch_window)
 
     def _add_concerned(self, before: Snapshot, after: Snapshot) -> None:
-        names = tuple(changed_names(before, after))
+        names = changed_names(before, after)
         troubles = before.problems != after.problems
         for key in self._queue.working - self._store.targets.keys():  # its first look may have chosen already
             self._queue.add(key, self._settings.batch_window)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
+from typing import Any
 
 from controller.domain.certificate import Leaf
 from controller.domain.target import ProbePort, Target
@@ -35,6 +36,8 @@ class Observed:
     listening: frozenset[int] | None = None
     pending: bool = False
     litter: bool = False
+    understood: dict[object, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """What was found out about the files by reading them once; it goes with them."""
 
 
 @dataclass(frozen=True, slots=True)
