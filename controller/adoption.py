@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path, PurePosixPath
@@ -70,22 +71,25 @@ def choose(seen: Iterable[Seen], configured: Collection[Configured], before: Map
     adopted: dict[str, Adopted] = {}
     left: dict[str, str] = {}
     dismissed: set[str] = set()
-    for one in sorted(seen, key=lambda one: _precedence(one.container, before)):
+    readers, names, readers_of_places = _Readers(configured), _Names(before, configured), dict[str, str]()
+    known = _Known(before)
+    for one in sorted(seen, key=known.precedence):
         name, reasons = one.container.name, [one.left] if one.left else []
         if one.opted_out:
             dismissed.add(name)
         for number, (store, own_path) in enumerate(one.stores):
             place = place_of(one.container, store.path)
-            if reader := next((c.source for c in configured if _reads(c, one.container, store, own_path)), None):
+            if reader := readers.of(one.container, store, own_path):
                 dismissed.add(name)
             else:
-                reader = next((other.source for other in adopted.values() if other.place == place), None)
+                reader = readers_of_places.get(place)
             if reader:
                 reasons.append(f"{store.how}; {store.path} is already read by the source {reader}")
                 continue
             found = Adopted("", name, one.container.id, number, store, place)
-            source = _name_for(found, before, adopted.keys() | {c.source for c in configured})
+            source = names.take_for(found)
             adopted[source] = replace(found, source=source)
+            readers_of_places[place] = source
         if reasons:
             left[name] = "; ".join(reasons)
     return Choice(adopted, left, frozenset(dismissed))
@@ -99,23 +103,57 @@ def place_of(container: Container, path: PurePosixPath) -> str:
     return f"{mount.kind} {PurePosixPath(mount.source) / path.relative_to(mount.destination)}"
 
 
-def _precedence(container: Container, before: Mapping[str, Adopted]) -> tuple[bool, bool, bool, str]:
+class _Known:
     """Who comes first of several containers with one store: whose name or id is known, who runs, then by name."""
-    known = any(container.id == one.container_id for one in before.values())
-    return container.name not in before, not known, container.state is not State.RUNNING, container.name
+
+    def __init__(self, before: Mapping[str, Adopted]) -> None:
+        self._names, self._ids = before.keys(), frozenset(one.container_id for one in before.values())
+
+    def precedence(self, one: Seen) -> tuple[bool, bool, bool, str]:
+        container = one.container
+        return (
+            container.name not in self._names,
+            container.id not in self._ids,
+            container.state is not State.RUNNING,
+            container.name,
+        )
 
 
-def _reads(configured: Configured, container: Container, store: KeptStore, own_path: Path | None) -> bool:
-    if configured.selector:
-        return configured.path == store.path and configured.selects(container)
-    return own_path is not None and configured.path == PurePosixPath(own_path)
+class _Readers:
+    """The configured sources by what they read, so that each store is looked up and not compared with all of them."""
+
+    def __init__(self, configured: Collection[Configured]) -> None:
+        self._by_place: dict[tuple[str, PurePosixPath], tuple[int, str]] = {}
+        for position, one in enumerate(configured):
+            self._by_place.setdefault((one.selector, one.path), (position, one.source))
+
+    def of(self, container: Container, store: KeptStore, own_path: Path | None) -> str | None:
+        """The first of those that read a store: by the container's name, by a label, or where certferry sees it itself."""
+        selectors = (container.name, *(f"{name}={value}" for name, value in container.labels.items()))
+        places = [(selector, store.path) for selector in selectors]
+        if own_path is not None:
+            places.append(("", PurePosixPath(own_path)))
+        return min((self._by_place[place] for place in places if place in self._by_place), default=(0, None))[1]
 
 
-def _name_for(found: Adopted, before: Mapping[str, Adopted], taken: Collection[str]) -> str:
-    free = [one for name, one in before.items() if name not in taken]
-    same = [one for one in free if one.place == found.place]
-    same += [one for one in free if (one.container, one.number) == (found.container, found.number)]
-    if same:
-        return same[0].source
-    names = (found.container if number == 1 else f"{found.container}-{number}" for number in count(1))
-    return next(name for name in names if name not in taken and name not in before)
+class _Names:
+    """Gives sources their names: the former one of the same store or container, else one that is free."""
+
+    def __init__(self, before: Mapping[str, Adopted], configured: Collection[Configured]) -> None:
+        self._before = before
+        self._taken = {one.source for one in configured}
+        self._former: defaultdict[object, list[str]] = defaultdict(list)
+        for name, one in before.items():
+            self._former[one.place].append(name)
+            self._former[one.container, one.number].append(name)
+
+    def take_for(self, found: Adopted) -> str:
+        former = (*self._former[found.place], *self._former[found.container, found.number])
+        name = next((name for name in former if name not in self._taken), None) or next(
+            name for name in self._new(found.container) if name not in self._taken and name not in self._before
+        )
+        self._taken.add(name)
+        return name
+
+    def _new(self, container: str) -> Iterator[str]:
+        return (container if number == 1 else f"{container}-{number}" for number in count(1))

@@ -124,7 +124,7 @@ async def test_of_several_that_fail_the_first_is_told() -> None:
         raise error
 
     with pytest.raises(Error, match="first"):
-        await together([fail(2, ValueError("second")), fail(1, Error("first")), together([fail(3, ValueError())])])  # type: ignore[list-item]
+        await together([fail(2, ValueError("second")), fail(1, Error("first")), together([fail(3, ValueError())])])
     with pytest.raises(ZeroDivisionError):
         await together([fail(1, ExceptionGroup("", [ZeroDivisionError()]))])
 
