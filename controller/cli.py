@@ -92,7 +92,7 @@ def plan(as_json: Json = False) -> None:
     """Show what would be done and why, and do nothing; 0 when nothing stands in the way."""
     from controller import app, views
 
-    plans = [views.describe_plan(plan) for plan in asyncio.run(app.plan(_settings()))]
+    plans = [views.describe_plan(plan, whole=not as_json) for plan in asyncio.run(app.plan(_settings()))]
     _show(plans, views.plans, as_json=as_json)
     _exit(ok=not any(plan["refused"] for plan in plans))
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from aiodocker.stream import Stream
 
 from controller.domain.errors import EngineUnavailable, ExecTimeout, StillRunning, TargetNotRunning
-from controller.domain.execution import ExecResult
+from controller.domain.execution import ExecResult, program_of
 from controller.domain.recent import Recent
 from controller.engine_connection import Ask, Connection
 from controller.engine_files import LARGEST
@@ -67,7 +67,7 @@ class EngineExec(Connection):
         except BaseException as error:
             self._leave(container_id, exec_id)
             if isinstance(error, TimeoutError):
-                raise ExecTimeout(f"`{_first_line(argv)}` did not end within {limit:g} s") from error
+                raise ExecTimeout(f"`{program_of(argv)}` did not end within {limit:g} s") from error
             raise
         if size >= FLOOD:
             self._leave(container_id, exec_id)
@@ -129,10 +129,6 @@ class EngineExec(Connection):
             return bool((await self._look(exec_id, "look at a command")).get("Running"))
         except TargetNotRunning:
             return False
-
-
-def _first_line(argv: Sequence[str]) -> str:
-    return " ".join(argv).partition("\n")[0][:80]
 
 
 async def _drain(stream: Stream) -> tuple[bytes, bytes, int]:

@@ -152,6 +152,8 @@ def parse_labels(
     return spec
 
 
+COMMANDS = frozenset({"reload", "check"})
+"""The labels whose values are commands."""
 _PATHS = ("cert_path", "key_path", "chain_path", "combined_path", "alt_cert_path", "alt_key_path")
 
 
@@ -176,8 +178,15 @@ class _Reader:
                 raise ValueError("the label is empty; give it a value or remove it")
             return parse(text)
         except ValueError as error:
-            self.problems.append(f"{label}={values.shown(text)}: {error}")
+            self.problems.append(f"{label}={self._shown(label.removeprefix(self.prefix), text)}: {error}")
             return None
+
+    def _shown(self, name: str, text: str) -> str:
+        """A value for a message; of commands their beginning, since passwords may stand in their arguments."""
+        if name not in COMMANDS:
+            return values.shown(text)
+        program, _, more = text.partition(" ")
+        return values.shown(program.partition("=")[0] + (" …" if more or "=" in program else ""))
 
     def has(self, name: str) -> bool:
         return f"{self.prefix}{name}" in self.labels
@@ -188,7 +197,7 @@ class _Reader:
         for label in unknown[:MOST_UNKNOWN]:
             nearest = get_close_matches(label.removeprefix(self.prefix)[:80].lower(), NAMES, n=1, cutoff=0.0)[0]
             self.problems.append(
-                f"{values.printable(label)}={values.shown(self.labels[label])}: unknown label;"
+                f"{values.printable(label)}={self._shown(nearest, self.labels[label])}: unknown label;"
                 f" the nearest known is {self.prefix}{nearest}"
             )
         if len(unknown) > MOST_UNKNOWN:

@@ -13,7 +13,7 @@ from rich.text import Text
 from controller.app import Plan, Unplanned
 from controller.domain.finding import Finding, Reason
 from controller.domain.observed import Served
-from controller.domain.target import InvalidTarget
+from controller.domain.target import InvalidTarget, Reload
 from controller.probe import judge
 from controller.selection import Candidate
 
@@ -24,15 +24,20 @@ def unix_now() -> float:
     return time.time()
 
 
-def describe_plan(plan: Plan) -> Json:
-    """One target's plan: the chosen certificate, every candidate's fate, what would be written and run."""
+def describe_plan(plan: Plan, *, whole: bool = True) -> Json:
+    """One target's plan: the chosen certificate, every candidate's fate, what would be written and run.
+
+    Commands `whole` are for the operator's own terminal; what may end in a file or a log names programs only, since passwords
+    may stand in arguments.
+    """
     if isinstance(plan, InvalidTarget):
         return _no_plan(plan.container.name, Finding(Reason.INVALID_LABELS, "; ".join(plan.problems)))
     if isinstance(plan, Unplanned):
         return _no_plan(plan.name, Finding(Reason.UNREACHABLE, plan.message))
     facts, decision = plan
     target = facts.target
-    steps = [str(step) for step in target.reload] if decision.reload else []
+    check = [Reload("exec", target.check)] if target.check and decision.write else []
+    steps = (*check, *(target.reload if decision.reload else ()))
     return {
         "target": target.name,
         "profile": target.profile,
@@ -41,7 +46,7 @@ def describe_plan(plan: Plan) -> Json:
         "findings": [_finding(finding) for finding in decision.findings],
         "candidates": [_candidate(candidate) for candidate in facts.selection.candidates],
         "write": [str(path) for path in decision.write],
-        "run": [*([" ".join(target.check)] if target.check and decision.write else []), *steps],
+        "run": [step.command if whole else str(step) for step in steps],
         "notes": list(target.notes),
     }
 

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 from controller.domain.container import Container
 from controller.domain.errors import CheckFailed, ExecCut, PermanentError, ReloadFailed, RollbackFailed, WriteRefused
-from controller.domain.execution import ExecResult
+from controller.domain.execution import ExecResult, program_of
 from controller.domain.observed import InstalledFile, Observed, Receipt
 from controller.domain.target import Place, Reload, Target
 from controller.ports import ContainerAccess
@@ -162,8 +162,8 @@ class ContainerSink:
 
 def _describe(argv: Sequence[str], target: Target, result: ExecResult, label: str) -> str:
     if result.is_missing:
-        return f"there is no program {argv[0]} in {target.name}; correct the label {label}"
-    return f"`{' '.join(argv)}` in {target.name}: exit code {result.exit_code}, {result.tail}"
+        return f"there is no program {program_of(argv)} in {target.name}; correct the label {label}"
+    return f"`{program_of(argv)}` in {target.name}: exit code {result.exit_code}, {result.tail_of(argv)}"
 
 
 def _paths(places: Iterable[Place]) -> list[PurePosixPath]:

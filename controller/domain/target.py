@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from controller.domain.certificate import Certificate, KeyType
 from controller.domain.container import Container
+from controller.domain.execution import program_of
 
 
 class TargetKey(NamedTuple):
@@ -92,8 +94,14 @@ class Reload:
     patience: float = 0.0
 
     def __str__(self) -> str:
+        """For logs and pages: of a command its program alone, since passwords may stand in its arguments."""
+        return program_of(self.argv) if self.kind == "exec" else self.command
+
+    @property
+    def command(self) -> str:
+        """The whole of it, as it could be typed; for the operator's own terminal."""
         if self.kind == "exec":
-            return " ".join(self.argv)
+            return shlex.join(self.argv)
         return f"signal:{self.signal}" if self.kind == "signal" else self.kind
 
 

@@ -69,7 +69,7 @@ async def test_large_output_arrives_whole_and_endless_output_is_cut(engine: Engi
 
 async def test_a_command_that_does_not_end_is_given_up(engine: Engine, idle: Container) -> None:
     async with asyncio.timeout(20):
-        with pytest.raises(ExecTimeout, match=r"`sleep 60` did not end within 0.3 s"):
+        with pytest.raises(ExecTimeout, match=r"`sleep` did not end within 0.3 s"):
             await engine.execute(str(idle.id), ("sleep", "60"), timeout=0.3)
 
     result = await engine.execute(str(idle.id), ("echo", "still here"))

@@ -151,7 +151,7 @@ NOTHING_FOR_THE_NEW = """sh -c '
 BROKEN: dict[str, tuple[dict[str, str], str]] = {
     "the check fails": ({"check": "sh -c 'echo no such thing; exit 3'"}, "exit code 3, no such thing"),
     "the reload fails": ({"reload": "sh -c 'echo out of order; exit 1'"}, "exit code 1, out of order"),
-    "the reload does not end": ({"reload": "sleep 60"}, "`sleep 60` did not end within 4 s"),
+    "the reload does not end": ({"reload": "sleep 60"}, "`sleep` did not end within 4 s"),
     "the reload has no effect": ({"reload": "true"}, "port 993/imaps hands out"),
     "one of two services goes on with the old pair": ({"reload": "doveadm reload"}, "port 25/smtp hands out"),
     "a service offers no TLS any more": ({"reload": NOTHING_FOR_THE_NEW}, "port 25/smtp"),

@@ -96,7 +96,7 @@ class Mailbox:
 
     async def reload(self, _target: Target, steps: Sequence[Reload]) -> None:
         for step in steps:
-            self._step(str(step))
+            self._step(step.command)
             if step.kind != "self":
                 self._use_files()
 

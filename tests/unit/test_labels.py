@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import PurePosixPath
 
@@ -36,6 +37,10 @@ def problems(labels):
 def problem_of(name, value):
     """The one problem of one label beside a good domain, without the label and value it begins with."""
     (problem,) = problems({**DOMAIN, f"certferry.{name}": value})
+    if name in ("reload", "check"):  # of commands only the beginning is shown
+        found = re.fullmatch(rf"certferry\.{name}=(['\"]).*?\1: (.*)", problem)
+        assert found
+        return found[2]
     start = f"certferry.{name}={value!r}: "
     assert problem.startswith(start)
     return problem.removeprefix(start)

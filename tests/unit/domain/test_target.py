@@ -38,7 +38,7 @@ def test_the_files_with_a_key_are_private():
 @pytest.mark.parametrize(
     ("step", "text"),
     [
-        (Reload("exec", ("postfix", "reload")), "postfix reload"),
+        (Reload("exec", ("postfix", "reload")), "postfix"),
         (Reload("signal", signal="HUP"), "signal:HUP"),
         (Reload("self", patience=20), "self"),
     ],
