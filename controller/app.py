@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import random
-import signal
 import time
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import structlog
 
 from controller.adoption import Configured
 from controller.discovery import Discovery
-from controller.domain.errors import Error, SettingsError, TargetGone, TransientError
+from controller.domain.errors import ConfigError, Error, SettingsError, TargetGone, TransientError
 from controller.domain.target import InvalidTarget, Target, TargetKey
+from controller.ending import end, finish, pass_on_cancellation
 from controller.engine import Engine, own_container_id
+from controller.faults import Faults
 from controller.followers import Followers
 from controller.label_values import AUTO, parse_domains
 from controller.policies import Decision, Facts
@@ -26,6 +28,7 @@ from controller.ports import Source
 from controller.probe import ContainerProbe
 from controller.proxies import Proxies
 from controller.reconciler import Reconciler, Result, Timing
+from controller.running import GOODBYE, told_to_end
 from controller.settings import Settings
 from controller.store import Store
 from controller.supervisor import Supervisor
@@ -51,6 +54,9 @@ ONCE_ATTEMPTS = 5
 
 BLOCKED_LIMIT = 600.0
 """Seconds that ``certferry once`` waits for each other target with the same files; they take a fraction of that."""
+
+DISCONNECT = 0.25
+"""Seconds for the end of the connection to Docker."""
 
 
 def jitter() -> float:
@@ -182,37 +188,63 @@ async def run(settings: Settings) -> None:
     queue = _queue(settings)
     metrics = Metrics(app.store, queue_depth=lambda: queue.depth)
     supervisor = _supervise(app, metrics, queue)
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
     vitals = Vitals(dead_tasks=lambda: supervisor.dead_tasks, first_pass_done=lambda: supervisor.first_pass_done)
-    async with serve(settings.http, app.store, metrics=metrics, vitals=vitals) as address:
-        log.info("controller.started", http=str(address or "off"), sources=", ".join(source.name for source in app.sources))
-        try:
-            await _connect(app, stop)
-            if not stop.is_set():
-                await supervisor.run(stop)
-        finally:
-            await app.engine.close()
-    log.info("controller.stopped")
+
+    def end_it(_number: int) -> None:
+        loop.call_soon_threadsafe(stop.set)
+
+    with told_to_end(end_it, limit=settings.drain + GOODBYE):
+        async with serve(settings.http, app.store, metrics=metrics, vitals=vitals) as address:
+            log.info("controller.started", http=str(address or "off"), sources=", ".join(source.name for source in app.sources))
+            try:
+                await _connect(app, stop)
+                if not stop.is_set():
+                    await supervisor.run(stop)
+            finally:
+                await _disconnect(app)
+        log.info("controller.stopped")
+
+
+async def _disconnect(app: App) -> None:
+    await finish(app.engine.close(), what="closing the connection to Docker", limit=DISCONNECT)
 
 
 async def _connect(app: App, stop: asyncio.Event) -> None:
     """Wait for an engine that does not answer yet; one that never will is a matter of settings."""
-    delay = 1.0
+    delay, faults = 1.0, Faults()
     while not stop.is_set():
         try:
-            await app.engine.connect()
-        except TransientError as error:
-            app.store.engine_message = str(error)
-            log.warning("engine.unavailable", message=str(error), next_in=delay)
-        else:
-            return
-        try:
+            if await _until(stop, app.engine.connect()):
+                return
+        except ConfigError:
+            raise
+        except Exception as error:  # whatever answers there, or before it
+            pass_on_cancellation()
+            message = str(error)
+            if not isinstance(error, TransientError):
+                message = f"what Docker answers cannot be understood ({type(error).__name__}: {error}); it is asked again"
+                faults.tell("engine.crashed", error, about="connect", message=message)
+            app.store.engine_message = message
+            log.warning("engine.unavailable", message=message, next_in=delay)
+        with suppress(TimeoutError):
             async with asyncio.timeout(delay):
                 await stop.wait()
-        except TimeoutError:
-            delay = min(delay * 2, 30.0)
+        delay = min(delay * 2, 30.0)
+
+
+async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
+    """Whether the work is done; false when `stop` came first."""
+    working, stopping = asyncio.create_task(work, name="connecting"), asyncio.create_task(stop.wait(), name="stopping")
+    tasks: set[asyncio.Task[Any]] = {working, stopping}
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            return False
+        await working
+        return True
+    finally:
+        await end(working, stopping, limit=DISCONNECT)
 
 
 @asynccontextmanager
@@ -231,7 +263,7 @@ async def connected(settings: Settings) -> AsyncIterator[App]:
         await _make_stand_ins(app, followers)
         yield app
     finally:
-        await app.engine.close()
+        await _disconnect(app)
 
 
 async def _make_stand_ins(app: App, followers: Followers) -> None:
@@ -259,7 +291,7 @@ async def read_sources(settings: Settings) -> Store:
     try:
         await _look_and_read(app)
     finally:
-        await app.engine.close()
+        await _disconnect(app)
     return app.store
 
 

@@ -6,21 +6,21 @@ Each command imports what it needs when it runs: ``certferry health`` is started
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 
 if TYPE_CHECKING:
     from controller.settings import Settings
 
-EX_FAILURE, EX_CONFIG = 1, 78
-"""78 is ``EX_CONFIG`` of sysexits.h."""
+EX_FAILURE, EX_CONFIG, EX_INTERRUPTED = 1, 78, 130
+"""78 is ``EX_CONFIG`` of sysexits.h; 130 is what shells say of Ctrl-C."""
 
 WIDTH = 180
 """Columns of a table that goes into a file or a pipe."""
@@ -40,18 +40,16 @@ cli = typer.Typer(
 
 def main() -> None:
     """The entry point of the distribution."""
-    from controller.domain.errors import ConfigError, Error
+    from controller.domain.errors import Error
 
     try:
         cli()
-    except* ConfigError as group:
-        _complain(group)
-        sys.exit(EX_CONFIG)
-    except* Error as group:
-        _complain(group)
-        sys.exit(EX_FAILURE)
-    except* KeyboardInterrupt:
-        sys.exit(130)
+    except Error as error:
+        _give_up(error)
+    except BaseExceptionGroup as group:  # of tasks that end together
+        _give_up(*_flatten(group))
+    except KeyboardInterrupt:
+        sys.exit(EX_INTERRUPTED)
 
 
 @cli.callback()
@@ -69,19 +67,19 @@ def options(
 @cli.command()
 def run() -> None:
     """Run the controller until SIGTERM."""
-    from controller import app
+    from controller import app, running
 
     settings = _settings(level=None)
-    asyncio.run(app.run(settings))
+    running.run(app.run(settings))
 
 
 @cli.command()
 def once(as_json: Json = False) -> None:
     """One pass over every container that asks for a certificate; 0 when all are ready."""
-    from controller import app, views
+    from controller import app, running, views
     from controller.web.status import describe_store
 
-    store = asyncio.run(app.once(_settings(level=None)))
+    store = running.run(app.once(_settings(level=None)))
     described = describe_store(store, now=views.unix_now())
     _show(described, views.targets, as_json=as_json)
     _exit(ok=store.all_ready)
@@ -90,9 +88,9 @@ def once(as_json: Json = False) -> None:
 @cli.command()
 def plan(as_json: Json = False) -> None:
     """Show what would be done and why, and do nothing; 0 when nothing stands in the way."""
-    from controller import app, views
+    from controller import app, running, views
 
-    plans = [views.describe_plan(plan, whole=not as_json) for plan in asyncio.run(app.plan(_settings()))]
+    plans = [views.describe_plan(plan, whole=not as_json) for plan in running.run(app.plan(_settings()))]
     _show(plans, views.plans, as_json=as_json)
     _exit(ok=not any(plan["refused"] for plan in plans))
 
@@ -100,10 +98,10 @@ def plan(as_json: Json = False) -> None:
 @cli.command()
 def sources(as_json: Json = False) -> None:
     """Show what each source holds, never keys, and which proxies were left; 0 when all could be read."""
-    from controller import app, views
+    from controller import app, running, views
     from controller.web.status import describe_store
 
-    store = asyncio.run(app.read_sources(_settings()))
+    store = running.run(app.read_sources(_settings()))
     everything = describe_store(store, now=views.unix_now())
     described = {part: everything[part] for part in ("engine", "sources", "left")}
     _show(described, views.sources_and_left, as_json=as_json)
@@ -123,7 +121,7 @@ def probe(
     as_json: Json = False,
 ) -> None:
     """Show what hosts serve on their mail ports; 1 when something there would be refused by a client."""
-    from controller import views
+    from controller import running, views
     from controller.domain.errors import SettingsError
     from controller.domain.mail_ports import STANDARD_PORTS, parse_probe_list
     from controller.probe import examine_all
@@ -141,7 +139,7 @@ def probe(
             for served in found
         ]
 
-    rows = asyncio.run(ask())
+    rows = running.run(ask())
     _show(rows, views.probes, as_json=as_json)
     silent = [host for host in hosts if not any(row["fingerprint"] for row in rows if row["host"] == host)]
     for host in map(_disarmed, silent):
@@ -252,16 +250,28 @@ def _show(described: T, render: Callable[[T], object], *, as_json: bool) -> None
     Console(width=None if sys.stdout.isatty() else WIDTH, markup=False, emoji=False, highlight=False).print(rendered)
 
 
-def _complain(group: BaseExceptionGroup[BaseException]) -> None:
-    """One line for each problem; tasks that end together bring theirs in groups."""
-    from controller.domain.printable import printable
-
+def _flatten(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
     for error in group.exceptions:
         if isinstance(error, BaseExceptionGroup):
-            _complain(error)
+            yield from _flatten(error)
         else:
+            yield error
+
+
+def _give_up(*errors: BaseException) -> NoReturn:
+    """One line for each known problem, a traceback for every other; what the operator must change decides the exit code."""
+    from controller.domain.errors import ConfigError, Error
+    from controller.domain.printable import printable
+
+    for error in errors:
+        if isinstance(error, Error):
             for line in str(error).splitlines():
                 typer.echo(f"certferry: {printable(line)}", err=True)
+        elif not isinstance(error, KeyboardInterrupt):
+            traceback.print_exception(error)
+    if any(isinstance(error, ConfigError) for error in errors):
+        sys.exit(EX_CONFIG)
+    sys.exit(EX_INTERRUPTED if all(isinstance(error, KeyboardInterrupt) for error in errors) else EX_FAILURE)
 
 
 def _exit(*, ok: bool) -> None:

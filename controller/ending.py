@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,6 +34,18 @@ async def end(*tasks: asyncio.Task[Any], limit: float = END_LIMIT) -> tuple[str,
     if hanging:
         log.warning("task.hangs", tasks=", ".join(hanging), message=f"did not end within {limit:g} s; it is left behind")
     return hanging
+
+
+async def finish(work: Coroutine[Any, Any, object], *, what: str, limit: float) -> None:
+    """Let something be closed, for at most `limit` seconds; what fails or hangs then is logged, and no matter."""
+    task = asyncio.create_task(work, name=what)
+    try:
+        await asyncio.wait({task}, timeout=limit)
+    finally:
+        hanging = not task.done()
+        await end(task, limit=0.1)
+    if not hanging and not task.cancelled() and (error := task.exception()):
+        log.debug("closing.failed", what=what, error=type(error).__name__, message=str(error))
 
 
 def pass_on_cancellation() -> None:

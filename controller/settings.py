@@ -87,8 +87,9 @@ class Settings(BaseSettings):
     """How long the Docker Engine may take to answer."""
     probe_timeout: Timeout = 10.0
     """How long one handshake may take. Postfix' postscreen greets strangers after 6 s."""
-    drain: Annotated[Duration, Field(ge=0.0, le=600.0)] = 8.0
-    """How long running work may go on after SIGTERM; Docker kills after 10 s."""
+    drain: Annotated[Duration, Field(ge=0.0, le=600.0)] = 5.0
+    """How long running work may go on after SIGTERM. The process ends within two seconds more, whatever hangs; Docker kills
+    after 10 s."""
     retry_min: Timeout = 1.0
     """The wait after a first failure; it doubles with each further one."""
     retry_max: Annotated[Duration, Field(ge=0.1, le=86400.0)] = 300.0

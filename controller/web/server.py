@@ -13,6 +13,8 @@ from typing import Any
 from aiohttp import web
 
 from controller.domain.errors import SettingsError
+from controller.ending import finish, pass_on_cancellation
+from controller.faults import Faults
 from controller.setting_values import Address
 from controller.store import Store
 from controller.web.health import Verdict, Vitals, judge_health, judge_readiness
@@ -26,8 +28,9 @@ PAGES = {
     "/healthz": "whether the process works",
     "/readyz": "whether everything was seen once",
 }
-GOODBYE = 1.0
-"""Seconds that open requests may take to end; aiohttp's own minute is longer than Docker waits before it kills."""
+GOODBYE, CLOSE = 0.3, 0.5
+"""Seconds that open requests may take to end, and all of the server; aiohttp's own minute is longer than Docker waits before it
+kills."""
 _REASONS = {
     errno.EADDRINUSE: "the port is in use; choose another one, or off",
     errno.EACCES: "this process may not listen there; choose a port above 1023, or off",
@@ -56,7 +59,7 @@ async def serve(
         await _listen(runner, address)
         yield Address(address.host, runner.addresses[0][1])
     finally:
-        await runner.cleanup()
+        await finish(runner.cleanup(), what="closing the web server", limit=CLOSE)
 
 
 async def _listen(runner: web.AppRunner, address: Address) -> None:
@@ -88,23 +91,32 @@ def _build(store: Store, *, metrics: Metrics, vitals: Vitals, clock: Callable[[]
     async def readiness(_request: web.Request) -> web.Response:
         return _answer(judge_readiness(store, vitals))
 
-    app = web.Application(middlewares=[_explain])
+    app = web.Application(middlewares=[_explainer()])
     for path, handler in zip(("/", *PAGES), (index, status, measures, health, readiness), strict=True):
         app.router.add_get(path, handler)
     return app
 
 
-@web.middleware
-async def _explain(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Errors as JSON, and nothing kept in a cache."""
-    try:
-        response = await handler(request)
-    except web.HTTPException as error:
-        response = _json({"error": error.reason, "pages": list(PAGES)}, status=error.status)
-        if "Allow" in error.headers:
-            response.headers["Allow"] = error.headers["Allow"]
-    response.headers["Cache-Control"] = "no-store"
-    return response
+def _explainer() -> Any:
+    """Errors as JSON, and nothing kept in a cache; a fault of ours is logged once, and costs nothing but that answer."""
+    faults = Faults()
+
+    @web.middleware
+    async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            response = await handler(request)
+        except web.HTTPException as error:
+            response = _json({"error": error.reason, "pages": list(PAGES)}, status=error.status)
+            if "Allow" in error.headers:
+                response.headers["Allow"] = error.headers["Allow"]
+        except Exception as error:
+            pass_on_cancellation()
+            faults.tell("page.crashed", error, about=request.path, page=request.path, message=str(error))
+            response = _json({"error": f"a fault in certferry ({type(error).__name__}), see its log"}, status=500)
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
+    return explain
 
 
 def _answer(verdict: Verdict) -> web.Response:

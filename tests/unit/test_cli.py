@@ -20,6 +20,7 @@ from cryptography import x509
 
 from controller import cli, pki
 from controller.domain import mail_ports
+from controller.domain.errors import SettingsError, TransientError
 from tests.certs import Authority, Pair, acme_json, key_pem, new_key, self_signed
 from tests.unit.made import DOMAIN, NEW, authority, pair
 from tests.unit.tls_thread import tls_server
@@ -405,3 +406,40 @@ class TestAsAProgram:
             [sys.executable, "-c", loaded, *heavy], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
         )
         assert ended.stdout == "[]\n"
+
+
+class TestErrorsInGroups:
+    """Tasks that end together bring what they raise in groups, and groups in groups."""
+
+    @pytest.mark.parametrize(
+        ("raised", "code", "told"),
+        [
+            (SettingsError("one\ntwo"), CONFIG, ["certferry: one", "certferry: two"]),
+            (ExceptionGroup("", [SettingsError("one")]), CONFIG, ["certferry: one"]),
+            (ExceptionGroup("", [ExceptionGroup("", [SettingsError("deep")])]), CONFIG, ["certferry: deep"]),
+            (ExceptionGroup("", [TransientError("away"), SettingsError("one")]), CONFIG, ["certferry: away", "certferry: one"]),
+            (ExceptionGroup("", [TransientError("away")]), FAILURE, ["certferry: away"]),
+            (BaseExceptionGroup("", [KeyboardInterrupt()]), 130, []),
+            (KeyboardInterrupt(), 130, []),
+        ],
+        ids=lambda value: repr(value)[:50],
+    )
+    def test_end_with_the_exit_code_of_what_is_in_them_and_no_traceback(self, certferry, monkeypatch, raised, code, told):
+        def fail(_main: Any) -> None:
+            _main.close()
+            raise raised
+
+        monkeypatch.setattr("controller.running.run", fail)
+        ended = certferry("sources")
+        assert (ended.code, ended.err.splitlines()) == (code, told)
+
+    def test_show_the_traceback_of_what_nobody_foresaw_and_keep_the_exit_code_of_the_rest(self, certferry, monkeypatch):
+        def fail(_main: Any) -> None:
+            _main.close()
+            raise ExceptionGroup("", [ZeroDivisionError("a bug"), SettingsError("one")])
+
+        monkeypatch.setattr("controller.running.run", fail)
+        ended = certferry("sources")
+        assert ended.code == CONFIG
+        assert "ZeroDivisionError: a bug" in ended.err
+        assert ended.err.splitlines()[-1] == "certferry: one"
