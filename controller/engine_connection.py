@@ -15,6 +15,7 @@ from pathlib import Path
 import aiohttp
 
 from controller.domain.errors import EngineUnavailable, SettingsError, TargetGone, TargetNotRunning, WriteRefused
+from controller.ending import pass_on_cancellation
 from controller.engine_requests import Garbled, NotDocker, Refused, Requests
 
 
@@ -83,6 +84,7 @@ class Connection:
         except Garbled as error:
             raise EngineUnavailable(f"Docker at {self.host} cannot {what}: {error}") from error
         except (aiohttp.ClientError, OSError) as error:
+            pass_on_cancellation()
             if isinstance(error, TimeoutError) and not outer.expired():
                 raise
             cause = getattr(error, "os_error", error)

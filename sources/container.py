@@ -13,10 +13,12 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
+from typing import Any
 from urllib.parse import unquote
 
 from controller.domain.errors import EngineUnavailable, SettingsError, SourceUnavailable, TargetGone
 from controller.domain.snapshot import Problem
+from controller.ending import end, pass_on_cancellation
 from controller.ports import ContainerFiles, PathStat, Source
 from sources.archive import ArchiveTree, Node, Nodes, lead, unpack
 from sources.layout import FileOptions, Layout, Tree
@@ -97,13 +99,14 @@ class ContainerStorage:
     async def subscribe(self) -> AsyncIterator[AsyncIterator[None]]:
         """Hints of the kernel where the files can be seen, and of looking at them every now and then."""
         watch = _KernelWatch(asyncio.Event())
-        await self._has_changed(watch)
-        looking = asyncio.create_task(self._look_again_and_again(watch), name=f"look at {self.selector}")
         try:
-            yield _hints(watch.stirred, looking)
+            await self._has_changed(watch)
+            looking = asyncio.create_task(self._look_again_and_again(watch), name=f"look at {self.selector}")
+            try:
+                yield _hints(watch.stirred, looking)
+            finally:
+                await end(looking)
         finally:
-            looking.cancel()
-            await asyncio.wait({looking})
             await watch.stop()
 
     def problems(self) -> tuple[Problem, ...]:
@@ -144,6 +147,7 @@ class ContainerStorage:
                 return moved
             return self._fetched is None or not await self._is_current(self._fetched, container_id)
         except (TargetGone, EngineUnavailable, SourceUnavailable) as error:
+            pass_on_cancellation()
             watch.blind = not isinstance(error, SourceUnavailable)
             await watch.follow(None)
             return True  # reading it says what is wrong
@@ -232,8 +236,7 @@ class _KernelWatch:
 
     async def stop(self) -> None:
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait({self._task})
+            await end(self._task)
             self._task = None
 
     async def _pass_on(self, local: LocalStorage, stands: asyncio.Event) -> None:
@@ -251,10 +254,14 @@ class _KernelWatch:
 async def _hints(stirred: asyncio.Event, looking: asyncio.Task[None]) -> AsyncIterator[None]:
     """Hints until the looking fails, which it never should."""
     while True:
-        waiting = asyncio.ensure_future(stirred.wait())
-        await asyncio.wait({waiting, looking}, return_when=asyncio.FIRST_COMPLETED)
-        if not waiting.done():
-            waiting.cancel()
+        waiting = asyncio.create_task(stirred.wait(), name="waiting for a change")
+        either: set[asyncio.Task[Any]] = {waiting, looking}
+        try:
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            ended = not waiting.done()
+        finally:
+            await end(waiting)
+        if ended:
             looking.result()
             return
         stirred.clear()

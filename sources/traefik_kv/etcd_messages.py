@@ -7,6 +7,7 @@ import base64
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Protocol
 
+from controller.ending import end
 from sources.foreign_json import parse_json
 
 SMALL = 16 * 2**10
@@ -58,7 +59,7 @@ async def messages(chunks: Chunks, *, limit: int, every: float, idle: Callable[[
         ValueError: what comes is not made of such messages, or one is larger than `limit` bytes.
     """
     line = bytearray()
-    reading = asyncio.ensure_future(chunks.readany())
+    reading = asyncio.create_task(chunks.readany(), name="reading a watch")
     try:
         while True:
             await asyncio.wait({reading}, timeout=every)
@@ -68,7 +69,7 @@ async def messages(chunks: Chunks, *, limit: int, every: float, idle: Callable[[
             chunk = reading.result()
             if not chunk:
                 return
-            reading = asyncio.ensure_future(chunks.readany())
+            reading = asyncio.create_task(chunks.readany(), name="reading a watch")
             *lines, rest = chunk.split(b"\n")
             for part in lines:
                 message = await read_fields_apart(bytes(line + part))
@@ -81,4 +82,4 @@ async def messages(chunks: Chunks, *, limit: int, every: float, idle: Callable[[
             if len(line) > limit:
                 raise ValueError("a message without end")
     finally:
-        reading.cancel()
+        await end(reading)

@@ -18,6 +18,7 @@ import aiohttp
 from yarl import URL
 
 from controller.domain.errors import SourceUnavailable
+from controller.ending import pass_on_cancellation
 from sources.files import MIB
 from sources.traefik_kv.network import Endpoint, NetworkOptions, TlsMaterial, explain_os, explain_tls, read_secret
 
@@ -141,8 +142,10 @@ class HttpStore:
         try:
             yield
         except TimeoutError as error:
+            pass_on_cancellation()
             raise NoServer(f"{server} does not answer within {self.options.timeout:g} s; is it well?") from error
         except (aiohttp.ClientError, ValueError) as error:
+            pass_on_cancellation()
             raise NoServer(f"{server} {_explain(error, self.product)}") from error
 
     async def read(self, response: aiohttp.ClientResponse) -> bytes:

@@ -20,6 +20,7 @@ from kazoo.client import KazooClient, KazooState
 from kazoo.exceptions import AuthFailedError, KazooException, NoAuthError
 
 from controller.domain.errors import SourceUnavailable
+from controller.ending import pass_on_cancellation
 from sources.traefik_kv.keyed import KeyRefused
 from sources.traefik_kv.network import (
     Endpoint,
@@ -33,7 +34,7 @@ from sources.traefik_kv.network import (
 
 SESSION = 10.0
 """Seconds that a server may be silent before the session ends; kazoo asks it every third of that."""
-CLOSE = 1.0
+CLOSE = 0.5
 """Seconds that the end of a session is waited for."""
 _LOG = logging.getLogger("certferry.kazoo")
 _LOG.setLevel(logging.CRITICAL + 1)  # what kazoo has to say of each attempt is said here once, in our own words
@@ -168,11 +169,10 @@ class ZooKeeper:
                     context = self._tls.context() if self._options.uses_tls else None
                     _, writer = await asyncio.open_connection(endpoint.host, endpoint.port, ssl=context)
             except (OSError, TimeoutError) as error:
+                pass_on_cancellation()
                 problems.append(f"ZooKeeper at {endpoint} {_explain(error)}")
                 continue
-            writer.close()
-            with suppress(OSError):
-                await writer.wait_closed()
+            writer.transport.abort()  # an end in good order may take a hung server's time
             return
         raise SourceUnavailable("; ".join(problems))
 
@@ -201,17 +201,21 @@ class ZooKeeper:
         try:
             yield
         except NoAuthError as error:
+            pass_on_cancellation()
             who = f"the password of {user} is wrong, or it may not read {key}" if user else f"only users may read {key}"
             raise KeyRefused(
                 f"{self.where}: permission denied, {who}; correct user, password-file or the node's ACL"
             ) from error
         except AuthFailedError as error:
+            pass_on_cancellation()
             raise SourceUnavailable(f"{self.where} refuses the user {user}; correct user and password-file") from error
         except TimeoutError as error:
+            pass_on_cancellation()
             tls = "" if self._options.uses_tls else "does it want TLS (tls=on), "
             remedy = f"is it ZooKeeper, {tls}do most of its servers run?"
             raise SourceUnavailable(f"{self.where} gives no answer within {self._options.timeout:g} s; {remedy}") from error
         except KazooException as error:
+            pass_on_cancellation()
             raise SourceUnavailable(f"{self.where} broke off ({type(error).__name__}); is it well?") from error
 
 

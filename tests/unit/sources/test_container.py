@@ -333,6 +333,28 @@ class TestHints:
         async with it.subscribe() as hints, asyncio.timeout(30):
             await anext(hints)
 
+    @pytest.mark.parametrize("when", ["entering", "waiting"])
+    async def test_leave_no_task_behind_when_their_subscriber_is_cancelled(self, engine, store, when):
+        engine.own = store
+        it = storage(engine, poll="50ms")
+        before = asyncio.all_tasks()
+
+        async def subscribe() -> None:
+            async with it.subscribe() as hints:
+                async for _ in hints:
+                    pass
+
+        for turns in range(30) if when == "entering" else (0,):
+            task = asyncio.create_task(subscribe())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            if when == "waiting":
+                await asyncio.sleep(0.3)
+            task.cancel()
+            await asyncio.wait({task}, timeout=30)
+            assert task.cancelled()
+            assert asyncio.all_tasks() == before, turns
+
 
 @pytest.mark.parametrize(
     ("fault", "message"),

@@ -7,6 +7,7 @@ import socket
 
 import aiohttp
 import pytest
+from structlog.testing import capture_logs
 
 from controller.domain.errors import SettingsError
 from controller.setting_values import Address
@@ -138,3 +139,20 @@ async def test_an_address_that_is_not_ours_is_a_settings_error(host, reason):
         async with serve(Address(host, 0), Store(), metrics=Metrics(Store()), vitals=vitals()):
             pass
     assert str(caught.value) == f"CERTFERRY_HTTP='{Address(host, 0)}': {reason}"
+
+
+async def test_a_fault_in_a_page_costs_that_answer_alone_and_is_logged_once():
+    def crash() -> bool:
+        raise ZeroDivisionError("a bug")
+
+    store = Store()
+    broken = Vitals(dead_tasks=tuple, first_pass_done=crash)
+    with capture_logs() as lines:
+        async with serve(LOOPBACK, store, metrics=Metrics(store), vitals=broken) as address:
+            for _ in range(3):
+                status, body = await ask_once(address, "/readyz")
+                assert (status, body) == (500, {"error": "a fault in certferry (ZeroDivisionError), see its log"})
+            assert (await ask_once(address, "/healthz"))[0] == 200
+    told = [line for line in lines if line["log_level"] == "error"]
+    assert [(line["event"], line["page"]) for line in told] == [("page.crashed", "/readyz")]
+    assert isinstance(told[0]["exc_info"], ZeroDivisionError)
