@@ -130,7 +130,7 @@ async def test_a_time_limit_around_what_hides_it_is_a_time_limit_still():
 
 
 class TestWhereErrorsAreTranslated:
-    """What breaks while it is cancelled says nothing of a server: the next one would be asked, by a task that was told to end."""
+    """What breaks while it is cancelled says nothing of a server: the next one would be asked, by a task told to end."""
 
     @staticmethod
     async def cancelled(work: Any) -> bool:
