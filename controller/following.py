@@ -6,12 +6,12 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
 from controller.domain.errors import SourceMalformed, SourceUnavailable
-from controller.domain.finding import Reason
+from controller.domain.finding import Finding, Reason
 from controller.domain.snapshot import Problem, Snapshot, SourceStatus
 from controller.ending import GrowingLimit, end, pass_on_cancellation
 from controller.faults import Faults
@@ -36,7 +36,7 @@ LEAVE_LIMIT = 1.0
 """Seconds that a subscription may take to be left."""
 
 SLOW = "reading it takes too long: does its mount hang, or its server? What was read last stays in use; it is tried again"
-UNWATCHED = "it does not tell of changes (watching it takes too long), so it is read from time to time"
+UNWATCHED = "it is read from time to time, since it does not tell of changes"
 
 _SHARE = 40
 """Who was away for a minute is met again within one and a half seconds, who was away for twenty within half a minute."""
@@ -55,14 +55,6 @@ class Pace:
         return min(max(self.retry_min, away / _SHARE), self.retry_max, LONGEST_AWAY)
 
 
-@dataclass(frozen=True, slots=True)
-class _Trouble:
-    """Why a source cannot be used now."""
-
-    reason: Reason
-    message: str
-
-
 class Follower:
     """Keeps the store's view of one source; `on_change` gets the snapshot before and after, when they differ."""
 
@@ -79,7 +71,7 @@ class Follower:
         self._pace, self._jitter = pace, jitter
         self._problems: frozenset[Problem] = frozenset()
         self._failures = 0
-        self._told: _Trouble | None = None
+        self._told: Finding | None = None
         self._note = ""
         self._faults = Faults()
         self._watching, self._loading = GrowingLimit(WATCH_LIMIT, LONGEST_WATCH), GrowingLimit(LOAD_LIMIT, LONGEST_LOAD)
@@ -105,7 +97,7 @@ class Follower:
     def late(self) -> None:
         """Say that work goes on without this source, if it was not read yet."""
         if not self.tried.is_set():
-            self._failed(_Trouble(Reason.SOURCE_UNAVAILABLE, SLOW))
+            self._failed(Finding(Reason.SOURCE_UNAVAILABLE, SLOW))
 
     def leave(self) -> None:
         """Let nobody wait for this source any more; what it may still bring is not wanted."""
@@ -133,7 +125,7 @@ class Follower:
     async def load(self) -> bool:
         """Read the source once; false when it failed: that is recorded, and the last good state stays."""
         found = await self._read()
-        if isinstance(found, _Trouble):
+        if isinstance(found, Finding):
             self._failed(found)
             return False
         self._loaded(found)
@@ -150,17 +142,23 @@ class Follower:
         """Subscribe, and load at each hint until there are none any more; a source that cannot be watched may yet be read.
 
         Raises:
-            SourceUnavailable: it is away, or the subscription broke.
+            SourceUnavailable: the subscription broke.
         """
-        if not await self._follow_hints():
-            found = await self._read()
-            if isinstance(found, _Trouble):
-                self._failed(found)
-            else:
-                self._loaded(found, UNWATCHED)
+        trouble = await self._follow_hints()
+        if trouble is None:
+            return
+        away = asyncio.get_running_loop().time() - self._met
+        if trouble.message and away < WATCH_LIMIT:  # who starts anew is back by then, with all that it can
+            self._failed(trouble)
+            return
+        found = await self._read()
+        if not isinstance(found, Finding):
+            self._loaded(found, f"{UNWATCHED}: {trouble.message}" if trouble.message else UNWATCHED)
+        else:
+            self._failed(trouble if trouble.message else found)
 
-    async def _follow_hints(self) -> bool:
-        """Whether there was a subscription; if not, for no reason that the source itself gives."""
+    async def _follow_hints(self) -> Finding | None:
+        """Why there is no subscription, without a message where the source gives none; ``None`` when there was one."""
         loop, stands, limit = asyncio.get_running_loop(), False, asyncio.timeout(self._watching.seconds)
         try:
             async with limit, self._source.subscribe() as hints:
@@ -177,12 +175,12 @@ class Follower:
                 raise SourceUnavailable(f"its subscription did not end within {LEAVE_LIMIT:g} s; it begins anew") from error
             if limit.expired():
                 self._watching.exceeded()
-                return False
-            if stands or isinstance(error, SourceUnavailable):
+                return Finding(Reason.SOURCE_UNAVAILABLE, "")
+            if stands:
                 raise
-            self._trouble(error)
-            return False
-        return True
+            trouble = self._trouble(error)
+            return trouble if isinstance(error, SourceUnavailable) else replace(trouble, message="")
+        return None
 
     async def _load_at_hints(self, hints: AsyncIterator[None]) -> None:
         """Load, and again at each hint or when it is time to look without one; ends with the hints.
@@ -209,7 +207,7 @@ class Follower:
     def _await_hint(self, hints: AsyncIterator[None]) -> asyncio.Task[bool]:
         return asyncio.create_task(_next(hints), name=f"hints of {self._source.name}")
 
-    async def _read(self) -> Snapshot | _Trouble:
+    async def _read(self) -> Snapshot | Finding:
         """What the source holds, or why that cannot be had within the limit."""
         task = self._reading or asyncio.create_task(self._source.load(), name=f"reading {self._source.name}")
         try:
@@ -220,25 +218,25 @@ class Follower:
             self._reading = None if task.done() else task
         if slow:
             self._loading.exceeded()
-            return _Trouble(Reason.SOURCE_UNAVAILABLE, SLOW)
+            return Finding(Reason.SOURCE_UNAVAILABLE, SLOW)
         self._loading.kept()
         try:
             return task.result()
         except asyncio.CancelledError:  # not by us: something within gave up
-            return _Trouble(Reason.SOURCE_UNAVAILABLE, SLOW)
+            return Finding(Reason.SOURCE_UNAVAILABLE, SLOW)
         except Exception as error:
             return self._trouble(error)
 
-    def _trouble(self, error: Exception) -> _Trouble:
+    def _trouble(self, error: Exception) -> Finding:
         """What an error means; one that nobody foresaw is told with its traceback."""
         if isinstance(error, SourceUnavailable):
-            return _Trouble(Reason.SOURCE_UNAVAILABLE, str(error))
+            return Finding(Reason.SOURCE_UNAVAILABLE, str(error))
         if isinstance(error, SourceMalformed):
-            return _Trouble(Reason.SOURCE_MALFORMED, str(error))
+            return Finding(Reason.SOURCE_MALFORMED, str(error))
         self._faults_in_a_row += 1
         self._faults.tell("source.crashed", error, about="source", secret=True, source=self._source.name)
         text = f"a fault in certferry ({type(error).__name__}), see its log; what was read last stays in use; it is tried again"
-        return _Trouble(Reason.SOURCE_UNAVAILABLE, text)
+        return Finding(Reason.SOURCE_UNAVAILABLE, text)
 
     def _wait(self, away: float) -> float:
         """Seconds until the next attempt; longer each time where a fault of ours would come back at once."""
@@ -272,7 +270,7 @@ class Follower:
         if before is None or before != snapshot:
             self._on_change(before or Snapshot(name), snapshot)
 
-    def _failed(self, trouble: _Trouble) -> None:
+    def _failed(self, trouble: Finding) -> None:
         if self._over:
             return
         self.tried.set()

@@ -175,6 +175,25 @@ def test_a_source_that_cannot_be_watched_but_read_is_read(logged):
     assert warnings(logged) == ["source.unwatched"]
 
 
+def test_a_source_that_says_that_it_cannot_be_watched_is_read_all_the_same_once_it_is_not_just_starting(logged):
+    """A gateway that holds back the head of the answer as well lets the watch run out of its own time limit."""
+
+    @virtually
+    async def test() -> None:
+        source = Script(old, new)
+        source.refuses = [SourceUnavailable("no answer within 5 s")] * 100
+        async with following(source) as followed:
+            assert (followed.snapshot, followed.status.message) == (None, "no answer within 5 s")
+            await asyncio.sleep(WATCH_LIMIT + 2)
+            assert followed.snapshot is not None
+            assert (followed.status.up, followed.status.message) == (True, f"{UNWATCHED}: no answer within 5 s")
+            await asyncio.sleep(60)
+            assert followed.snapshot == new
+
+    test()
+    assert warnings(logged) == ["source.degraded", "source.unwatched"]
+
+
 def test_a_source_whose_reading_hangs_is_named_and_tried_again_and_keeps_what_it_had(logged):
     @virtually
     async def test() -> None:
