@@ -45,9 +45,9 @@ def main() -> None:
     try:
         cli()
     except Error as error:
-        _give_up(error)
+        _give_up(ExceptionGroup("", [error]))
     except BaseExceptionGroup as group:  # of tasks that end together
-        _give_up(*_flatten(group))
+        _give_up(group)
     except KeyboardInterrupt:
         sys.exit(EX_INTERRUPTED)
 
@@ -258,17 +258,28 @@ def _flatten(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException
             yield error
 
 
-def _give_up(*errors: BaseException) -> NoReturn:
-    """One line for each known problem, a traceback for every other; what the operator must change decides the exit code."""
-    from controller.domain.errors import ConfigError, Error
+def _complain(group: BaseExceptionGroup[BaseException]) -> None:
+    """One line for each known problem, a traceback for every other."""
+    from controller.domain.errors import Error
     from controller.domain.printable import printable
 
-    for error in errors:
+    for error in _flatten(group):
         if isinstance(error, Error):
-            for line in str(error).splitlines():
-                typer.echo(f"certferry: {printable(line)}", err=True)
-        elif not isinstance(error, KeyboardInterrupt):
-            traceback.print_exception(error)
+            lines = [f"certferry: {line}" for line in str(error).splitlines()]
+        elif isinstance(error, KeyboardInterrupt):
+            lines = []
+        else:
+            lines = "".join(traceback.format_exception(error)).splitlines()
+        for line in lines:
+            typer.echo(printable(line), err=True)
+
+
+def _give_up(group: BaseExceptionGroup[BaseException]) -> NoReturn:
+    """Complain, and end; what the operator must change decides the exit code."""
+    from controller.domain.errors import ConfigError
+
+    _complain(group)
+    errors = list(_flatten(group))
     if any(isinstance(error, ConfigError) for error in errors):
         sys.exit(EX_CONFIG)
     sys.exit(EX_INTERRUPTED if all(isinstance(error, KeyboardInterrupt) for error in errors) else EX_FAILURE)
