@@ -272,7 +272,7 @@ async def _make_stand_ins(app: App, followers: Followers) -> None:
     if not makers:
         return
     for key in await app.discovery.keys():
-        with suppress(Error):  # whoever works on the target says what is wrong
+        with suppress(Exception):  # whoever works on the target says what is wrong
             if isinstance(target := await app.discovery.resolve(key), Target):
                 app.wishes.note(target)
     for follower in followers:
@@ -343,6 +343,10 @@ async def _plan(app: App, key: TargetKey) -> Plan | None:
         return None
     except Error as error:
         return Unplanned(str(key), str(error))
+    except Exception as error:  # one target that breaks hides no other
+        pass_on_cancellation()
+        log.exception("plan.crashed", target=str(key), message=str(error))
+        return Unplanned(str(key), f"a fault in certferry ({type(error).__name__}), see above")
 
 
 async def once(settings: Settings) -> Store:
@@ -388,6 +392,9 @@ async def _settle(app: App, key: TargetKey, gate: asyncio.Semaphore, turn: async
             pause = app.settings.retry_min * failures if failures < ONCE_ATTEMPTS else None
         except Error as error:
             log.error("reconcile.failed", target=str(key), message=str(error))  # noqa: TRY400 -- said in one line on purpose
+        except Exception as error:  # one target that breaks stops no other
+            pass_on_cancellation()
+            log.exception("reconcile.crashed", target=str(key), message=str(error))
         status = app.store.targets.get(key)
         done = status is not None and status.condition.ready
         if pause is None or done or time.monotonic() + pause > deadline:

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import structlog
 
-from controller.domain.errors import ConfigError, TransientError
+from controller.domain.errors import ConfigError, Error, TransientError
 from controller.domain.snapshot import Snapshot
 from controller.ending import GrowingLimit, pass_on_cancellation
 from controller.faults import Faults
@@ -79,7 +79,13 @@ class Followers:
             EngineUnavailable: proxies are to be looked for, and cannot.
         """
         if self._proxies:
-            await self._apply(await self._proxies.look())
+            try:
+                await self._apply(await self._proxies.look())
+            except Error:
+                raise
+            except Exception as error:  # what is configured is read all the same
+                pass_on_cancellation()
+                self._faults.tell("proxies.crashed", error, about="proxies", message=str(error))
         await together(follower.load_once() for follower in self)
 
     async def wait_tried(self) -> None:

@@ -182,6 +182,10 @@ class Reconciler:
         except Error as error:
             self._report.failed(key, Finding(Reason.UNREACHABLE, str(error)))
             raise
+        except Exception as error:  # what was known before says nothing of now
+            text = f"a fault in certferry ({type(error).__name__}), see its log; it is tried again"
+            self._report.failed(key, Finding(Reason.UNREACHABLE, text))
+            raise
         finally:
             if not blocked:
                 self.locks.leave(key)

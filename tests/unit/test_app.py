@@ -22,7 +22,8 @@ from structlog.testing import capture_logs
 from controller import app, asking, cli, engine
 from controller.adoption import Configured
 from controller.domain.errors import EngineUnavailable, SettingsError, TransientError
-from controller.domain.target import TargetKey
+from controller.domain.target import Target, TargetKey
+from controller.reconciler import Reconciler
 from controller.settings import Settings
 from sources import registry
 from tests.certs import acme_json
@@ -251,6 +252,29 @@ class TestOnePass:
         docker.answers[f"/containers/{ID}/json"] = lambda: next(answers, raw)
         async with serving(docker, tmp_path):
             assert (await app.once(settings(tmp_path))).all_ready
+
+    async def test_a_fault_over_one_container_hides_no_other_and_is_not_ready(self, tmp_path, monkeypatch):
+        docker, other = Docker(), "b" * 64
+        docker.answers["/containers/json"].append({"Id": other, "Labels": LABELS})
+        docker.answers[f"/containers/{other}/json"] = {**docker.answers[f"/containers/{ID}/json"], "Id": other, "Name": "/odd"}
+        gather = Reconciler._gather
+
+        async def fail(self: Reconciler, target: Target) -> Any:
+            if target.name == "odd":
+                raise ZeroDivisionError("a bug")
+            return await gather(self, target)
+
+        monkeypatch.setattr(Reconciler, "_gather", fail)
+        async with serving(docker, tmp_path):
+            with capture_logs() as lines:
+                store = await app.once(settings(tmp_path))
+                plans = await app.plan(settings(tmp_path))
+        conditions = {status.name: status.condition for status in store.targets.values()}
+        assert conditions["mail"].ready
+        (broken,) = (condition for name, condition in conditions.items() if name != "mail")
+        assert (broken.ready, "ZeroDivisionError" in broken.message) == (False, True)
+        assert sorted(type(plan).__name__ for plan in plans) == ["Unplanned", "tuple"]
+        assert {"reconcile.crashed", "plan.crashed"} <= set(events(lines))
 
     async def test_without_docker_it_is_unavailable(self, tmp_path):
         async def fail(_request: web.BaseRequest) -> web.Response:

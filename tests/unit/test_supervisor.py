@@ -952,6 +952,16 @@ class TestWhatHangs:
 
         test()
 
+    def test_a_command_reads_what_is_configured_although_the_choice_of_proxies_breaks(self, logged):
+        @virtually
+        async def test() -> None:
+            house = House(Docker("a"), Script(snapshot()), proxies=Finder(ZeroDivisionError("a bug")))
+            await house.supervisor.followers.read_once()
+            assert house.store.sources["traefik"].up
+
+        test()
+        assert events(logged).count("proxies.crashed") == 1
+
     @pytest.mark.parametrize("part", ["now", "keys", "events"])
     def test_a_fault_in_what_docker_answers_is_told_once_and_it_is_asked_again(self, logged, part):
         @virtually
