@@ -8,13 +8,15 @@ import time
 from collections.abc import AsyncIterator, Collection, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import structlog
 
+from controller import clocks
 from controller.adoption import Configured
+from controller.clocks import Clocks
 from controller.discovery import Discovery
 from controller.domain.errors import ConfigError, Error, SettingsError, TargetGone, TransientError
 from controller.domain.target import InvalidTarget, Target, TargetKey
@@ -64,10 +66,6 @@ def jitter() -> float:
     return random.uniform(0.9, 1.1)  # noqa: S311 -- nothing secret about it
 
 
-def now() -> datetime:
-    return datetime.now(UTC)
-
-
 @dataclass(frozen=True, slots=True)
 class Unplanned:
     """A target that could not be looked at, and why."""
@@ -92,6 +90,10 @@ class App:
     discovery: Discovery
     wishes: Wishes
     reconciler: Reconciler
+
+
+def now() -> datetime:
+    return clocks.now()
 
 
 def source_urls(settings: Settings) -> tuple[str, ...]:
@@ -155,6 +157,7 @@ def build(settings: Settings) -> App:
         timing=Timing(settings.settle, settings.verify_timeout, settings.start_grace, settings.resync),
         now=now,
         clock=time.monotonic,
+        clocks=Clocks(now, engine=engine.clock),
     )
     return App(settings, engine, store, sources, proxies if settings.discover == "on" else None, discovery, wishes, reconciler)
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 
 from controller.domain.finding import Finding
 from controller.domain.target import TargetKey
 
-LONGEST = timedelta(days=1)
+LONGEST = 86400.0
+"""Seconds: the longest wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,22 +22,22 @@ class _Failure:
     input: Hashable
     finding: Finding
     count: int
-    again_at: datetime
+    again_at: float
 
 
 class Attempts:
-    """Failures by target; `first` is the wait after the first one."""
+    """Failures by target; `first` is the wait after the first one. All times are seconds of a clock that cannot jump."""
 
-    def __init__(self, first: timedelta) -> None:
+    def __init__(self, first: float) -> None:
         self._first = first
         self._failures: dict[TargetKey, _Failure] = {}
 
-    def standing(self, key: TargetKey, given: Hashable, now: datetime) -> Finding | None:
+    def standing(self, key: TargetKey, given: Hashable, now: float) -> Finding | None:
         """The failure of this input, as long as it must wait for it; another input than the failed one never waits."""
         failure = self._failures.get(key)
         return failure.finding if failure and failure.input == given and now < failure.again_at else None
 
-    def failed(self, key: TargetKey, given: Hashable, finding: Finding, now: datetime) -> None:
+    def failed(self, key: TargetKey, given: Hashable, finding: Finding, now: float) -> None:
         """Remember that this input failed, and how."""
         failure = self._failures.get(key)
         count = failure.count + 1 if failure and failure.input == given else 1

@@ -12,6 +12,8 @@ import json
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import aiodocker
@@ -19,6 +21,8 @@ import aiohttp
 from aiodocker.execs import Exec
 from aiodocker.stream import Stream
 from yarl import URL
+
+from controller.clocks import elapsed
 
 MIB = 2**20
 
@@ -63,6 +67,8 @@ class Requests:
 
     def __init__(self, host: str) -> None:
         self.host = host
+        self.dated: tuple[datetime, float] | None = None
+        """What the engine's clock said with its last answer (RFC 9110, Date), and when that was in seconds of `elapsed`."""
         self._client: aiodocker.Docker | None = None
 
     async def close(self) -> None:
@@ -110,6 +116,7 @@ class Requests:
         docker = self._docker
         url = URL(f"{docker.docker_host}/{docker.api_version}/{path}" if versioned else f"{docker.docker_host}/{path}")
         response = await docker.session.request(method, url, params=params, data=data, headers=headers)
+        self._hear(response)
         try:
             if response.status >= 400:
                 raise Refused(response.status, await read_at_most(response.content, _COMPLAINT))
@@ -119,6 +126,10 @@ class Requests:
                 response.release()
             else:
                 response.close()
+
+    def _hear(self, response: aiohttp.ClientResponse) -> None:
+        with suppress(KeyError, ValueError):
+            self.dated = parsedate_to_datetime(response.headers["Date"]).astimezone(UTC), elapsed()
 
     async def read(self, method: str, path: str, *, limit: int = LARGEST_ANSWER, **options: Any) -> bytes:
         """A whole answer of at most `limit` bytes."""

@@ -116,6 +116,12 @@ class Followers:
         if self._proxies and action in PROXY_EVENTS:
             self._to_look_at.put_nowait(container_id)
 
+    def wake(self) -> None:
+        """Something happened that may have mended any source, or any proxy may have changed."""
+        self.look_at_all()
+        for follower in self:
+            follower.wake()
+
     def look_at_all(self) -> None:
         """Something may have happened to any container."""
         if self._proxies:

@@ -139,10 +139,3 @@ def _moment(text: str | None) -> datetime | None:
     if not text or text.startswith("0001-"):
         return None
     return datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", text))
-
-
-def to_unix_nano(text: str) -> str:
-    """An RFC 3339 time with nanoseconds as ``seconds.nanoseconds``."""
-    fraction = re.search(r"\.(\d+)", text)
-    seconds = int(datetime.fromisoformat(re.sub(r"\.\d+", "", text)).timestamp())
-    return f"{seconds}.{(fraction.group(1) if fraction else '').ljust(9, '0')[:9]}"

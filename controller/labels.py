@@ -6,6 +6,7 @@ is missing is the profile's business.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -185,8 +186,8 @@ class _Reader:
         """A value for a message; of commands their beginning, since passwords may stand in their arguments."""
         if name not in COMMANDS:
             return values.shown(text)
-        program, _, more = text.partition(" ")
-        return values.shown(program.partition("=")[0] + (" …" if more or "=" in program else ""))
+        program = re.match(r"[\w:./-]*", text).group()  # type: ignore[union-attr]  # it matches nothing at least
+        return values.shown(program + (" …" if program != text else ""))
 
     def has(self, name: str) -> bool:
         return f"{self.prefix}{name}" in self.labels

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import PurePosixPath
 
@@ -13,10 +13,14 @@ from controller.domain.certificate import Certificate, Leaf, Trust
 from controller.domain.container import State
 from controller.domain.errors import MalformedPem
 from controller.domain.finding import Finding, Reason
+from controller.domain.moment import EARLIEST, Moment
 from controller.domain.observed import InstalledFile, Observed, Served
 from controller.domain.snapshot import Snapshot
 from controller.domain.target import Place, ProbePort, Target
 from controller.selection import Candidate, Selection, select
+
+EARLY = timedelta(hours=48)
+"""A certificate may begin by so much after it was signed (CA/Browser Forum, Baseline Requirements 7.1.2.7)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,14 @@ class Facts:
     now: datetime
     start_grace: float
     """Seconds after its start during which a container's ports may stay closed."""
+    age: float | None = None
+    """Seconds since the container's start by clocks that cannot jump; ``None`` where it is long ago."""
+    moment: Moment | None = None
+    """What time it is as far as dates of certificates are concerned; ``None`` where nothing speaks against `now`."""
+
+    @property
+    def at(self) -> Moment:
+        return self.moment or Moment.at(self.now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +61,11 @@ class Decision:
     refused: Finding | None = None
 
 
+def proven_by(snapshots: Iterable[Snapshot]) -> datetime:
+    """A moment that has surely passed, since a public authority issued a certificate then."""
+    return max((snapshot.issued for snapshot in snapshots if snapshot.issued), default=EARLIEST) - EARLY
+
+
 def choose(facts: Facts, snapshots: Mapping[str, Snapshot]) -> Facts:
     """The facts with the choice made: what must not replace the installed files gives way to the next best.
 
@@ -60,9 +77,9 @@ def choose(facts: Facts, snapshots: Mapping[str, Snapshot]) -> Facts:
         different = compare_files(facts, place, candidate.certificate)
         return preflight(facts, place, candidate.certificate) if different else None
 
-    selection = select(facts.target, snapshots, facts.now, refuse)
+    selection = select(facts.target, snapshots, facts.at, refuse)
     if selection.finding:
-        best = select(facts.target, snapshots, facts.now)
+        best = select(facts.target, snapshots, facts.at)
         if not any(candidate.stand_in for _, candidate in best.chosen):
             selection = best
     return replace(facts, selection=selection)
@@ -171,7 +188,7 @@ def preflight(facts: Facts, place: Place, certificate: Certificate) -> Finding |
 
 def _worth_keeping(installed: Leaf, place: Place, facts: Facts) -> bool:
     """Whether the installed pair works for the names asked for, so that only something better may replace it."""
-    if not installed.not_before <= facts.now < installed.not_after:
+    if facts.at.is_before(installed.not_before) or facts.at.is_after(installed.not_after):
         return False
     if place.slot.key_type not in (None, installed.key_type):
         return False
@@ -271,8 +288,7 @@ def daemons_up(facts: Facts) -> bool:
     """Whether there is anything to reload and prove: a port answers, or none is to be asked, or the start is long past."""
     if not facts.target.probe or any(served.leaf or not served.refused for served in facts.served):
         return True
-    started = facts.target.container.started_at
-    return started is None or (facts.now - started).total_seconds() > facts.start_grace
+    return facts.age is None or facts.age > facts.start_grace
 
 
 def provable(facts: Facts) -> bool:

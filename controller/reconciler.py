@@ -6,9 +6,9 @@ What is to be done is decided in `controller.policies`; the act is `controller.d
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from pathlib import PurePosixPath
 
@@ -16,6 +16,7 @@ import structlog
 
 from controller import policies
 from controller.attempts import Attempts
+from controller.clocks import Clocks
 from controller.delivery import SILENT_LIMIT, Delivery, describe_failure
 from controller.domain.certificate import Certificate
 from controller.domain.container import State
@@ -23,7 +24,6 @@ from controller.domain.errors import (
     CheckFailed,
     Error,
     ExecTimeout,
-    FilesUnreadable,
     ReloadFailed,
     RollbackFailed,
     TargetGone,
@@ -32,7 +32,9 @@ from controller.domain.errors import (
     WriteRefused,
 )
 from controller.domain.finding import Finding, Reason
+from controller.domain.moment import Moment, read_clocks
 from controller.domain.observed import Served
+from controller.domain.snapshot import Snapshot
 from controller.domain.target import InvalidTarget, Place, ProbePort, Reload, Target, TargetKey
 from controller.locks import Area, Locks, areas_of, meet
 from controller.policies import Decision, Facts
@@ -57,9 +59,6 @@ SILENT_PAUSE = 5.0
 
 FAILED_PAUSE = 20.0
 """Seconds between two looks at a target where something failed: it may heal by itself. Nothing is done to it meanwhile."""
-
-UNREADABLE_PAUSE = 60.0
-"""Seconds between two looks at a container whose files cannot be read: no event tells when somebody mends that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +109,7 @@ class _Input:
 class _Memory:
     """What is remembered of a target from one look to the next. Losing it costs at most one reload or one wait."""
 
-    silent_since: datetime | None = None
+    silent_since: float | None = None
     written: _Input | None = None
     """The input of a write, until the target was seen without anything to write."""
     reloaded: _Input | None = None
@@ -120,6 +119,8 @@ class _Memory:
     proven: frozenset[ProbePort] = frozenset()
     """The ports that were proven when it was last ready, and since which start of the container."""
     proven_since: datetime | None = None
+    started: tuple[datetime, float] | None = None
+    """A start of the container by the engine's clock, and by ours that cannot jump."""
     leads_to: frozenset[PurePosixPath] = frozenset()
     """Where the symbolic links among its paths led at the last look."""
     areas: frozenset[Area] = frozenset()
@@ -127,7 +128,10 @@ class _Memory:
 
 
 class Reconciler:
-    """Reconciles one key at a time per target; `now` is the wall clock, `clock` the monotonic one."""
+    """Reconciles one key at a time per target; `now` is the wall clock, `clock` the monotonic one.
+
+    `clocks` say how far the wall clock is to be believed, and count the time of a suspended machine too.
+    """
 
     def __init__(  # noqa: PLR0913
         self,
@@ -140,14 +144,17 @@ class Reconciler:
         now: Callable[[], datetime],
         clock: Callable[[], float],
         wishes: Wishes | None = None,
+        clocks: Clocks | None = None,
     ) -> None:
         self._targets, self._sink, self._store, self._timing = targets, sink, store, timing
-        self._now = now
+        self._now, self._clock = now, clock
+        self._clocks = clocks or Clocks(now, clock)
+        self._doubted = False
         self._wishes = wishes or Wishes()
         self._prover = Prover(probe, clock)
         self._report = Reporter(store, now)
         self._delivery = Delivery(sink, self._prover, self._report, verify_timeout=timing.verify_timeout)
-        self._attempts = Attempts(timedelta(seconds=timing.resync))
+        self._attempts = Attempts(timing.resync)
         self._memory: defaultdict[TargetKey, _Memory] = defaultdict(_Memory)
         self._writers: dict[Area, TargetKey] = {}
         """Which target was written to last, by what it shares with others that are known."""
@@ -176,9 +183,6 @@ class Reconciler:
             return Outcome(Result.WAITING, 0.0) if self._leads_elsewhere(facts) else await self._bring(facts)
         except TargetGone:
             return self._forget(key)
-        except FilesUnreadable as error:
-            self._report.failed(key, describe_failure(error))
-            return Outcome(Result.REFUSED, UNREADABLE_PAUSE)
         except Error as error:
             self._report.failed(key, Finding(Reason.UNREACHABLE, str(error)))
             raise
@@ -220,9 +224,12 @@ class Reconciler:
     async def _gather(self, target: Target) -> Facts:
         known = self._proven_ports(target)  # asked while the files are read: it saves the time of a round of handshakes
         observed, early = await both(self._sink.observe(target), self._prover.ask(target, sorted(known), seconds=HURRY))
-        now = self._now()
-        facts = Facts(target, Selection(), observed, (), now, self._timing.start_grace)
-        facts = policies.choose(facts, self._store.snapshots_in_order)
+        snapshots = self._store.snapshots_in_order
+        moment = self._what_time_it_is(snapshots)
+        facts = Facts(
+            target, Selection(), observed, (), self._now(), self._timing.start_grace, age=self._age(target), moment=moment
+        )
+        facts = policies.choose(facts, snapshots)
         ports = policies.wanted_ports(target, observed.listening) if target.container.state == "running" else ()
         # A port that hangs must not hold up a new certificate: it is asked at length when it counts, after the reload.
         limit = HURRY if policies.decide(facts).write else None
@@ -230,6 +237,28 @@ class Reconciler:
         rest = await self._prover.ask(target, [port for port in ports if port not in answers], seconds=limit)
         answers |= {served.port: served for served in rest}
         return replace(facts, served=tuple(answers[port] for port in ports))
+
+    def _what_time_it_is(self, snapshots: Mapping[str, Snapshot]) -> Moment:
+        """As far as that is known; a doubt is logged once, and again when it is over."""
+        self._clocks.prove(policies.proven_by(snapshots.values()))
+        moment = read_clocks(self._now(), self._clocks.others(), proven=self._clocks.proven)
+        if bool(moment.doubt) is not self._doubted:
+            self._doubted = bool(moment.doubt)
+            if moment.doubt:
+                log.warning("clock.doubted", message=moment.doubt)
+            else:
+                log.info("clock.believed", message=f"the clock says {self._now():%Y-%m-%d %H:%M} UTC")
+        return moment
+
+    def _age(self, target: Target) -> float | None:
+        """Seconds since the container was started: by the engine's clock at first, then by one that cannot jump."""
+        started = target.container.started_at
+        if started is None:
+            return None
+        memory, elapsed = self._memory[target.key], self._clocks.elapsed()
+        if memory.started is None or memory.started[0] != started:
+            memory.started = started, elapsed - max(target.container.age or 0.0, 0.0)
+        return elapsed - memory.started[1]
 
     async def _bring(self, facts: Facts) -> Outcome:
         target, decision = facts.target, policies.decide(facts)
@@ -252,7 +281,7 @@ class Reconciler:
             return Outcome(Result.WAITING)
         except (WriteRefused, CheckFailed, ReloadFailed, VerifyFailed, RollbackFailed, ExecTimeout) as error:
             finding = describe_failure(error)
-            self._attempts.failed(target.key, _input(facts), finding, self._now())
+            self._attempts.failed(target.key, _input(facts), finding, self._clocks.elapsed())
             self._report.not_ready(facts, finding)
             return Outcome(Result.FAILED, FAILED_PAUSE)
 
@@ -285,19 +314,19 @@ class Reconciler:
     def _put_off(self, facts: Facts, decision: Decision) -> Outcome | None:
         """Why nothing is to be done yet: the same failed a short while ago, or a silent port may come back by itself."""
         key = facts.target.key
-        if failure := self._attempts.standing(key, _input(facts), facts.now):
+        if failure := self._attempts.standing(key, _input(facts), self._clocks.elapsed()):
             self._report.not_ready(facts, failure)
             return Outcome(Result.REFUSED, FAILED_PAUSE)
-        if decision.silent and self._may_revive(key, facts.now):
+        if decision.silent and self._may_revive(key):
             self._report.not_ready(facts, decision.findings[0])
             return Outcome(Result.WAITING, SILENT_PAUSE)
         return None
 
-    def _may_revive(self, key: TargetKey, now: datetime) -> bool:
+    def _may_revive(self, key: TargetKey) -> bool:
         """Whether a silent port is given more time before a reload is tried."""
         memory = self._memory[key]
-        memory.silent_since = memory.silent_since or now
-        return (now - memory.silent_since).total_seconds() < SILENT_LIMIT
+        memory.silent_since = self._clock() if memory.silent_since is None else memory.silent_since
+        return self._clock() - memory.silent_since < SILENT_LIMIT
 
     async def _rest(self, facts: Facts, decision: Decision) -> Outcome:
         """Nothing to write or reload: ready, or waiting for the daemons to come up."""
@@ -343,12 +372,10 @@ class Reconciler:
 
     def _until_started(self, facts: Facts) -> float | None:
         """Daemons start one after the other: look again after twice the time, until the start must be over."""
-        started = facts.target.container.started_at
-        if not facts.target.probe or started is None or facts.target.container.state is not State.RUNNING:
+        if not facts.target.probe or facts.age is None or facts.target.container.state is not State.RUNNING:
             return None
-        age = (facts.now - started).total_seconds()
-        rest = self._timing.start_grace - age
-        return min(rest, max(age, STARTING_PAUSE)) if rest > 0 else None
+        rest = self._timing.start_grace - facts.age
+        return min(rest, max(facts.age, STARTING_PAUSE)) if rest > 0 else None
 
     def _until_change(self, facts: Facts) -> float | None:
         """Seconds until the choice may be another one, if before the resync: the chosen ends, or what was too early begins."""

@@ -31,11 +31,13 @@ class Reporter:
 
     def ready(self, facts: Facts) -> None:
         """The target is as desired."""
-        self._set(facts, facts.served, None, "; ".join((_ready_message(facts), *_stand_ins(facts), *facts.target.notes)))
+        said = (_ready_message(facts), *_stand_ins(facts), *_doubts(facts), *facts.target.notes)
+        self._set(facts, facts.served, None, "; ".join(said))
 
     def not_ready(self, facts: Facts, finding: Finding, served: tuple[Served, ...] | None = None) -> None:
         """The target is not as desired, and why; `served` is what was seen after the facts were gathered."""
-        self._set(facts, facts.served if served is None else served, finding.reason, finding.message)
+        message = "; ".join((finding.message, *_doubts(facts)))
+        self._set(facts, facts.served if served is None else served, finding.reason, message)
 
     def failed(self, key: TargetKey, finding: Finding) -> None:
         """The target could not even be looked at; what was known of it before stays."""
@@ -113,6 +115,10 @@ def _ready_message(facts: Facts) -> str:
 def _stand_ins(facts: Facts) -> tuple[str, ...]:
     names = dict.fromkeys(candidate.source for _, candidate in facts.selection.chosen if candidate.stand_in)
     return (f"a stand-in of {', '.join(names)} that no client trusts, until a source holds a real one",) if names else ()
+
+
+def _doubts(facts: Facts) -> tuple[str, ...]:
+    return (facts.at.doubt,) if facts.at.doubt else ()
 
 
 def _log(name: str, condition: Condition) -> None:

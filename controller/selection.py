@@ -15,6 +15,7 @@ from datetime import datetime
 from controller import pki
 from controller.domain.certificate import Certificate, Trust
 from controller.domain.finding import Finding, Reason
+from controller.domain.moment import Moment
 from controller.domain.snapshot import Problem, Snapshot
 from controller.domain.target import Place, Slot, Target
 
@@ -58,11 +59,14 @@ def _refuse_nothing(_place: Place, _candidate: Candidate) -> None:
     return None
 
 
-def select(target: Target, snapshots: Mapping[str, Snapshot], now: datetime, refuse: Refuse = _refuse_nothing) -> Selection:
+def select(
+    target: Target, snapshots: Mapping[str, Snapshot], now: datetime | Moment, refuse: Refuse = _refuse_nothing
+) -> Selection:
     """Choose a certificate for every place of a target: the best that fits and is not refused."""
+    moment = now if isinstance(now, Moment) else Moment.at(now)
     sources = target.sources or tuple(snapshots)
     candidates = _candidates(target.domains, [snapshots[name] for name in sources if name in snapshots])
-    judged = [_judge(candidate, target, now) for candidate in candidates]
+    judged = [_judge(candidate, target, moment) for candidate in candidates]
     order = {name: -position for position, name in reversed(list(enumerate(sources)))}
     ranks = {id(c): (*_rank(c, target.domains), order[c.source]) for c in judged if not c.lost}
     usable = sorted((c for c in judged if not c.lost), key=lambda c: ranks[id(c)], reverse=True)
@@ -95,15 +99,15 @@ def _candidates(domains: Sequence[str], snapshots: Iterable[Snapshot]) -> list[C
     return list(dict.fromkeys(found))
 
 
-def _judge(candidate: Candidate, target: Target, now: datetime) -> Candidate:
+def _judge(candidate: Candidate, target: Target, moment: Moment) -> Candidate:
     leaf = candidate.certificate.leaf
     names = frozenset(leaf.names)
     missing = [domain for domain in target.domains if not pki.covers(names, domain)]
     if missing:
         return replace(candidate, lost=f"does not name {_some(missing)}", reason=Reason.NAME_MISMATCH)
-    if leaf.not_after <= now:
+    if moment.is_after(leaf.not_after):
         return replace(candidate, lost=f"ended on {leaf.not_after:%Y-%m-%d %H:%M} UTC", reason=Reason.EXPIRED)
-    if leaf.not_before > now:
+    if moment.is_before(leaf.not_before):
         return replace(candidate, lost=f"begins on {leaf.not_before:%Y-%m-%d %H:%M} UTC", reason=Reason.NOT_YET_VALID)
     if candidate.test and not target.allow_untrusted:
         return replace(

@@ -10,6 +10,7 @@ from typing import Protocol
 import structlog
 
 from controller import pki
+from controller.clocks import Clocks, Watch
 from controller.discovery import Discovery
 from controller.domain.errors import ConfigError, Error, TransientError
 from controller.domain.snapshot import Snapshot
@@ -31,6 +32,9 @@ log = structlog.get_logger()
 
 LAST_LIMIT = 0.75
 """Seconds that all tasks may take to end when the time for running work is over."""
+
+CLOCK_PAUSE = 10.0
+"""Seconds between two looks at the clocks."""
 
 
 class Observer(Protocol):
@@ -57,10 +61,12 @@ class Supervisor:
         jitter: Callable[[], float],
         observer: Observer,
         proxies: Proxies | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self._engine, self._discovery, self._reconciler, self._store = engine, discovery, reconciler, store
         self._queue, self._settings, self._jitter, self._observer = queue, settings, jitter, observer
         reconciler.locks.call = queue.add
+        self._watch = watch or Watch(Clocks())
         self.followers = Followers(
             sources,
             store,
@@ -97,6 +103,7 @@ class Supervisor:
         try:
             tasks.start("docker", self._follow_engine)
             tasks.start("resync", self._resync)
+            tasks.start("clock", self._watch_clocks)
             self.followers.start(tasks)
             for worker in workers:
                 tasks.start(worker, self._work)
@@ -170,6 +177,24 @@ class Supervisor:
                     log.debug("resync.failed", message=str(error))
                 else:
                     self._faults.tell("resync.crashed", error, about="resync", message=str(error))
+
+    async def _watch_clocks(self) -> None:
+        """After the machine was suspended, or its clock set, everything may be due, whatever was planned."""
+        while True:
+            await asyncio.sleep(CLOCK_PAUSE)
+            leap = self._watch.look()
+            if leap.slept:
+                log.info("clock.slept", message=f"the machine was suspended for {leap.slept:.0f} s")
+            if leap.jumped:
+                log.warning(
+                    "clock.jumped",
+                    message=f"the clock was set {'on' if leap.jumped > 0 else 'back'}",
+                    seconds=round(leap.jumped),
+                )
+            if leap.slept or leap.jumped:
+                for key in self._store.targets:
+                    self._queue.add(key, self._settings.batch_window)
+                self.followers.wake()
 
     def _on_change(self, before: Snapshot, after: Snapshot) -> None:
         """Have every target looked at that a changed certificate could be for, or whose trouble a changed problem could be."""

@@ -19,6 +19,7 @@ from controller import pki
 from controller.domain.certificate import Certificate
 from controller.domain.errors import CertificateError, SettingsError
 from controller.domain.finding import Reason
+from controller.domain.moment import EARLIEST
 from controller.domain.snapshot import Entry, Problem, Snapshot
 from controller.ports import Source, Wish, Wishes
 from sources.pairs import label_of
@@ -46,7 +47,8 @@ class SelfSigned:
         self, name: str, wishes: Wishes, options: SelfSignedOptions, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)
     ) -> None:
         self.name = name
-        self._wishes, self._now = wishes, now
+        self._wishes = wishes
+        self._now = lambda: max(now(), EARLIEST)  # an authority of 1970 would have ended when a time server answers
         self._folder, self._life = options.state, timedelta(days=options.days)
         self._authority: Authority | None = None
         self._leaves: dict[Wish, Certificate] = {}

@@ -67,6 +67,8 @@ class Container:
     addresses: dict[str, str] = field(default_factory=dict)
     """IP address by the id of the Docker network."""
     started_at: datetime | None = None
+    age: float | None = field(default=None, compare=False)
+    """Seconds since it was started, by the engine's own clock; ``None`` where that is not known."""
 
     @property
     def fqdn(self) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 
-from controller.domain.certificate import Certificate
+from controller.domain.certificate import Certificate, Trust
 from controller.domain.finding import Reason
 
 
@@ -43,6 +44,11 @@ class Snapshot:
     entries: tuple[Entry, ...] = ()
     problems: tuple[Problem, ...] = ()
     again: float | None = field(default=None, compare=False)
+
+    @cached_property
+    def issued(self) -> datetime | None:
+        """When the last certificate of a public authority begins; ``None`` where there is none."""
+        return max((e.certificate.leaf.not_before for e in self.entries if e.certificate.trust is Trust.PUBLIC), default=None)
 
     @cached_property
     def by_name(self) -> dict[str, tuple[Entry, ...]]:

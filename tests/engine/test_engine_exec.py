@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import pytest
+from aiodocker.execs import Exec
 from docker.models.containers import Container
 
 from controller.domain.errors import ExecTimeout, TargetGone, TargetNotRunning, WriteRefused
@@ -115,13 +116,13 @@ async def test_a_container_removed_during_a_command_is_no_lasting_failure(
     engine: Engine, lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     container = lab.container()
-    look = Engine._look
+    inspect = Exec.inspect
 
-    async def look_late(*args: Any) -> Any:
+    async def inspect_late(execution: Exec) -> Any:
         await asyncio.to_thread(container.remove, force=True)
-        return await look(*args)
+        return await inspect(execution)
 
-    monkeypatch.setattr(Engine, "_look", look_late)
+    monkeypatch.setattr(Exec, "inspect", inspect_late)
     with pytest.raises(TargetNotRunning):
         await engine.execute(str(container.id), ("true",))
 

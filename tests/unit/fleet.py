@@ -8,8 +8,10 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import PurePosixPath
 
+from controller.clocks import Watch
 from controller.domain.certificate import KeyType
 from controller.domain.container import Mount
+from controller.domain.errors import Error
 from controller.domain.observed import Observed, Receipt, Served
 from controller.domain.snapshot import SourceStatus
 from controller.domain.target import InvalidTarget, Place, ProbePort, Reload, Slot, Target, TargetKey
@@ -44,6 +46,8 @@ class Fleet:
 
     def __init__(self, *targets: Target) -> None:
         self.boxes: dict[TargetKey, Mailbox] = {}
+        self.faults: dict[TargetKey, dict[str, list[Error | None]]] = {}
+        """As in `Mailbox`, for the next container with that key."""
         self.seconds: dict[TargetKey, float] = {}
         """How long each takes to be written to."""
         self.busy: set[str] = set()
@@ -69,7 +73,8 @@ class Fleet:
         self.offer()
 
     def start(self, wanted: Target) -> None:
-        self.boxes[wanted.key] = Mailbox(target=wanted, reads=next(p for p in wanted.places[0].paths if p.stem == "cert"))
+        reads = next(path for path in wanted.places[0].paths if path.stem == "cert")
+        self.boxes[wanted.key] = Mailbox(target=wanted, reads=reads, faults=self.faults.pop(wanted.key, {}))
         self._events.put_nowait(Event("start", wanted.key.container_id))
 
     def stop(self, gone: TargetKey) -> None:
@@ -148,7 +153,7 @@ class _Silent:
     def observe_retry(self) -> None: ...
 
 
-def supervisor(fleet: Fleet, settings: Settings) -> Supervisor:
+def supervisor(fleet: Fleet, settings: Settings, *, watch: Watch | None = None) -> Supervisor:
     """The eternal tasks over a fleet; its queue is `supervisor._queue`."""
     return Supervisor(
         engine=fleet,  # type: ignore[arg-type]
@@ -160,6 +165,7 @@ def supervisor(fleet: Fleet, settings: Settings) -> Supervisor:
         settings=settings,
         jitter=lambda: 1.0,
         observer=_Silent(),
+        watch=watch,
     )
 
 

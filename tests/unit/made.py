@@ -114,4 +114,6 @@ def facts(
     asked = on or target()
     held = (wanted,) if isinstance(wanted, Certificate) else tuple(wanted)
     selection = select(asked, {"traefik": snapshot(*held)}, NOW)
-    return Facts(asked, selection, Observed(files, **observed), served, NOW, start_grace=60.0)
+    started = asked.container.started_at
+    age = (NOW - started).total_seconds() if started else None
+    return Facts(asked, selection, Observed(files, **observed), served, NOW, start_grace=60.0, age=age)

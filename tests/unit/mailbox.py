@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import PurePosixPath
@@ -40,6 +40,8 @@ class Mailbox:
     """What single ports answer whatever is in use."""
     faults: dict[str, list[Error | None]] = field(default_factory=dict)
     """By the name of a step: what it raises at its first time, its second, and so on; ``None`` lets it pass."""
+    engine_age: Callable[[], float | None] | None = None
+    """How long ago the container was started, by the engine's clock; by that of the test where not said."""
     log: list[str] = field(default_factory=list)
     _changed_at: float | None = None
 
@@ -67,6 +69,9 @@ class Mailbox:
             fault = waiting.pop(0)
             if fault:
                 raise fault
+        if isinstance(self.target, Target) and (started := self.target.container.started_at):
+            age = self.engine_age() if self.engine_age else (NOW - started).total_seconds() + clock()
+            return replace(self.target, container=replace(self.target.container, age=age))
         return self.target
 
     # sink

@@ -9,6 +9,7 @@ import shutil
 import socket
 import tarfile
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
@@ -215,9 +216,33 @@ class TestContainers:
         async with connected(docker, tmp_path) as engine:
             assert await engine.inspect(ID, if_labels=lambda labels: "certferry.domain" not in labels) is None
 
-    async def test_the_engines_own_clock_is_asked(self, docker, tmp_path):
+    async def test_the_engines_own_clock_is_asked_by_what_costs_it_nothing(self, docker, tmp_path):
+        """``/info`` took 10 s while Swarm pulled images."""
         async with connected(docker, tmp_path) as engine:
-            assert await engine.now() == "1795446217.091111471"
+            began = time.time()
+            since = await engine.now()
+            assert int(began) <= float(since) <= time.time()
+            heard = engine.clock()
+            assert heard is not None
+            assert abs(heard.timestamp() - time.time()) < 60
+        assert "GET /_ping" in docker.asked
+        assert "GET /info" not in docker.asked
+
+    @pytest.mark.parametrize("answer", [200, 403, 404])
+    async def test_the_clock_of_another_machine_is_told_by_the_date_of_any_answer(self, answer, docker, tmp_path):
+        """A socket proxy may refuse the question, and says what time it is nevertheless."""
+
+        async def of_1999(request: web.BaseRequest) -> web.StreamResponse:
+            response = await docker(request) if request.path != "/_ping" else web.Response(status=answer)
+            response.headers["Date"] = "Fri, 31 Dec 1999 23:59:30 GMT"
+            return response
+
+        async with connected(of_1999, tmp_path) as engine:
+            assert await engine.now() == "946684770.000000000"
+            found = await engine.inspect(ID)
+            assert found is not None
+            assert found.started_at is not None
+            assert found.age == pytest.approx(946684770 - found.started_at.timestamp(), abs=60)
 
 
 class TestFailures:

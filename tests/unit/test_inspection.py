@@ -11,7 +11,7 @@ import pytest
 
 from controller.domain.container import Container, Mount, State
 from controller.engine import own_container_id
-from controller.inspection import read_container, to_unix_nano
+from controller.inspection import read_container
 
 ID = "587727f4661f11e6f0871de6fb51e82fbf5c7179ddcaa4b4cec418849b18fcca"
 NETWORK = "cf07b27c71460efb810140e22a2530e2f08a61a53cfd1a34eb1a797ec1b9c612"
@@ -175,19 +175,6 @@ def test_a_container_that_does_not_run_has_no_address_and_may_never_have_started
 )
 def test_a_moment_is_read_as_go_writes_it(text: str | None, moment: datetime | None) -> None:
     assert read(changed("State", "StartedAt", to=text)).started_at == moment
-
-
-@pytest.mark.parametrize(
-    ("text", "since"),
-    [
-        ("2026-11-23T15:03:37.091111471Z", "1795446217.091111471"),
-        ("2026-11-23T16:03:37.091111471+01:00", "1795446217.091111471"),
-        ("2026-11-23T15:03:37.5Z", "1795446217.500000000"),
-        ("2026-11-23T15:03:37Z", "1795446217.000000000"),
-    ],
-)
-def test_the_moment_from_which_events_are_asked_for_keeps_its_nanoseconds(text: str, since: str) -> None:
-    assert to_unix_nano(text) == since
 
 
 class TestOurOwnContainer:

@@ -253,3 +253,13 @@ def handshake(server: ssl.SSLContext, client: ssl.SSLContext, name: str) -> bool
         if done:
             return True
     return False
+
+
+async def test_an_authority_that_was_made_before_a_time_server_answered_is_still_the_one_afterwards(state):
+    maker = Maker(state)
+    maker.now = datetime(1970, 1, 1, 0, 1, tzinfo=UTC)
+    first = await maker.leaf()
+    maker.now = NOW
+    second = await maker.leaf()
+    assert first.issuer == second.issuer
+    assert second.not_before <= NOW < second.not_after
