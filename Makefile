@@ -4,6 +4,7 @@
 #   make check   the quick part of it, without Docker
 #   make bench   the measurements, each table as soon as it is there; make bench ONLY=latency measures one part
 #   make fuzz    foreign bytes into every parser, ten minutes in all; SECONDS=60 makes it shorter
+#   make soak    5,000 renewals and 5,000 containers that come and go, and the memory they leave behind
 #   make image   certferry's own image, certferry:latest
 
 PYTHON ?= python3
@@ -21,7 +22,7 @@ AGAIN = $(MAKE) --no-print-directory
 # After a command in the background: it ends with the recipe, whatever happens.
 BESIDE = trap 'exit 130' INT TERM; trap 'kill $$beside 2>/dev/null' EXIT; beside=$$!;
 
-.PHONY: demo test check lint types floors unit engine docker bench fuzz image images docs clean
+.PHONY: demo test check lint types floors unit engine docker bench fuzz soak image images docs clean
 
 $(VENV)/installed: extras = [dev]
 $(VENV)/installed $(VENV)/runs: pyproject.toml constraints.txt
@@ -68,6 +69,9 @@ bench: docker $(VENV)/installed
 fuzz: $(VENV)/installed
 	@$(RUN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,fuzz]'
 	@$(RUN)/python -m tests.fuzz $(SECONDS)
+
+soak: $(VENV)/installed
+	@$(RUN)/python -m tests.soak
 
 image:
 	deploy/build-image.sh

@@ -47,13 +47,16 @@ class SelfSigned:
         self, name: str, wishes: Wishes, options: SelfSignedOptions, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)
     ) -> None:
         self.name = name
-        self._wishes = wishes
-        self._now = lambda: max(now(), EARLIEST)  # an authority of 1970 would have ended when a time server answers
+        self._wishes, self._clock = wishes, now
         self._folder, self._life = options.state, timedelta(days=options.days)
         self._authority: Authority | None = None
         self._leaves: dict[Wish, Certificate] = {}
         self._unsaved: dict[str, bytes] = {}
         """What is not in the state folder yet, by file."""
+
+    def _now(self) -> datetime:
+        """An authority of 1970 would have ended as soon as a time server answers."""
+        return max(self._clock(), EARLIEST)
 
     def subscribe(self) -> AbstractAsyncContextManager[AsyncIterator[None]]:
         return self._wishes.subscribe()
