@@ -7,6 +7,8 @@ Each command imports what it needs when it runs: ``certferry health`` is started
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -19,8 +21,8 @@ import typer
 if TYPE_CHECKING:
     from controller.settings import Settings
 
-EX_FAILURE, EX_CONFIG, EX_INTERRUPTED = 1, 78, 130
-"""78 is ``EX_CONFIG`` of sysexits.h; 130 is what shells say of Ctrl-C."""
+EX_FAILURE, EX_CONFIG, EX_INTERRUPTED, EX_TERMINATED = 1, 78, 130, 143
+"""78 is ``EX_CONFIG`` of sysexits.h; the last two are what shells say of Ctrl-C and SIGTERM."""
 
 WIDTH = 180
 """Columns of a table that goes into a file or a pipe."""
@@ -42,6 +44,8 @@ def main() -> None:
     """The entry point of the distribution."""
     from controller.domain.errors import Error
 
+    if os.getpid() == 1:  # in a container; there the kernel drops signals that nobody handles, and much is imported first
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(EX_TERMINATED))
     try:
         cli()
     except Error as error:

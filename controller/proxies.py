@@ -15,6 +15,7 @@ from controller.domain.container import Container, State
 from controller.domain.errors import Error, SettingsError, TargetGone
 from controller.domain.proxy import DISCOVER, NOTHING, Files, Recogniser, Verdict, without_discover
 from controller.engine import Engine
+from controller.faults import Faults
 from controller.label_values import parse_flag
 from controller.labels import is_opted_in
 from controller.ports import Source
@@ -66,6 +67,7 @@ class Proxies:
         self._seen: dict[str, Seen] = {}
         self._adopted: dict[str, Adopted] = {}
         self._gone: set[str] = set()
+        self._faults = Faults()
         self.looked_at = 0
         """How many containers there were at the last look at all of them."""
 
@@ -99,7 +101,8 @@ class Proxies:
             log.debug("proxy.unknown", container=container_id[:12], message=str(error))
             return None
         except Exception as error:  # one container, whatever stands in its settings, must not hide the others
-            log.exception("proxy.crashed", container=container_id[:12], message=str(error))
+            name = container_id[:12]
+            self._faults.tell("proxy.crashed", error, about=name, container=name, message=str(error))
             return None
         if seen:
             self._seen[container_id] = seen

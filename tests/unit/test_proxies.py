@@ -399,6 +399,8 @@ class TestTrouble:
         house = House(proxy("bad", "traefik"), traefik())
         house.docker.faults["bad-1"] = error
         assert await house.look() == [EDGE]
+        for _ in range(3):
+            await house.look()
         assert [line["event"] for line in logged if line["log_level"] == "error"] == (
             ["proxy.crashed"] if isinstance(error, ZeroDivisionError) else []
         )
