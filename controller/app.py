@@ -29,7 +29,7 @@ from controller.policies import Decision, Facts
 from controller.ports import Source
 from controller.probe import ContainerProbe
 from controller.proxies import Proxies
-from controller.reconciler import Reconciler, Result, Timing
+from controller.reconciler import Reconciler, Result, Timing, longest_pass
 from controller.running import GOODBYE, told_to_end
 from controller.settings import Settings
 from controller.store import Store
@@ -154,7 +154,13 @@ def build(settings: Settings) -> App:
         probe=probe,
         store=store,
         wishes=wishes,
-        timing=Timing(settings.settle, settings.verify_timeout, settings.start_grace, settings.resync),
+        timing=Timing(
+            settings.settle,
+            settings.verify_timeout,
+            settings.start_grace,
+            settings.resync,
+            longest_pass(settings.exec_timeout, settings.engine_timeout, settings.verify_timeout),
+        ),
         now=now,
         clock=time.monotonic,
         clocks=Clocks(now, engine=engine.clock),

@@ -5,6 +5,7 @@ What is to be done is decided in `controller.policies`; the act is `controller.d
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -28,6 +29,7 @@ from controller.domain.errors import (
     RollbackFailed,
     TargetGone,
     TargetNotRunning,
+    TransientError,
     VerifyFailed,
     WriteRefused,
 )
@@ -69,6 +71,13 @@ class Timing:
     verify_timeout: float
     start_grace: float
     resync: float
+    longest: float = 3600.0
+    """What one pass may take; see `longest_pass`."""
+
+
+def longest_pass(exec_timeout: float, engine_timeout: float, verify_timeout: float) -> float:
+    """Seconds that no pass takes whose single steps keep to their own limits: it has far fewer than ten of each."""
+    return 10 * (exec_timeout + engine_timeout + verify_timeout)
 
 
 class Result(StrEnum):
@@ -164,8 +173,20 @@ class Reconciler:
         """Look at a target anew and do what is needed.
 
         Raises:
-            TransientError: worth another try soon.
+            TransientError: worth another try soon; or something hangs whose own limit does not hold.
         """
+        limit = asyncio.timeout(self._timing.longest)
+        try:
+            async with limit:
+                return await self._reconcile(key)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            text = f"the work on it did not end within {self._timing.longest:g} s; it begins anew"
+            self._report.failed(key, Finding(Reason.UNREACHABLE, text))
+            raise TransientError(text) from error
+
+    async def _reconcile(self, key: TargetKey) -> Outcome:
         blocked = False
         try:
             target = await self._targets.resolve(key)
