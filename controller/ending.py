@@ -49,9 +49,10 @@ async def finish(work: Coroutine[Any, Any, object], *, what: str, limit: float) 
 
 
 def pass_on_cancellation() -> None:
-    """To be called where an exception is caught in a loop that never ends: it may have come in place of a cancellation.
+    """To be called at each turn of a loop that never ends, and where it catches an exception: a cancellation may be hidden.
 
-    Whatever raises while it is being cancelled, a ``finally`` for example, hides the `asyncio.CancelledError` on its way.
+    Whatever raises while it is being cancelled, a ``finally`` for example, hides the `asyncio.CancelledError` on its way; and
+    whoever catches that, and gives it back as a result, hides it for good.
 
     Raises:
         asyncio.CancelledError: the running task was asked to end.

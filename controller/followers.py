@@ -131,6 +131,7 @@ class Followers:
         """Look at containers as they come and go; what was missed while Docker did not answer, when it does again."""
         pause, limit = self._pace.retry_min, GrowingLimit(LOOK_LIMIT, LONGEST_LOOK)
         while True:
+            pass_on_cancellation()
             looks = {await self._to_look_at.get()}
             while not self._to_look_at.empty():
                 looks.add(self._to_look_at.get_nowait())

@@ -109,6 +109,7 @@ class Follower:
         loop = asyncio.get_running_loop()
         self._met = loop.time()
         while True:
+            pass_on_cancellation()
             before = self._faults_in_a_row
             self._woken.clear()  # before the attempt: who wakes us meanwhile may have mended what it found broken
             try:
@@ -193,6 +194,7 @@ class Follower:
         hint = self._await_hint(hints)
         try:
             while True:
+                pass_on_cancellation()
                 good = await self.load()
                 self._met = loop.time()
                 await asyncio.wait({hint}, timeout=self._until_next_look() if good else torn_pause)

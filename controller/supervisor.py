@@ -128,6 +128,7 @@ class Supervisor:
         """Subscribe, list, follow; when the stream ends, begin anew: what was missed in between is in the list."""
         delay = self._settings.retry_min
         while True:
+            pass_on_cancellation()
             try:
                 since = await self._engine.now()
                 async with self._engine.events(since) as events:
@@ -165,6 +166,7 @@ class Supervisor:
     async def _resync(self) -> None:
         """Find what no event told of; those already known have a resync of their own."""
         while True:
+            pass_on_cancellation()
             await asyncio.sleep(self._settings.resync * self._jitter())
             try:
                 for key in await self._list() ^ self._store.targets.keys():
@@ -225,6 +227,7 @@ class Supervisor:
         await self._listed.wait()
         await self.followers.wait_tried()
         while True:
+            pass_on_cancellation()
             key = await self._queue.get()
             blocked = False
             try:

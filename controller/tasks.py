@@ -69,6 +69,7 @@ class EternalTasks:
         pause = RESTART_MIN
         loop = asyncio.get_running_loop()
         while True:
+            pass_on_cancellation()
             begun = loop.time()
             try:
                 await _never_end(name, work)

@@ -852,6 +852,26 @@ class TestTheEnd:
         with pytest.raises(SettingsError, match="no permission"):
             await house.supervisor.run(house.stop)
 
+    @virtually
+    async def test_a_worker_whose_cancellation_became_a_result_begins_no_other_work(self):
+        house = House(Docker("a"), settings=SETTINGS.model_copy(update={"workers": 1}))
+
+        async def swallow(looked_at: TargetKey) -> Outcome:
+            house.work.looks.append((looked_at.container_id, clock()))
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(1e6)
+            return Outcome(Result.FAILED, 0.0)
+
+        house.work.reconcile = swallow  # type: ignore[method-assign]
+        task = asyncio.create_task(house.supervisor.run(house.stop))
+        await asyncio.sleep(1)
+        (worker,) = (one for one in asyncio.all_tasks() if one.get_name() == "worker-0")
+        worker.cancel()
+        await asyncio.wait({worker}, timeout=0.01)
+        assert (worker.cancelled(), house.work.at("a")) == (True, [0.0])
+        house.stop.set()
+        await task
+
     @pytest.mark.parametrize("hanging", ["source", "worker"])
     def test_a_task_that_does_not_end_is_named_and_left_behind(self, hanging, logged):
         @virtually
