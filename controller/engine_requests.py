@@ -26,9 +26,9 @@ from controller.clocks import elapsed
 
 MIB = 2**20
 
-LARGEST_ANSWER = 4 * MIB
+LARGEST_ANSWER = MIB
 """Bytes of one answer in JSON. What Docker says of a container or an image has some ten KiB; so much is parsed within 0.1 s,
-and that is how long a thread that parses keeps the others waiting."""
+whatever stands in it, and that is how long a thread that parses keeps the others waiting."""
 
 SMALL = 16 * 2**10
 """Bytes that are parsed at once; more is parsed in a thread."""

@@ -72,7 +72,8 @@ class ExecResult:
     def runtime_gave_up(self) -> bool:
         """Whether the engine's runtime could not start the command for another reason: the container is about to stop.
 
-        Its complaint may be lost with the container. A command that could not be executed for a reason of its own says so.
+        Its complaint may be lost with the container. A command that could not be executed for a reason of its own says so. As
+        in `is_missing` only the words tell: the API ends the exec of a dying container with 126, as a command may.
         """
         said = self.stdout + self.stderr
         return self.exit_code == 126 and (not self.stderr or b"OCI runtime exec failed" in said) and not self.is_missing

@@ -148,7 +148,7 @@ class TestAnswersOfAnySize:
         config = RECORDED["Config"] | {"Labels": {"x": "y" * LARGEST_ANSWER}}
         docker.answers[f"/containers/{ID}/json"] = RECORDED | {"Config": config}
         async with connected(docker, tmp_path) as engine:
-            with pytest.raises(EngineUnavailable, match=f"cannot inspect {ID[:12]}: its answer is larger than 4 MiB"):
+            with pytest.raises(EngineUnavailable, match=f"cannot inspect {ID[:12]}: its answer is larger than 1 MiB"):
                 await engine.inspect(ID)
             assert (await engine.inspect(OTHER)) is not None
 
