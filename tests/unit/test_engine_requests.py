@@ -147,22 +147,21 @@ class TestAnswersOfAnySize:
     async def test_an_inspection_that_is_too_large_is_said_so_and_the_next_container_is_read(self, docker, tmp_path):
         config = RECORDED["Config"] | {"Labels": {"x": "y" * LARGEST_ANSWER}}
         docker.answers[f"/containers/{ID}/json"] = RECORDED | {"Config": config}
-        async with connected(docker, tmp_path) as engine:
+        async with connected(docker, tmp_path, timeout=60) as engine:
             with pytest.raises(EngineUnavailable, match=f"cannot inspect {ID[:12]}: its answer is larger than 1 MiB"):
                 await engine.inspect(ID)
             assert (await engine.inspect(OTHER)) is not None
 
     async def test_one_container_with_50_MB_of_labels_hides_no_other(self, docker, tmp_path):
-        docker.answers["/containers/json"] = [
-            {"Id": OTHER, "Labels": {"x": '"},{"Id":"' * 10**6 + "y" * 36_000_000}},
-            {"Id": ID, "Labels": {"a": "b"}},
-        ]
-        async with connected(docker, tmp_path) as engine:
+        huge = {"Id": OTHER, "Labels": {"x": '"},{"Id":"' * 10**6 + "y" * 36_000_000}}
+        body = json.dumps([huge, {"Id": ID, "Labels": {"a": "b"}}]).encode()
+        docker.answers["/containers/json"] = web.Response(body=body)
+        async with connected(docker, tmp_path, timeout=60) as engine:
             assert await engine.labels() == {OTHER: {}, ID: {"a": "b"}}
 
     async def test_an_error_of_any_size_is_told_by_its_beginning(self, docker, tmp_path):
         docker.answers["/containers/json"] = web.Response(status=500, body=b"very bad " * 10**6)
-        async with connected(docker, tmp_path) as engine:
+        async with connected(docker, tmp_path, timeout=60) as engine:
             with pytest.raises(EngineUnavailable) as caught:
                 await engine.labels()
         assert len(str(caught.value)) < 700
@@ -189,7 +188,7 @@ class TestAnswersOfAnySize:
                     sent += 2**16
             return response
 
-        async with connected(endless, tmp_path) as engine:
+        async with connected(endless, tmp_path, timeout=60) as engine:
             with pytest.raises(Error, match="holds more than 1 MiB"):
                 await engine.get_archive(ID, PurePosixPath("/acme.json"), limit=2**20)
             with pytest.raises(EngineUnavailable):
