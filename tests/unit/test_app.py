@@ -341,7 +341,7 @@ async def running(given: Settings) -> AsyncIterator[list[Any]]:
         finally:
             await until(lambda: events(lines).count("controller.started") == 1)
             os.kill(os.getpid(), signal.SIGTERM)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await task
             for number in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().remove_signal_handler(number)
@@ -361,7 +361,7 @@ def address_of(lines: list[Any]) -> tuple[str, int]:
 
 
 async def until(condition: Any) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 -- what is waited for happens in the product, which knows of no event
             await asyncio.sleep(0.01)
 
