@@ -19,7 +19,6 @@ from controller import policies
 from controller.attempts import Attempts
 from controller.clocks import Clocks
 from controller.delivery import SILENT_LIMIT, Delivery, describe_failure
-from controller.domain.certificate import Certificate
 from controller.domain.container import State
 from controller.domain.errors import (
     CheckFailed,
@@ -103,15 +102,18 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class _Input:
-    """What makes an attempt another one: the certificates and where they go, how they are loaded, the container's start."""
+    """What makes an attempt another one: the certificates and where they go, how they are loaded, the container's start.
 
-    chosen: tuple[tuple[Place, Certificate], ...]
+    Of a certificate its leaf's fingerprint and a digest of the whole: this is remembered for days, and shall hold no key.
+    """
+
+    chosen: tuple[tuple[Place, str, str], ...]
     reload: tuple[Reload, ...]
     started_at: datetime | None
 
     @property
     def leaves(self) -> tuple[str, ...]:
-        return tuple(certificate.fingerprint for _, certificate in self.chosen)
+        return tuple(fingerprint for _, fingerprint, _ in self.chosen)
 
 
 @dataclass(slots=True)
@@ -459,7 +461,7 @@ class Reconciler:
 
 
 def _input(facts: Facts) -> _Input:
-    chosen = tuple((place, candidate.certificate) for place, candidate in facts.selection.chosen)
+    chosen = tuple((place, c.certificate.fingerprint, c.certificate.digest) for place, c in facts.selection.chosen)
     return _Input(chosen, facts.target.reload, facts.target.container.started_at)
 
 

@@ -262,6 +262,7 @@ class Supervisor:
             else:
                 if outcome.result is Result.BLOCKED:
                     log.debug("reconcile.blocked", target=self._name(key))
+                    self._queue.add(key, self._settings.resync * self._jitter())  # should nobody call it
                     return False
                 self._queue.forget(key)
                 self._faults.over(str(key))

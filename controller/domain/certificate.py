@@ -5,6 +5,7 @@ Objects are made by `controller.pki`, which does the parsing and the checks; her
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum, StrEnum
@@ -74,6 +75,11 @@ class Certificate:
     def combined_pem(self) -> bytes:
         """Key, leaf and chain in one file, the order Postfix documents for ``smtpd_tls_chain_files``."""
         return self.key_pem + self.fullchain_pem
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of everything that is delivered of it, hex: another key form or chain makes it another one."""
+        return hashlib.sha256(self.combined_pem).hexdigest()
 
     @property
     def fingerprint(self) -> str:
