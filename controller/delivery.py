@@ -18,6 +18,7 @@ from controller.domain.errors import (
     Error,
     ExecCut,
     ExecTimeout,
+    FilesUnreadable,
     ReloadFailed,
     RollbackFailed,
     TargetGone,
@@ -40,6 +41,7 @@ SILENT_LIMIT = 65.0
 for 60 s (``service_throttle_time``, postconf(5)); a reload does not end that (measured) and costs sessions."""
 
 _FAILURES: tuple[tuple[type[Error], Reason], ...] = (
+    (FilesUnreadable, Reason.FILES_UNREADABLE),
     (WriteRefused, Reason.WRITE_REFUSED),
     (CheckFailed, Reason.CHECK_FAILED),
     (ReloadFailed, Reason.RELOAD_FAILED),

@@ -24,6 +24,7 @@ from controller.domain.errors import (
     CheckFailed,
     Error,
     ExecTimeout,
+    FilesUnreadable,
     ReloadFailed,
     RollbackFailed,
     TargetGone,
@@ -60,6 +61,9 @@ SILENT_PAUSE = 5.0
 
 FAILED_PAUSE = 20.0
 """Seconds between two looks at a target where something failed: it may heal by itself. Nothing is done to it meanwhile."""
+
+UNREADABLE_PAUSE = 60.0
+"""Seconds between two looks at a container whose files cannot be read: no event tells when somebody mends that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +210,9 @@ class Reconciler:
             return Outcome(Result.WAITING, 0.0) if self._leads_elsewhere(facts) else await self._bring(facts)
         except TargetGone:
             return self._forget(key)
+        except FilesUnreadable as error:
+            self._report.failed(key, describe_failure(error))
+            return Outcome(Result.REFUSED, UNREADABLE_PAUSE)
         except Error as error:
             self._report.failed(key, Finding(Reason.UNREACHABLE, str(error)))
             raise

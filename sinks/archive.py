@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import PurePosixPath
 
-from controller.domain.errors import WriteRefused
-from controller.domain.observed import InstalledFile, Observed
+from controller.domain.errors import FilesUnreadable, WriteRefused
+from controller.domain.observed import LARGEST_FILE, InstalledFile, Observed
 from controller.ports import ContainerAccess
-from sinks.script import FileWrite
+from sinks.script import FileWrite, too_large
 
 _LINK_LIMIT = 8
 
@@ -43,7 +43,7 @@ class _View:
                 continue
             links += 1
             if links > _LINK_LIMIT:
-                raise WriteRefused(f"{path} is a link in a circle")
+                raise FilesUnreadable(f"{path} is a link in a circle")
             rest[:0] = PurePosixPath(found[0].linkname).parts
             if rest[0] == "/":
                 at = PurePosixPath(rest.pop(0))
@@ -54,8 +54,8 @@ class _View:
         if found is None or not found[0].isfile():
             return None
         info, content = found
-        if len(content) != info.size:
-            raise WriteRefused(f"{path} has {info.size} bytes: that is no certificate or key, and will not be replaced")
+        if info.size > LARGEST_FILE:
+            raise FilesUnreadable(too_large(path))
         return InstalledFile(path, content, info.uid, info.gid, info.mode & 0o7777)
 
     async def is_right(self, file: FileWrite) -> bool:
@@ -79,7 +79,7 @@ async def observe(access: ContainerAccess, container_id: str, paths: Sequence[Pu
     """The files as the archive API shows them; what listens cannot be known this way.
 
     Raises:
-        WriteRefused: a path can never be written: a link in a circle, or far too large a file.
+        FilesUnreadable: a path can never be written: a link in a circle, or far too large a file.
     """
     view = _View(access, container_id)
     resolved = {path: await view.resolve(path) for path in paths}

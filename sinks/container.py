@@ -5,8 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 
+from controller.domain import guarded
 from controller.domain.container import Container
-from controller.domain.errors import CheckFailed, ExecCut, PermanentError, ReloadFailed, RollbackFailed, WriteRefused
+from controller.domain.errors import (
+    CheckFailed,
+    Error,
+    ExecCut,
+    ExecTimeout,
+    FilesUnreadable,
+    PermanentError,
+    ReloadFailed,
+    RollbackFailed,
+    WriteRefused,
+)
 from controller.domain.execution import ExecResult, program_of
 from controller.domain.observed import InstalledFile, Observed, Receipt
 from controller.domain.recent import Recent
@@ -21,11 +32,12 @@ ROOT = "0"
 that make it root, the container's own user can do more in its own directories."""
 
 SHELL = PurePosixPath("/bin/sh")
+
+SHELLS = 1000
+"""Containers of which is remembered whether they have a shell."""
+
 _BROKEN = (0, 126, 127)
 """Exit codes of a shell that came to its end, or could not begin, without the right output: it will not do better."""
-
-CONTAINERS = 1000
-"""Of so many containers is remembered whether they have a shell."""
 
 KEY_MODE, CERTIFICATE_MODE = 0o600, 0o644
 
@@ -43,7 +55,7 @@ class ContainerSink:
 
     def __init__(self, access: ContainerAccess) -> None:
         self._access = access
-        self._shells: Recent[str, bool] = Recent(CONTAINERS)
+        self._shells: Recent[str, bool] = Recent(SHELLS)
 
     async def observe(self, target: Target) -> Observed:
         """See `controller.ports.Sink.observe`."""
@@ -55,10 +67,8 @@ class ContainerSink:
         result = await self._shell(container, script.observe(paths, boundary))
         try:
             return script.parse_observed(result.stdout, paths, boundary)
-        except (ValueError, IndexError) as error:
-            if result.exit_code in _BROKEN:
-                raise WriteRefused(f"the files of {container.name} cannot be read by its shell: {result.complaint}") from error
-            raise ExecCut(f"a shell in {container.name} was cut off: {result.complaint}") from error
+        except ValueError as error:
+            raise _unreadable(container, result, boundary) from error
 
     async def apply(
         self, target: Target, observed: Observed, contents: Mapping[PurePosixPath, bytes], *, confirm: bool
@@ -78,7 +88,7 @@ class ContainerSink:
         """See `controller.ports.Sink.check`."""
         if not target.check or not can_execute(target.container):
             return
-        result = await self._access.execute(target.container.id, target.check, user=target.user)
+        result = await self._run(target, target.check)
         if result.exit_code:
             raise CheckFailed(_describe(target.check, target, result, "check"))
 
@@ -86,7 +96,7 @@ class ContainerSink:
         """See `controller.ports.Sink.reload`."""
         for step in steps:
             if step.kind == "exec":
-                result = await self._access.execute(target.container.id, step.argv, user=target.user)
+                result = await self._run(target, step.argv)
                 if result.exit_code:
                     raise ReloadFailed(_describe(step.argv, target, result, "reload"))
             elif step.kind == "signal":
@@ -132,7 +142,8 @@ class ContainerSink:
         if moves:
             await self._stage(container, moves, at)
         text = script.swap(moves, in_place, [w for w in swaps if w.content is None], at, confirm=confirm)
-        result = await self._shell(container, text, stdin=script.stdin_of(in_place))
+        text = "\n".join((script.read_contents(in_place), text))
+        result = await self._execute(container, text, stdin=script.stdin_of(in_place))
         if result.exit_code == 0 and result.stdout == _concatenated(in_place):
             return
         if moves:
@@ -142,17 +153,34 @@ class ContainerSink:
         raise error(f"the new files could not be put in place in {container.name}: {why}")
 
     async def _stage(self, container: Container, moves: Sequence[FileWrite], at: PurePosixPath) -> None:
-        result = await self._shell(container, script.stage(moves, at), stdin=script.stdin_of(moves))
+        before, stdin = script.read_contents(moves), script.stdin_of(moves)
+        result = await self._shell(container, script.stage(moves, at), before=before, stdin=stdin)
         if result.exit_code or result.stdout != _concatenated(moves):
             await self._shell(container, script.discard(moves, at))
             why = result.complaint if result.exit_code else "what was read back is not what was written; is the disk full?"
             raise WriteRefused(f"the new files could not be staged in {container.name}: {why}")
 
-    async def _shell(self, container: Container, text: str, *, stdin: bytes = b"") -> ExecResult:
+    async def _shell(self, container: Container, work: str, *, before: str = "", stdin: bytes = b"") -> ExecResult:
+        """Run a script that ends when we go."""
+        seconds = self._access.exec_timeout + guarded.MARGIN
+        return await self._execute(container, guarded.script(work, seconds=seconds, tied=True, before=before), stdin=stdin)
+
+    async def _execute(self, container: Container, text: str, *, stdin: bytes) -> ExecResult:
         user = container.user if container.root_is_limited else ROOT
         result = await self._access.execute(container.id, ("sh", "-c", text), stdin=stdin, user=user)
         if result.exit_code == _KILLED or result.runtime_gave_up:
             raise ExecCut(f"a shell in {container.name} was cut off, exit code {result.exit_code}; it stops or restarts")
+        return result
+
+    async def _run(self, target: Target, argv: Sequence[str]) -> ExecResult:
+        """Run a command of the operator's. It ends by its own limit, not when we go; without a shell by nothing but itself."""
+        identity, limit = target.container.id, self._access.exec_timeout
+        if not await self._has_shell(target.container):
+            return await self._access.execute(identity, argv, user=target.user)
+        wrapped = guarded.command(argv, seconds=limit, tied=False)
+        result = await self._access.execute(identity, wrapped, user=target.user, timeout=limit + guarded.MARGIN)
+        if guarded.is_overdue(result):
+            raise ExecTimeout(f"`{program_of(argv)}` did not end within {limit:g} s")
         return result
 
     async def _has_shell(self, container: Container) -> bool:
@@ -163,6 +191,16 @@ class ContainerSink:
             known = await self._access.get_file(container.id, SHELL) is not None
             self._shells.put(container.id, known)
         return known
+
+
+def _unreadable(container: Container, result: ExecResult, boundary: str) -> Error:
+    """Why the answer to `script.observe` is none."""
+    said = f": {result.complaint}" if result.stderr.strip() else ""
+    if result.cut:
+        return FilesUnreadable(f"the shell of {container.name} prints far more than it was asked for")
+    if result.exit_code in _BROKEN or (result.stdout and boundary.encode() not in result.stdout):
+        return FilesUnreadable(f"the shell of {container.name} answers with something else than it was asked for{said}")
+    return ExecCut(f"a shell in {container.name} was cut off: {result.complaint}")
 
 
 def _describe(argv: Sequence[str], target: Target, result: ExecResult, label: str) -> str:

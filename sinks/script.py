@@ -1,5 +1,5 @@
-"""The shell scripts that run inside a container. Pure text building: POSIX sh, with only cat, mv, rm, mkdir, chown, chmod, stat
-and readlink beside the shell, as coreutils and BusyBox have them alike.
+"""The shell scripts that run inside a container. Pure text building: POSIX sh, with only cat, dd, mv, rm, mkdir, chown, chmod,
+stat and readlink beside the shell, as coreutils and BusyBox have them alike.
 
 File contents never stand in a script or in argv: they come on standard input, one line for each file, and are written by the
 shell's own ``printf``. ``read`` takes no byte more than its line; here-documents would go through ``/tmp`` in some shells.
@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from shlex import quote
 
-from controller.domain.observed import InstalledFile, Observed
+from controller.domain.errors import FilesUnreadable
+from controller.domain.observed import LARGEST_FILE, InstalledFile, Observed
 
 STAGE = ".certferry"
 PENDING = "pending"
@@ -35,6 +36,14 @@ done
 printf '%s\\n' "$r"
 }"""
 """Where a path leads. ``readlink -f`` knows no answer for a link into a directory that does not exist (yet)."""
+
+_SHOW = f"""show() {{
+if [ ! -f "$1" ]; then printf 'N %s\\n' "$1"; return; fi
+i=$(stat -c '%u %g %a %s' "$1")
+printf 'F %s %s\\n' "$i" "$1"
+[ "${{i##* }}" -gt {LARGEST_FILE} ] || dd if="$1" bs=65536 count={LARGEST_FILE // 65536 + 1} 2>/dev/null
+}}"""
+"""What a file is and holds; of one that is too large, or grows without end, no more than tells that it is."""
 
 _WRITE = """set -e
 die() { printf '%s\\n' "$1" >&2; exit "${2:-1}"; }
@@ -100,12 +109,11 @@ def _line(content: bytes) -> bytes:
 def observe(paths: Sequence[PurePosixPath], boundary: str) -> str:
     """Print owner, mode and content of each file, what is left of an earlier run, and the listening sockets."""
     end = f"printf '\\n%s\\n' {boundary}"
-    lines = [_RESOLVE]
+    lines = [_RESOLVE, _SHOW]
     for path in paths:
         lines += [
             f"r=$(resolve {_q(path)})",
-            'if [ ! -f "$r" ]; then printf "N %s\\n" "$r"',
-            """else printf 'F %s %s\\n' "$(stat -c '%u %g %a' "$r")" "$r"; cat "$r"; fi""",
+            'show "$r"',
             end,
             f"s=${{r%/*}}/{STAGE}",
             f'if [ -e "$s/{PENDING}" ]; then echo P; elif [ -e "$s" ]; then echo L; fi',
@@ -124,6 +132,7 @@ def parse_observed(output: bytes, paths: Sequence[PurePosixPath], boundary: str)
     """Undo `observe`.
 
     Raises:
+        FilesUnreadable: a file is too large.
         ValueError: the output is not what the script prints.
     """
     *parts, sockets = output.split(b"\n" + boundary.encode() + b"\n")
@@ -140,8 +149,15 @@ def parse_observed(output: bytes, paths: Sequence[PurePosixPath], boundary: str)
 def _parse_file(path: PurePosixPath, head: str, content: bytes) -> tuple[InstalledFile | None, PurePosixPath]:
     if head.startswith("N "):
         return None, PurePosixPath(posixpath.normpath(head[2:]))
-    _, uid, gid, mode, resolved = head.split(" ", 4)
+    _, uid, gid, mode, size, resolved = head.split(" ", 5)
+    if max(int(size), len(content)) > LARGEST_FILE:
+        raise FilesUnreadable(too_large(path))
     return InstalledFile(path, content, int(uid), int(gid), int(mode, 8)), PurePosixPath(resolved)
+
+
+def too_large(path: PurePosixPath) -> str:
+    """What is to be said of such a file."""
+    return f"{path} is larger than {LARGEST_FILE // 2**20} MiB: that is no certificate or key, and will not be replaced"
 
 
 def _listening(text: str) -> frozenset[int] | None:
@@ -152,13 +168,18 @@ def _listening(text: str) -> frozenset[int] | None:
     return frozenset(int(row[1].rpartition(":")[2], 16) for row in rows if len(row) > 3 and row[3] == "0A")
 
 
+def read_contents(writes: Sequence[FileWrite]) -> str:
+    """Take the lines of standard input into variables; where it ends early nothing has happened yet, and nothing will."""
+    return "\n".join(f"IFS= read -r content{number} || exit {UNTOUCHED}" for number, _ in enumerate(writes))
+
+
 def stage(writes: Sequence[FileWrite], at: PurePosixPath) -> str:
-    """Write every file of standard input beside its destination, with its final owner and mode, and print them back."""
+    """Write what `read_contents` took beside its destination, with its final owner and mode, and print it back."""
     lines = [_WRITE, "umask 077", *(f"free {_q(write.path)}" for write in writes)]
     lines += [f"make {_q(directory)}; mkdir -p {_q(directory / at)}" for directory in _directories(writes)]
-    for write in writes:
+    for number, write in enumerate(writes):
         staged = _staged(write, at)
-        lines.append(f'IFS= read -r content; fill "$content" {_q(staged)}; {_own(write, staged)}')
+        lines.append(f'fill "$content{number}" {_q(staged)}; {_own(write, staged)}')
     return "\n".join([*lines, "cat " + " ".join(_q(_staged(write, at)) for write in writes)])
 
 
@@ -179,13 +200,14 @@ def swap(
     *,
     confirm: bool,
 ) -> str:
-    """Make all changes at once: renames of one directory by a single ``mv``, mounted files rewritten from standard input.
+    """Make all changes at once: renames of one directory by a single ``mv``, mounted files rewritten with what `read_contents`
+    took, and printed back.
 
-    The files written in place are printed back. `confirm` leaves a mark beside the stages; without it any mark goes.
+    Once begun nothing ends it but its own end, certferry's death least of all: half a swap is the worst there is. `confirm`
+    leaves a mark beside the stages; without it any mark goes.
     """
     lines = [_WRITE, *(f"free {_q(write.path)}" for write in (*moves, *in_place))]
     lines += [f"staged {_q(_staged(write, at))}" for write in moves]
-    lines += [f"IFS= read -r content{number}" for number, _ in enumerate(in_place)]
     if confirm:
         first = [*moves, *in_place][0].path.parent / STAGE
         lines.append(f"(umask 077; mkdir -p {_q(first)}; : >{_q(first / PENDING)}) 2>/dev/null || true")

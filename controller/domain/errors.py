@@ -7,7 +7,7 @@
     │   └ EngineUnavailable, TargetGone, TargetNotRunning, ExecCut, ExecTimeout (StillRunning), ProbeUnavailable
     └ PermanentError                                   retried only on new input or at the resync
         ├ CertificateError (KeyMismatch, BrokenChain, WeakKey, NameMissing, MalformedPem, EncryptedKey)
-        └ WriteRefused, CheckFailed, ReloadFailed, VerifyFailed, RollbackFailed
+        └ WriteRefused (FilesUnreadable), CheckFailed, ReloadFailed, VerifyFailed, RollbackFailed
 
 A message names the thing (target, file, port) and the remedy, in one line.
 """
@@ -109,6 +109,10 @@ class WeakKey(CertificateError):
 
 class WriteRefused(PermanentError):
     """The target's files cannot be written the way the container is mounted."""
+
+
+class FilesUnreadable(WriteRefused):
+    """What is at the target's paths cannot be read, or is no certificate or key; so nothing is written there either."""
 
 
 class CheckFailed(PermanentError):

@@ -26,6 +26,7 @@ class Reason(StrEnum):
     BROKEN_CHAIN = "BrokenChain"
     UNTRUSTED_ISSUER = "UntrustedIssuer"
     INVALID_LABELS = "InvalidLabels"
+    FILES_UNREADABLE = "FilesUnreadable"
     WRITE_REFUSED = "WriteRefused"
     CHECK_FAILED = "CheckFailed"
     RELOAD_FAILED = "ReloadFailed"
@@ -73,6 +74,10 @@ MEANING: dict[Reason, tuple[str, str]] = {
         "use the real CA, or set the label `allow-untrusted`",
     ),
     Reason.INVALID_LABELS: ("labels of the container cannot be used", "the message names each one and the nearest known"),
+    Reason.FILES_UNREADABLE: (
+        "what is at the paths in the container cannot be read, or is no certificate or key",
+        "the message names the file, or what stands in the way",
+    ),
     Reason.WRITE_REFUSED: ("the files cannot be written the way the container is mounted", "the message names the mount"),
     Reason.CHECK_FAILED: ("the configuration check refused the new files; the old ones are back", "run the check by hand"),
     Reason.RELOAD_FAILED: ("a reload command failed", "run it by hand; the message has its last line"),

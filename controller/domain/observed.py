@@ -9,6 +9,10 @@ from typing import Any
 from controller.domain.certificate import Leaf
 from controller.domain.target import ProbePort, Target
 
+LARGEST_FILE = 2**20
+"""Bytes of a file at a certificate's path that are read. A pair with a long chain has some 20 KiB; a larger file is something
+else, and is not replaced."""
+
 
 @dataclass(frozen=True, slots=True)
 class InstalledFile:

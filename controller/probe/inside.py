@@ -1,7 +1,8 @@
 """One handshake from inside the container, by exec of its own ``openssl s_client``.
 
-The command ends by itself: its input is empty, and ``timeout`` (coreutils, busybox) ends it when the server hangs; an exec
-cannot be ended from outside. It verifies nothing either, and prints what the server sent.
+The command ends by itself: its input is empty, and a shell around it ends it when the server hangs, or when we go; an exec
+cannot be ended from outside. Without a shell ``timeout`` (coreutils, busybox) does. It verifies nothing either, and prints what
+the server sent.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from controller.domain import guarded
 from controller.domain.certificate import KeyType
 from controller.domain.errors import ProbeUnavailable
 from controller.domain.execution import ExecResult
@@ -40,7 +42,7 @@ _TIMED_OUT = frozenset({124, 137, 143})
 
 
 class Execute(Protocol):
-    """Runs a command in a container (`ContainerAccess.execute`); input that is empty is at its end at once."""
+    """Runs a command in a container (`ContainerAccess.execute`)."""
 
     async def __call__(
         self,
@@ -48,7 +50,7 @@ class Execute(Protocol):
         argv: Sequence[str],
         /,
         *,
-        stdin: bytes = b"",
+        stdin: bytes | None = None,
         user: str = "",
         timeout: float,  # noqa: ASYNC109 -- the port's signature
     ) -> ExecResult:
@@ -77,18 +79,25 @@ async def handshake_inside(execute: Execute, container_id: str, question: Questi
     command = s_client(question, host)
     seconds = max(1, math.ceil(question.timeout))
 
-    async def run(*argv: str) -> ExecResult:
-        result = await execute(container_id, argv, stdin=b"", timeout=seconds + EXEC_MARGIN)
-        if len(result.stdout) + len(result.stderr) > MAXIMUM_OUTPUT:
+    async def run(argv: tuple[str, ...], *, stdin: bytes | None = None) -> ExecResult:
+        result = await execute(container_id, argv, stdin=stdin, timeout=seconds + EXEC_MARGIN)
+        if len(result.stdout) + len(result.stderr) > MAXIMUM_OUTPUT or result.cut:
             raise HandshakeError(
                 Failure.GARBLED, f"the openssl in the container printed more than {MAXIMUM_OUTPUT // 2**20} MiB"
             )
         return result
 
-    result = await run("timeout", str(seconds), *command)
-    if _missing(result) and b"openssl" not in result.stdout + result.stderr:
-        result = await run(*command)  # an image with openssl, without timeout
+    result = await run(guarded.command(command, seconds=seconds, tied=True), stdin=b"")
+    if _missing_around_openssl(result):
+        result = await run(("timeout", str(seconds), *command))
+    if _missing_around_openssl(result):
+        result = await run(command)
     return certificates_of(result, question)
+
+
+def _missing_around_openssl(result: ExecResult) -> bool:
+    """Whether the image lacks what should have run openssl, which may be there."""
+    return _missing(result) and b"openssl" not in result.stdout + result.stderr
 
 
 def s_client(question: Question, host: str) -> tuple[str, ...]:

@@ -10,7 +10,6 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import pytest
-from aiodocker.execs import Exec
 from docker.models.containers import Container
 
 from controller.domain.errors import ExecTimeout, TargetGone, TargetNotRunning, WriteRefused
@@ -116,13 +115,13 @@ async def test_a_container_removed_during_a_command_is_no_lasting_failure(
     engine: Engine, lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     container = lab.container()
-    inspect = Exec.inspect
+    look = Engine._look
 
-    async def inspect_late(execution: Exec) -> Any:
+    async def look_late(*args: Any) -> Any:
         await asyncio.to_thread(container.remove, force=True)
-        return await inspect(execution)
+        return await look(*args)
 
-    monkeypatch.setattr(Exec, "inspect", inspect_late)
+    monkeypatch.setattr(Engine, "_look", look_late)
     with pytest.raises(TargetNotRunning):
         await engine.execute(str(container.id), ("true",))
 

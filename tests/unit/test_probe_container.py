@@ -38,7 +38,7 @@ class Exec:
         _container_id: str,
         argv: Sequence[str],
         *,
-        stdin: bytes = b"",
+        stdin: bytes | None = None,
         user: str = "",
         timeout: float,  # noqa: ASYNC109
     ) -> ExecResult:

@@ -26,16 +26,19 @@ async def run_here(
     _container_id: str,
     argv: Sequence[str],
     *,
-    stdin: bytes = b"",
+    stdin: bytes | None = None,
     user: str = "",
     timeout: float,  # noqa: ASYNC109
 ) -> ExecResult:
-    """Like the engine's exec, on this machine; ``timeout`` in seconds."""
-    assert (stdin, user) == (b"", "")
+    """Like the engine's exec, on this machine: its own process group, and input that stays open; ``timeout`` in seconds."""
+    assert (stdin, user) in ((b"", ""), (None, ""))
     pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(*argv, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe)
-    stdout, stderr = await asyncio.wait_for(process.communicate(), timeout)
-    return ExecResult(process.returncode or 0, stdout, stderr)
+    given = asyncio.subprocess.DEVNULL if stdin is None else pipe
+    process = await asyncio.create_subprocess_exec(*argv, stdin=given, stdout=pipe, stderr=pipe, start_new_session=True)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    stdout, stderr = await asyncio.wait_for(asyncio.gather(process.stdout.read(), process.stderr.read()), timeout)
+    return ExecResult(await process.wait(), stdout, stderr)
 
 
 @dataclass
@@ -50,7 +53,7 @@ class Scripted:
         _container_id: str,
         argv: Sequence[str],
         *,
-        stdin: bytes = b"",
+        stdin: bytes | None = None,
         user: str = "",
         timeout: float,  # noqa: ASYNC109
     ) -> ExecResult:
@@ -163,6 +166,7 @@ MISSING_OPENSSL = [
     ExecResult(127, b"", b"timeout: failed to run command 'openssl': No such file or directory\n"),
     ExecResult(127, b"", b"timeout: can't execute 'openssl': No such file or directory\n"),
 ]
+MISSING_SHELL = ExecResult(126, b'OCI runtime exec failed: exec: "sh": executable file not found in $PATH: unknown\r\n', b"")
 MISSING_TIMEOUT = [
     ExecResult(126, b'OCI runtime exec failed: exec: "timeout": executable file not found in $PATH: unknown\r\n', b""),
     ExecResult(127, b"", b'exec: "timeout": executable file not found in $PATH\n'),
@@ -181,16 +185,21 @@ async def test_an_image_without_openssl_cannot_be_probed_by_exec(result: ExecRes
 
 
 @pytest.mark.parametrize("result", MISSING_TIMEOUT)
-async def test_an_image_without_timeout_runs_openssl_alone(result: ExecResult) -> None:
-    run = Scripted([result, ExecResult(0, pair().chain, b"")])
+async def test_an_image_without_shell_and_timeout_runs_openssl_alone(result: ExecResult) -> None:
+    run = Scripted([MISSING_SHELL, result, ExecResult(0, pair().chain, b"")])
 
     assert await handshake_inside(run, "c", question(25)) == pair().certificate.fullchain_pem
-    assert [argv[0] for argv in run.ran] == ["timeout", "openssl"]
+    assert [argv[0] for argv in run.ran] == ["sh", "timeout", "openssl"]
+
+
+async def test_an_openssl_that_prints_without_end_is_told() -> None:
+    with pytest.raises(HandshakeError, match="printed more than"):
+        await handshake_inside(Scripted([ExecResult(-1, b"y\n" * 100, b"", cut=True)]), "c", question(25))
 
 
 async def test_an_image_without_either_cannot_be_probed_by_exec() -> None:
     with pytest.raises(ProbeUnavailable):
-        await handshake_inside(Scripted([MISSING_TIMEOUT[0], NO_OPENSSL_AT_ALL]), "c", question(25))
+        await handshake_inside(Scripted([MISSING_SHELL, MISSING_TIMEOUT[0], NO_OPENSSL_AT_ALL]), "c", question(25))
 
 
 async def test_errors_of_the_engine_pass_through() -> None:

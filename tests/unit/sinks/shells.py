@@ -5,13 +5,15 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tarfile
+import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from controller.domain.execution import ExecResult
 
-COMMANDS = ("cat", "mv", "rm", "rmdir", "mkdir", "chown", "chmod", "stat", "readlink")
+COMMANDS = ("cat", "dd", "sleep", "mv", "rm", "rmdir", "mkdir", "chown", "chmod", "stat", "readlink")
 """All that the scripts may use beside the shell."""
 
 _FOUND = {name: path for name in ("sh", "dash", "bash", "busybox") if (path := shutil.which(name))}
@@ -53,16 +55,16 @@ class Machine:
         self.scripts.append(text)
         if self.fails and self.fails[0].decode() in text:
             text = text.replace(self.fails.pop(0).decode(), "exit 1; ", 1)
-        ended = subprocess.run(  # noqa: ASYNC221 -- milliseconds, and nothing else is going on
+        process = subprocess.Popen(  # noqa: ASYNC220 -- milliseconds, and nothing else is going on
             [argv[0], *argv[1:-1], text],
             executable=SHELLS[self.shell] if argv[0] == "sh" else None,
-            input=stdin or b"",
-            capture_output=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             env={"PATH": str(self.commands)},
-            timeout=20,
-            check=False,
+            start_new_session=True,  # as an exec has
         )
-        return ExecResult(ended.returncode, ended.stdout, ended.stderr)
+        return _until_its_end(process, stdin or b"")
 
     async def put_archive(self, container_id: str, directory: PurePosixPath, archive: bytes) -> None:
         raise NotImplementedError
@@ -72,3 +74,24 @@ class Machine:
 
     async def kill(self, container_id: str, signal: str) -> None:
         raise NotImplementedError
+
+
+def _until_its_end(process: subprocess.Popen[bytes], stdin: bytes) -> ExecResult:
+    """The input stays open until the command has ended, as the engine keeps it."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
+    overdue = threading.Timer(20, process.kill)
+    overdue.start()
+    try:
+        with suppress(BrokenPipeError):
+            process.stdin.write(stdin)
+            process.stdin.flush()
+        stdout, stderr = process.stdout.read(), process.stderr.read()
+        return ExecResult(process.wait(), stdout, stderr)
+    finally:
+        overdue.cancel()
+        with suppress(BrokenPipeError):
+            process.stdin.close()
+        process.stdout.close()
+        process.stderr.close()

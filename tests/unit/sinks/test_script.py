@@ -188,7 +188,7 @@ class TestWhenSomethingFails:
         await hands.bring(old)
         before = hands.there
         observed = await hands.look()
-        machine.fails = [step + str(folder).encode()[:4] if step != b"fill " else b'fill "$content"']
+        machine.fails = [step + str(folder).encode()[:4] if step != b"fill " else b'fill "$content0"']
         with pytest.raises(WriteRefused, match="could not be staged"):
             await hands.sink.apply(hands.target, observed, hands.target.places[0].contents(new), confirm=True)
         assert (hands.there, litter(folder)) == (before, [])
@@ -289,7 +289,7 @@ def test_any_bytes_are_written_exactly(shell, tmp_path_factory):
     @given(st.lists(CONTENT, min_size=1, max_size=3))
     def test(contents: list[bytes]) -> None:
         writes = [script.FileWrite(PurePosixPath(folder / str(number)), content) for number, content in enumerate(contents)]
-        text = script.stage(writes, PurePosixPath(".certferry/x"))
+        text = "\n".join((script.read_contents(writes), script.stage(writes, PurePosixPath(".certferry/x"))))
         printed = run_shell(shell, commands, text, script.stdin_of(writes))
         assert (printed.exit_code, printed.stdout) == (0, b"".join(contents)), printed.stderr
         staged = [(folder / ".certferry/x" / str(number)).read_bytes() for number in range(len(contents))]
