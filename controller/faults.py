@@ -6,7 +6,12 @@ from types import TracebackType
 
 import structlog
 
+from controller.domain.recent import Recent
+
 log = structlog.get_logger()
+
+MOST = 1000
+"""Things of which it is remembered what was told: containers come and go."""
 
 Place = tuple[str, str, int]
 """The type of an exception, and the file and line that raised it."""
@@ -16,7 +21,7 @@ class Faults:
     """What was told already of each thing, so that a fault that comes again and again fills no log."""
 
     def __init__(self) -> None:
-        self._told: dict[str, Place] = {}
+        self._told: Recent[str, Place] = Recent(MOST)
 
     def tell(self, event: str, error: BaseException, *, about: str, secret: bool = False, **fields: object) -> None:
         """Log an error with its traceback; the same one of the same thing again on level debug only, until `over`.
@@ -27,12 +32,12 @@ class Faults:
         if self._told.get(about) == place:
             log.debug(event, error=type(error).__name__, **fields)
             return
-        self._told[about] = place
+        self._told.put(about, place)
         log.error(event, exc_info=_without_text(error) if secret else error, **fields)
 
     def over(self, about: str) -> None:
         """It works again, so that the next fault is news."""
-        self._told.pop(about, None)
+        self._told.forget(about)
 
 
 def _place(error: BaseException) -> Place:

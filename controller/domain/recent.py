@@ -33,6 +33,10 @@ class Recent(Generic[K, V]):
         while len(self._entries) > self._size:
             self._entries.popitem(last=False)
 
+    def forget(self, key: K) -> None:
+        """Remember it no more, if it was."""
+        self._entries.pop(key, None)
+
     def keep(self, keys: Container[K]) -> None:
         """Forget all others."""
         for key in [key for key in self._entries if key not in keys]:

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from controller.domain.errors import EngineUnavailable
 from controller.ending import END_LIMIT, GrowingLimit, end, finish, pass_on_cancellation
 from controller.engine_connection import Ask, Connection
-from controller.faults import Faults
+from controller.faults import MOST, Faults
 from sources.traefik_kv.http import HttpStore, NoServer
 from sources.traefik_kv.network import Endpoint, NetworkOptions
 from tests.unit.virtual_time import clock, virtually
@@ -209,3 +209,10 @@ class TestFaults:
         kind, error, trace = lines[0]["exc_info"]
         assert (kind.__name__, trace.tb_frame.f_code.co_name) == ("ZeroDivisionError", "fault")
         assert "PRIVATE" not in f"{lines}{error}"
+
+    def test_of_many_things_are_not_remembered_without_end(self):
+        faults = Faults()
+        with capture_logs():
+            for number in range(MOST * 2):
+                faults.tell("crashed", self.fault(), about=str(number))
+        assert len(faults._told) == MOST
