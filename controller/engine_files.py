@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import io
@@ -10,12 +11,14 @@ import tarfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
+from typing import ClassVar
 
 from controller.domain.container import Container
 from controller.domain.errors import EngineUnavailable, SourceUnavailable, WriteRefused
 from controller.engine_connection import Ask, Connection, Missing, Unreadable
 from controller.engine_requests import read_at_most
 from controller.ports import PathStat
+from controller.threads import LOOK, OwnThread
 
 LARGEST = 4 * 2**20
 """Bytes of a file or of a command's output that are kept: far more than certificates, far less than our memory."""
@@ -32,6 +35,8 @@ class EngineFiles(Connection, ABC):
 
     _own: Container | None = None
     """The container that certferry itself runs in, if this engine runs it."""
+    _asked: ClassVar[dict[Path, OwnThread]] = {}
+    """The paths that are being looked at, each by a thread of its own; of all engines, for they are paths of ours."""
     _runs_on_host = False
     """Whether certferry runs beside the engine, in no container."""
 
@@ -152,18 +157,25 @@ class EngineFiles(Connection, ABC):
             return None
         on_host = PurePosixPath(mount.host_path) / path.relative_to(mount.destination)
         if self._runs_on_host:
-            return _existing(Path(on_host))
+            return await self._existing(Path(on_host))
         ours = self._own.mounts if self._own else ()
         shared = [own for own in ours if own.host_path and on_host.is_relative_to(own.host_path)]
         nearest = max(shared, key=lambda own: len(own.host_path), default=None)
-        return _existing(Path(nearest.destination / on_host.relative_to(nearest.host_path))) if nearest else None
+        if nearest is None:
+            return None
+        return await self._existing(Path(nearest.destination / on_host.relative_to(nearest.host_path)))
 
-
-def _existing(path: Path) -> Path | None:
-    try:
-        return path if path.exists() else None
-    except OSError:
-        return None
+    async def _existing(self, path: Path) -> Path | None:
+        """The path, if it is there. Where its file system hangs it is not, and no second look begins before that answers."""
+        asked = self._asked.setdefault(path, OwnThread(f"look at {path}"))
+        try:
+            async with asyncio.timeout(LOOK):
+                return path if await asked.run(path.exists, path) else None
+        except (OSError, TimeoutError):
+            return None
+        finally:
+            if not asked.busy:
+                self._asked.pop(path, None)
 
 
 def _archive(container_id: str, path: PurePosixPath) -> tuple[str, dict[str, str]]:

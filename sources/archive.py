@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from controller.domain.errors import SourceMalformed, SourceUnavailable
+from controller.threads import step
 from sources.files import MIB
 from sources.layout import Kind
 
@@ -39,6 +40,7 @@ def unpack(archive: bytes, parent: PurePosixPath, *, limit: int) -> Nodes:
     try:
         with tarfile.open(fileobj=io.BytesIO(archive), mode="r:") as tar:
             for member in tar:
+                step()
                 is_file = member.isreg() or member.islnk()  # a second name of a file before it is a hard link
                 file = tar.extractfile(member) if is_file and member.size <= limit else None
                 link = member.linkname if member.issym() else ""

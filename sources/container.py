@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import unquote
@@ -20,6 +21,7 @@ from controller.domain.errors import EngineUnavailable, SettingsError, SourceUna
 from controller.domain.snapshot import Problem
 from controller.ending import end, pass_on_cancellation
 from controller.ports import ContainerFiles, PathStat, Source
+from controller.threads import OwnThread, step
 from sources.archive import ArchiveTree, Node, Nodes, lead, unpack
 from sources.layout import FileOptions, Layout, Tree
 from sources.local import LocalStorage
@@ -79,6 +81,7 @@ class ContainerStorage:
     options: FileOptions
     files: ContainerFiles
     counts: _Counts = field(default_factory=_Counts)
+    thread: OwnThread = field(default_factory=lambda: OwnThread("source in a container"))
     _fetched: _Fetched | None = None
     _local: LocalStorage | None = None
 
@@ -123,7 +126,7 @@ class ContainerStorage:
         if own is None:
             self._local = None
         elif self._local is None or self._local.path != own:
-            self._local = LocalStorage(own, self.layout, self.options.model_copy(update={"poll": None}))
+            self._local = LocalStorage(own, self.layout, self.options.model_copy(update={"poll": None}), thread=self.thread)
         return self._local
 
     async def _look_again_and_again(self, watch: _KernelWatch) -> None:
@@ -180,7 +183,10 @@ class ContainerStorage:
         fetched = [self.path / part for part in self.layout.parts]
         for path in fetched:
             await self._add(container_id, path, nodes)
-        while len(fetched) < FOREIGN_PARTS and (outside := _leads_outside(nodes, fetched)):
+        while len(fetched) < FOREIGN_PARTS:
+            outside = await self.thread.run(partial(_leads_outside, nodes, fetched), self._where)
+            if outside is None:
+                break
             fetched.append(outside)
             await self._add(container_id, outside, nodes)
         return nodes
@@ -189,7 +195,12 @@ class ContainerStorage:
         self.counts.fetches += 1
         archive = await self.files.get_archive(container_id, path, limit=self.options.max_size * _ARCHIVES)
         if archive is not None:
-            nodes |= await asyncio.to_thread(unpack, archive, path.parent, limit=self.options.max_size)
+            unpacking = partial(unpack, archive, path.parent, limit=self.options.max_size)
+            nodes |= await self.thread.run(unpacking, self._where)
+
+    @property
+    def _where(self) -> str:
+        return f"{self.selector}:{self.path}"
 
     def _tree_of(self, nodes: Nodes) -> ArchiveTree:
         found = lead(nodes, self.path)
@@ -201,8 +212,12 @@ class ContainerStorage:
 
 def _leads_outside(nodes: Nodes, fetched: Sequence[PurePosixPath]) -> PurePosixPath | None:
     """Where a link leads that was not fetched, if there is one."""
-    targets = (lead(nodes, path) for path, node in nodes.items() if node.link)
-    return next((target for target in targets if target and not any(target.is_relative_to(path) for path in fetched)), None)
+    for path, node in nodes.items():
+        step()
+        target = lead(nodes, path) if node.link else None
+        if target and not any(target.is_relative_to(known) for known in fetched):
+            return target
+    return None
 
 
 def _differs(node: Node | None, look: PathStat | None) -> bool:

@@ -1,6 +1,7 @@
 """Read one file whole, or say in one line why not and what to do about it.
 
-What the bytes mean is for the sources to know.
+What the bytes mean is for the sources to know. All of it may block for as long as the file system does: call it in the thread
+of a source (`controller.threads`).
 """
 
 from __future__ import annotations
@@ -8,24 +9,35 @@ from __future__ import annotations
 import os
 import stat
 from contextlib import nullcontext, suppress
+from functools import cache
 from pathlib import Path
 
 from controller.domain.errors import SourceMalformed, SourceUnavailable
+from controller.threads import step
 from sources.locks import shared_lock
 
 MIB = 1024 * 1024
-# A pipe in place of the file must not block the reader, nor a terminal become the controlling one.
+# Between the look and the opening something else may take the file's place: a pipe must not block the reader, nor a terminal
+# become the controlling one.
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_OF_THE_KERNEL = frozenset({"proc", "sysfs", "cgroup", "cgroup2", "debugfs", "tracefs", "securityfs", "configfs", "pstore"})
+"""File systems without a disk (filesystems(5)): some of their files wait for ever, or take away what others wait for, as
+``/proc/kmsg`` does, and all of them say that they are regular ones.
+"""
 
 
 def read_file(path: Path, *, limit: int, locked: bool = False) -> bytes:
     """The bytes of a regular file of at most `limit` bytes; `locked`: its writer locks it while it writes.
 
+    What is no regular file is never opened: that alone has effects (a tape rewinds, a writer at a pipe wakes).
+
     Raises:
         SourceUnavailable: it is missing, too large, not a file, may not be read, or stays locked.
         SourceMalformed: it was written to meanwhile, so the bytes may be of two versions.
     """
+    step(path)
     try:
+        _check(path, os.stat(path), limit)  # noqa: PTH116 -- thousands of files, and pathlib takes several times as long
         descriptor = os.open(path, _FLAGS)
         try:
             with shared_lock(descriptor, path) if locked else nullcontext():
@@ -74,6 +86,7 @@ def _read(descriptor: int, limit: int) -> bytes:
     chunks: list[bytes] = []
     rest = limit + 1
     while rest > 0 and (chunk := os.read(descriptor, min(rest, MIB))):
+        step()
         chunks.append(chunk)
         rest -= len(chunk)
     return b"".join(chunks)
@@ -86,9 +99,29 @@ def _check(path: Path, status: os.stat_result, limit: int) -> None:
             " remove it there and mount the directory that holds the file"
         )
     if not stat.S_ISREG(status.st_mode):
-        raise SourceUnavailable(f"{path} is a pipe or device, not a file; correct the path")
+        raise SourceUnavailable(f"{path} is {_what(status.st_mode)}, not a file; correct the path")
+    if status.st_dev in _devices_of_the_kernel():
+        raise SourceUnavailable(f"{path} belongs to the kernel and is no file on a disk; correct the path")
     if status.st_size > limit:
         raise SourceUnavailable(_too_large(path, limit))
+
+
+def _what(mode: int) -> str:
+    if stat.S_ISFIFO(mode):
+        return "a pipe"
+    return "a socket" if stat.S_ISSOCK(mode) else "a device"
+
+
+@cache
+def _devices_of_the_kernel() -> frozenset[int]:
+    found: set[int] = set()
+    with suppress(OSError):
+        for mount in Path("/proc/self/mountinfo").read_text(errors="replace").splitlines():  # proc(5)
+            before, _, after = mount.partition(" - ")
+            if after.split(" ")[0] in _OF_THE_KERNEL:
+                major, _, minor = before.split(" ")[2].partition(":")
+                found.add(os.makedev(int(major), int(minor)))
+    return frozenset(found)
 
 
 def _too_large(path: Path, limit: int) -> str:

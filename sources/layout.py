@@ -14,6 +14,7 @@ from typing import Literal, Protocol
 from pydantic import ByteSize, Field
 
 from controller.domain.snapshot import Problem
+from controller.threads import OwnThread
 from sources.files import MIB
 from sources.pairs import Contents
 from sources.url import Duration, SourceOptions
@@ -98,6 +99,11 @@ class Layout:
 
 class Storage(Protocol):
     """Where a store is kept."""
+
+    @property
+    def thread(self) -> OwnThread:
+        """Where everything of this source happens that may block, or takes long."""
+        ...
 
     async def tree(self) -> Tree:
         """The store as it is now.

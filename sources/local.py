@@ -5,21 +5,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import stat
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from glob import glob
+from glob import iglob
 from itertools import islice
 from pathlib import Path
 
 from controller.domain.errors import SourceUnavailable
 from controller.domain.finding import Reason
 from controller.domain.snapshot import Problem
-from sources.files import explain_folder, is_orphaned, read_file
+from controller.threads import OwnThread, step
+from sources.files import MIB, explain_folder, is_orphaned, read_file
 from sources.layout import FileOptions, Kind, Layout
 from sources.poll import poll
 from sources.watch import watch
@@ -30,38 +30,54 @@ WATCHED_FILES = 500
 """So many files of a folder are watched themselves, for those that are mounted or linked one by one; folders always are."""
 COARSEST = 2.0
 """Seconds: the coarsest time stamps of a file system. A file changed less than that ago may change again without a trace."""
+REMEMBERED = 32 * MIB
+"""Bytes of all files of a source that are kept, so that they need not be read again: those of 3,000 pairs of 10 KiB."""
 
 
 @dataclass(slots=True)
 class FileCache:
     """What was read before, by path, so that only changed files are read again; `reads` counts those that were.
 
-    `locked` as in `sources.files.read_file`.
+    Keys are among it: it is of one source, and keeps what that source read last, at most `REMEMBERED` bytes. It is used by the
+    source's own thread alone. `locked` as in `sources.files.read_file`.
     """
 
     locked: bool = False
     files: dict[str, tuple[tuple[int, ...], bytes]] = field(default_factory=dict, repr=False)
     wanted: set[str] = field(default_factory=set, repr=False)
     reads: int = 0
+    size: int = 0
+    """Bytes that are kept."""
 
     def read(self, path: str, *, limit: int) -> bytes:
         """As `sources.files.read_file`."""
         self.wanted.add(path)
+        step(path)
         signature = _signature(path)
         known = self.files.get(path)
         if known and known[0] == signature:
             return known[1]
         self.reads += 1
-        self.files.pop(path, None)
+        self._forget(path)
         data = read_file(Path(path), limit=limit, locked=self.locked)
         if signature and signature == _signature(path) and time.time() - signature[0] / 1e9 > COARSEST:
-            self.files[path] = (signature, data)
+            self._keep(path, signature, data)
         return data
 
     def forget_unwanted(self) -> None:
         """Forget the files that nobody asked for since the last time."""
         wanted, self.wanted = self.wanted, set()
-        self.files = {path: known for path, known in self.files.copy().items() if path in wanted}
+        for path in self.files.keys() - wanted:
+            self._forget(path)
+
+    def _keep(self, path: str, signature: tuple[int, ...], data: bytes) -> None:
+        if self.size + len(data) <= REMEMBERED:
+            self.files[path] = (signature, data)
+            self.size += len(data)
+
+    def _forget(self, path: str) -> None:
+        if known := self.files.pop(path, None):
+            self.size -= len(known[1])
 
 
 class LocalTree:
@@ -74,18 +90,18 @@ class LocalTree:
 
     def names(self, folder: str = "") -> list[str]:
         try:
-            return sorted(os.listdir(self._path(folder)))
+            return sorted(os.listdir(self._ask(folder)))
         except OSError as error:
             raise SourceUnavailable(explain_folder(Path(self._path(folder)), error)) from error
 
     def kind(self, path: str) -> Kind:
         with suppress(OSError, ValueError):
-            return "folder" if stat.S_ISDIR(os.stat(self._path(path)).st_mode) else "file"
+            return "folder" if stat.S_ISDIR(os.stat(self._ask(path)).st_mode) else "file"
         return "missing"
 
     def link(self, path: str) -> str:
         with suppress(OSError, ValueError):
-            return os.readlink(self._path(path))
+            return os.readlink(self._ask(path))
         return ""
 
     def read(self, path: str) -> bytes:
@@ -94,31 +110,39 @@ class LocalTree:
         except ValueError as error:  # a NUL in the name
             raise SourceUnavailable(f"{path!r} is no name of a file") from error
 
+    def _ask(self, path: str) -> str:
+        step((self._prefix + path).rstrip("/") or "/")
+        return self._prefix + path
+
     def _path(self, path: str) -> str:
         return self._prefix + path
 
 
 class LocalStorage:
-    """Implements `sources.layout.Storage`. `path` is what the operator named: a folder, or a file if the layout allows one."""
+    """Implements `sources.layout.Storage`. `path` is what the operator named: a folder, or a file if the layout allows one.
 
-    def __init__(self, path: Path, layout: Layout, options: FileOptions) -> None:
+    `thread` is that of the source, where it has one already.
+    """
+
+    def __init__(self, path: Path, layout: Layout, options: FileOptions, *, thread: OwnThread | None = None) -> None:
         self.path = path
+        self.thread = thread or OwnThread(f"source {path}")
         self.cache = FileCache(locked=layout.locked)
         self._layout, self.options = layout, options
 
     async def tree(self) -> LocalTree:
-        self.cache.forget_unwanted()
-        root = await asyncio.to_thread(self._root)
+        root = await self.thread.run(self._begin, self.path)
         focus = "" if root == self.path else self.path.name
         return LocalTree(root, focus=focus, cache=self.cache, limit=self.options.max_size)
 
     @asynccontextmanager
     async def subscribe(self) -> AsyncIterator[AsyncIterator[None]]:
-        root = await asyncio.to_thread(self._root)
+        root = await self.thread.run(self._root, self.path)
         async with self._poll(root, self.options.poll) if self.options.poll else self._watch(root) as hints:
             yield hints
 
     def problems(self) -> tuple[Problem, ...]:
+        step(self.path)
         if not is_orphaned(self.path):
             return ()
         message = (
@@ -127,11 +151,15 @@ class LocalStorage:
         return (Problem(str(self.path), Reason.SOURCE_UNAVAILABLE, message),)
 
     def _poll(self, root: Path, every: float) -> AbstractAsyncContextManager[AsyncIterator[None]]:
-        return poll(root, lambda: self._paths(files=None), every=every)
+        return poll(root, lambda: self._paths(files=None), every=every, thread=self.thread)
 
     def _watch(self, root: Path) -> AbstractAsyncContextManager[AsyncIterator[None]]:
         quiet = self._layout.quiet if self.options.quiet is None else self.options.quiet
-        return watch(root, self._paths, quiet=quiet, quiet_max=quiet * QUIET_MAX_FACTOR)
+        return watch(root, self._paths, quiet=quiet, quiet_max=quiet * QUIET_MAX_FACTOR, thread=self.thread)
+
+    def _begin(self) -> Path:
+        self.cache.forget_unwanted()
+        return self._root()
 
     def _root(self) -> Path:
         is_file = self._layout.shape == "file" or (self._layout.shape == "either" and not os.path.isdir(self.path))
@@ -147,11 +175,16 @@ class LocalStorage:
         yield from map(Path, islice((file for folder in folders for file in _files(folder)), files))
 
     def _folders(self) -> list[str]:
-        below = (f for pattern in self._layout.folders for f in glob(f"{pattern}/", root_dir=self.path, include_hidden=True))
-        return [str(self.path), *(f"{self.path}/{folder}" for folder in below)]
+        found = [str(self.path)]
+        for pattern in self._layout.folders:
+            for folder in iglob(f"{pattern}/", root_dir=self.path, include_hidden=True):
+                found.append(f"{self.path}/{folder}")
+                step(found[-1])
+        return found
 
 
 def _files(folder: str) -> Iterator[str]:
+    step(folder)
     with suppress(OSError), os.scandir(folder) as entries:
         yield from (entry.path for entry in entries if not entry.is_dir(follow_symlinks=False))
 

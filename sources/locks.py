@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from controller.domain.errors import SourceUnavailable
+from controller.threads import step
 
 PATIENCE = 2.0
 """Seconds that a writer may take; Traefik holds its lock for some milliseconds."""
@@ -55,4 +56,5 @@ def _acquire(descriptor: int, path: Path) -> bool:
             raise
         else:
             return True
+        step()
         time.sleep(PAUSE)

@@ -21,6 +21,7 @@ from controller.domain.errors import (
 )
 from controller.domain.finding import Finding, Reason
 from controller.domain.snapshot import Entry, Problem
+from controller.threads import step
 
 _REASONS: dict[type[CertificateError], Reason] = {
     BrokenChain: Reason.BROKEN_CHAIN,
@@ -102,6 +103,7 @@ def read_pairs(pairs: Iterable[RawPair], known: Known, *, remedy: str) -> Readin
     problems: list[Problem] = []
     met: dict[bytes, Certificate | Finding] = {}
     for pair in pairs:
+        step()
         digest = pair.digest
         result = met.get(digest) or known.get(digest) or _judge(pair, remedy)
         met[digest] = result

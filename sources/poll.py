@@ -7,9 +7,11 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from controller.domain.errors import SourceUnavailable
+from controller.threads import OwnThread, step
 from sources.files import explain_folder
 from sources.watch import Paths
 
@@ -17,13 +19,16 @@ Look = dict[Path, tuple[int, ...] | None]
 
 
 @asynccontextmanager
-async def poll(root: Path, paths: Paths, *, every: float) -> AsyncIterator[AsyncIterator[None]]:
+async def poll(
+    root: Path, paths: Paths, *, every: float, thread: OwnThread | None = None
+) -> AsyncIterator[AsyncIterator[None]]:
     """Hints by looking at `paths()` each `every` seconds, in a thread. The first look is taken on entering.
 
     Raises:
-        SourceUnavailable: `root`, the directory that must exist, does not (any more).
+        SourceUnavailable: `root`, the directory that must exist, does not (any more), or a file system hangs.
     """
-    yield _Polled(root, paths, every, await asyncio.to_thread(_look, root, paths))
+    thread = thread or OwnThread(f"poll {root}")
+    yield _Polled(root, paths, every, thread, await thread.run(partial(_look, root, paths), root))
 
 
 @dataclass
@@ -33,6 +38,7 @@ class _Polled:
     root: Path
     paths: Paths
     every: float
+    thread: OwnThread
     seen: Look
     again: bool = True
 
@@ -45,7 +51,7 @@ class _Polled:
 
     async def _is_due(self) -> bool:
         await asyncio.sleep(self.every)
-        before, self.seen = self.seen, await asyncio.to_thread(_look, self.root, self.paths)
+        before, self.seen = self.seen, await self.thread.run(partial(_look, self.root, self.paths), self.root)
         changed = before != self.seen
         due, self.again = changed or self.again, changed
         return due
@@ -61,6 +67,7 @@ def _look(root: Path, paths: Paths) -> Look:
 
 
 def _look_at(path: Path) -> tuple[int, ...] | None:
+    step(path)
     with suppress(OSError):
         status = path.stat()
         return status.st_mtime_ns, status.st_size, status.st_ino, status.st_dev, status.st_mode, status.st_uid, status.st_gid

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import partial
 from itertools import count
 from pathlib import Path
 
 from controller.domain.errors import SettingsError
 from controller.ports import Source
+from controller.threads import look_at_all
 from sources import self_signed
 from sources.acme_companion import ACME_COMPANION
 from sources.caddy import CADDY
@@ -116,8 +118,10 @@ def _is_there(path: Path) -> bool:
 
 
 def conventional(exists: Callable[[Path], bool] = _is_there) -> tuple[str, ...]:
-    """The URLs of the conventional mount points that are there."""
-    return tuple(dict.fromkeys(url for path, url in CONVENTIONAL if exists(path)))
+    """The URLs of the conventional mount points that are there; what does not answer is there as well."""
+    there = look_at_all([partial(exists, path) for path, _ in CONVENTIONAL])
+    found = (url for (_, url), is_there in zip(CONVENTIONAL, there, strict=True) if is_there is not False)
+    return tuple(dict.fromkeys(found))
 
 
 def _make(url: SourceUrl, name: str, surroundings: Surroundings) -> Source:

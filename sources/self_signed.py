@@ -6,22 +6,24 @@ clients were told to trust.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from pydantic import Field
 
 from controller import pki
 from controller.domain.certificate import Certificate
-from controller.domain.errors import CertificateError, SettingsError
+from controller.domain.errors import CertificateError, SettingsError, SourceMalformed, SourceUnavailable
 from controller.domain.finding import Reason
 from controller.domain.moment import EARLIEST
 from controller.domain.snapshot import Entry, Problem, Snapshot
 from controller.ports import Source, Wish, Wishes
+from controller.threads import OwnThread, step
+from sources.files import MIB, read_file
 from sources.pairs import label_of
 from sources.self_signed_authority import Authority
 from sources.self_signed_files import write_file
@@ -46,7 +48,7 @@ class SelfSigned:
     def __init__(
         self, name: str, wishes: Wishes, options: SelfSignedOptions, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)
     ) -> None:
-        self.name = name
+        self.name, self.thread = name, OwnThread(f"source {name}")
         self._wishes, self._clock = wishes, now
         self._folder, self._life = options.state, timedelta(days=options.days)
         self._authority: Authority | None = None
@@ -62,12 +64,13 @@ class SelfSigned:
         return self._wishes.subscribe()
 
     async def load(self) -> Snapshot:
-        return await asyncio.to_thread(self._make, sorted(self._wishes.wanted(), key=str))
+        return await self.thread.run(partial(self._make, sorted(self._wishes.wanted(), key=str)), self._folder)
 
     def _make(self, wanted: list[Wish]) -> Snapshot:
         problems: list[Problem] = []
         leaves: dict[Wish, Certificate] = {}
         for wish in wanted:
+            step(self._folder)
             try:
                 leaves[wish] = self._leaf(wish, problems)
             except (ValueError, CertificateError) as error:  # a name that no certificate can hold
@@ -99,22 +102,26 @@ class SelfSigned:
 
     def _read_authority(self, problems: list[Problem]) -> Authority | None:
         try:
-            pem, key_pem = (self._folder / _AUTHORITY).read_bytes(), (self._folder / _AUTHORITY_KEY).read_bytes()
+            pem, key_pem = self._read(_AUTHORITY), self._read(_AUTHORITY_KEY)
             if pki.key_fits(pki.parse_leaf(pem), key_pem):
                 return Authority(pem, key_pem)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except (OSError, CertificateError):
+        except SourceUnavailable as error:
+            if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
+                return None
+        except (SourceMalformed, CertificateError):
             pass
         text = f"the authority in {self._folder} was damaged; a new one was made, which clients do not know"
         problems.append(Problem(_AUTHORITY, Reason.SOURCE_MALFORMED, text))
         return None
 
     def _read_leaf(self, file: str) -> Certificate | None:
-        with suppress(OSError, CertificateError):
-            data = (self._folder / file).read_bytes()
+        with suppress(SourceUnavailable, SourceMalformed, CertificateError):
+            data = self._read(file)
             return pki.parse_certificate(data, data)
         return None
+
+    def _read(self, file: str) -> bytes:
+        return read_file(self._folder / file, limit=MIB)
 
     def _save(self) -> tuple[Problem, ...]:
         """Write what is new; where that is impossible, certferry goes on with what it has in memory, and tries again later."""

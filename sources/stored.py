@@ -7,11 +7,11 @@ used no more, just as if certferry were started now.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from controller.domain.errors import SourceMalformed, SourceUnavailable
 from controller.domain.snapshot import Entry, Problem, Snapshot
@@ -53,7 +53,7 @@ class StoredSource:
 
     async def load(self) -> Snapshot:
         tree = await self.storage.tree()
-        snapshot, memory = await asyncio.to_thread(self._read, tree, self._memory)
+        snapshot, memory = await self.storage.thread.run(partial(self._read, tree, self._memory), tree.where)
         # Assigned here and not in the thread, which goes on alone when the caller has given up waiting.
         self._memory = memory
         return snapshot

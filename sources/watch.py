@@ -17,12 +17,13 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from asyncinotify import Event, Inotify, Mask
 
 from controller.domain.errors import SourceUnavailable
+from controller.threads import OwnThread, step
 from sources.files import explain_folder
 
 Paths = Callable[[], Iterable[Path]]
@@ -39,27 +40,28 @@ _MAX_ROUNDS = 5  # of looking for new directories; what is still being made then
 
 
 @asynccontextmanager
-async def watch(root: Path, paths: Paths, *, quiet: float, quiet_max: float) -> AsyncIterator[AsyncIterator[None]]:
+async def watch(
+    root: Path, paths: Paths, *, quiet: float, quiet_max: float, thread: OwnThread | None = None
+) -> AsyncIterator[AsyncIterator[None]]:
     """Hints by inotify, `quiet` seconds after the last event but at most `quiet_max` after the first one.
 
-    The watches stand once the context is entered. Paths are looked up in the event loop: poll a mount that may hang.
+    The watches stand once the context is entered. Paths are looked up in the thread, which is the source's where it has one.
 
     Raises:
-        SourceUnavailable: `root`, the directory that must exist, does not (any more), or the kernel's limits are reached.
+        SourceUnavailable: `root`, the directory that must exist, does not (any more); the kernel's limits are reached; a file
+            system hangs.
     """
+    thread = thread or OwnThread(f"watch {root}")
     try:
         inotify = Inotify(sync_timeout=0)
     except OSError as error:
         raise SourceUnavailable(_explain(root, error)) from error
-    loop = asyncio.get_running_loop()
-    with inotify:
-        hints = _Watched(root, paths, inotify, quiet, quiet_max)
-        hints.arm()
-        loop.add_reader(inotify.fd, hints.drain)
-        try:
-            yield hints
-        finally:
-            loop.remove_reader(inotify.fd)
+    hints = _Watched(root, paths, inotify, quiet, quiet_max, thread)
+    try:
+        await hints.arm()
+        yield hints
+    finally:
+        hints.end()
 
 
 @dataclass
@@ -71,10 +73,12 @@ class _Watched:
     inotify: Inotify
     quiet: float
     quiet_max: float
+    thread: OwnThread
     armed: dict[int, set[str] | None] = field(default_factory=dict)
     """For each watch the names that matter in its directory, or ``None`` when everything does."""
     moved: bool = True
     """Whether anything happened but writing to files, so that the paths may lead elsewhere now."""
+    ended: bool = False
     stirred: asyncio.Event = field(default_factory=asyncio.Event)
     first_at: float = 0.0
     last_at: float = 0.0
@@ -88,8 +92,12 @@ class _Watched:
         while (wait := min(self.last_at + self.quiet, self.first_at + self.quiet_max) - now()) > 0:  # noqa: ASYNC110 - the end moves
             await asyncio.sleep(wait)
         self.stirred.clear()
-        # Before the hint is given: what changes from here on is seen, what changed before will be read.
-        self.arm()
+        try:
+            # Before the hint is given: what changes from here on is seen, what changed before will be read.
+            await self.arm()
+        except BaseException:
+            self.stirred.set()  # whoever was cancelled may ask again
+            raise
 
     def drain(self) -> None:
         """Take all events that wait, and remember whether one of them matters."""
@@ -108,23 +116,49 @@ class _Watched:
         names = self.armed[event.watch.wd]
         return names is None or event.name is None or str(event.name) in names
 
-    def arm(self) -> None:
+    async def arm(self) -> None:
         """Watch what the paths lead to now, and nothing else. A watch that stands already is kept by the kernel."""
         if not self.moved:
             return
         self.moved = False
+        self._listen(on=False)  # until it is known what matters the kernel keeps the events
         try:
-            # Once more while there are new ones: what was made in a new directory before it was watched gave no event.
-            for _ in range(_MAX_ROUNDS):
-                known, self.armed = self.armed.keys(), _Arming(self.inotify).arm(self.root, self.paths())
-                if self.armed.keys() <= known:
-                    break
-        except OSError as error:
-            raise SourceUnavailable(_explain(self.root, error)) from error
+            self.armed = await self.thread.run(partial(self._look_up, self.armed), self.root)
+        except BaseException:
+            self.moved = True
+            raise
+        finally:
+            self._listen(on=not self.ended)
         for watch in self.inotify.watches:
             if watch.wd not in self.armed:
                 with suppress(OSError):  # the kernel was faster, its notice is not read yet
                     self.inotify.rm_watch(watch)
+
+    def end(self) -> None:
+        """Give up all watches; not while a look-up hangs, since another file would get the descriptor's number."""
+        self._listen(on=False)
+        self.ended = True
+        self.thread.afterwards(self.inotify.close)
+
+    def _listen(self, *, on: bool) -> None:
+        loop = asyncio.get_running_loop()
+        if on:
+            loop.add_reader(self.inotify.fd, self.drain)
+        elif not self.ended:
+            loop.remove_reader(self.inotify.fd)
+
+    def _look_up(self, armed: dict[int, set[str] | None]) -> dict[int, set[str] | None]:
+        """In the thread: once more while there are new ones, since what was made in a new directory before it was watched gave
+        no event.
+        """
+        try:
+            for _ in range(_MAX_ROUNDS):
+                known, armed = armed.keys(), _Arming(self.inotify).arm(self.root, self.paths())
+                if armed.keys() <= known:
+                    break
+        except OSError as error:
+            raise SourceUnavailable(_explain(self.root, error)) from error
+        return armed
 
 
 class _Arming:
@@ -181,10 +215,12 @@ class _Arming:
             raise
 
     def _add(self, path: Path, flags: Mask) -> int:
+        step(path)
         return self._inotify.add_watch(path, _CHANGES | flags).wd
 
 
 def _link_target(path: str) -> str | None:
+    step(path)
     with suppress(OSError):
         return os.readlink(path)  # noqa: PTH115 -- thousands of paths are looked up, and this is several times as fast
     return None

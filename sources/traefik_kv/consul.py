@@ -17,9 +17,9 @@ from controller.domain.errors import SettingsError, SourceUnavailable
 from controller.ports import Source
 from sources.surroundings import Surroundings
 from sources.traefik_kv.account import DEFAULT_KEY, object_key
-from sources.traefik_kv.http import Answer, HttpStore, NoServer, basic_authorization, pause, read_count
+from sources.traefik_kv.http import Answer, HttpStore, NoServer, pause, read_count
 from sources.traefik_kv.keyed import KeyRefused, account_source
-from sources.traefik_kv.network import NetworkOptions, check_options, read_endpoints, read_secret
+from sources.traefik_kv.network import NetworkOptions, check_options, read_endpoints
 from sources.url import SourceUrl
 
 PORT = 8500
@@ -40,7 +40,7 @@ class Consul:
 
     def __init__(self, http: HttpStore, options: ConsulOptions) -> None:
         self._http, self._options = http, options
-        self.where = http.where
+        self.where, self.thread = http.where, http.thread
 
     async def get(self, key: str) -> bytes | None:
         answer, _ = await self._query(key)
@@ -72,15 +72,14 @@ class Consul:
             "GET",
             f"/v1/kv/{quote(key)}",
             params=params,
-            headers=self._headers(),
+            headers=await self._headers(),
             wait=WAIT * 17 / 16 if index else 0.0,
         )
         return answer, self._check(answer, key)
 
-    def _headers(self) -> dict[str, str]:
-        options = self._options
-        token = read_secret(options.token, options.token_file)
-        return ({"X-Consul-Token": token} if token else {}) | basic_authorization(options)
+    async def _headers(self) -> dict[str, str]:
+        token = await self._http.secret(self._options.token, self._options.token_file)
+        return ({"X-Consul-Token": token} if token else {}) | await self._http.basic_authorization()
 
     def _check(self, answer: Answer, key: str) -> int:
         """The index of a good answer."""

@@ -19,7 +19,7 @@ from sources.traefik_kv.account import DEFAULT_KEY, object_key, spellings
 from sources.traefik_kv.etcd_messages import Fields, fields, messages, read_error, read_fields_apart, to_base64
 from sources.traefik_kv.http import Answer, HttpStore, NoServer, read_count
 from sources.traefik_kv.keyed import KeyRefused, account_source
-from sources.traefik_kv.network import Endpoint, NetworkOptions, check_options, read_endpoints, read_secret
+from sources.traefik_kv.network import Endpoint, NetworkOptions, check_options, read_endpoints
 from sources.url import SourceUrl
 
 PORT = 2379
@@ -44,7 +44,7 @@ class Etcd:
 
     def __init__(self, http: HttpStore, options: NetworkOptions) -> None:
         self._http, self._options = http, options
-        self.where = http.where
+        self.where, self.thread = http.where, http.thread
         self._api = _APIS[0]
         self._token = ""
 
@@ -123,7 +123,7 @@ class Etcd:
         """Get a token, where there is a user and none is at hand. A store without authentication wants none."""
         if self._token or not self._options.user:
             return
-        password = read_secret(self._options.password, self._options.password_file)
+        password = await self._http.secret(self._options.password, self._options.password_file)
         answer = await self._post("/auth/authenticate", {"name": self._options.user, "password": password})
         if b"authentication is not enabled" not in answer.body:
             self._token = str((await self._read(answer, "")).get("token", ""))

@@ -19,7 +19,7 @@ from sources.surroundings import Surroundings
 from sources.traefik_kv.account import DEFAULT_KEY, object_key
 from sources.traefik_kv.etcd import PORT
 from sources.traefik_kv.etcd_messages import Fields, fields, read_fields_apart
-from sources.traefik_kv.http import Answer, HttpStore, NoServer, basic_authorization, pause, read_count
+from sources.traefik_kv.http import Answer, HttpStore, NoServer, pause, read_count
 from sources.traefik_kv.keyed import KeyRefused, account_source
 from sources.traefik_kv.network import NetworkOptions, check_options, read_endpoints
 from sources.url import SourceUrl
@@ -35,7 +35,7 @@ class EtcdV2:
 
     def __init__(self, http: HttpStore, options: NetworkOptions) -> None:
         self._http, self._options = http, options
-        self.where = http.where
+        self.where, self.thread = http.where, http.thread
 
     async def get(self, key: str) -> bytes | None:
         node, _ = await self._read(key)
@@ -79,7 +79,7 @@ class EtcdV2:
                     _path(key),
                     endpoint=endpoint,
                     params={"wait": "true", "waitIndex": str(index)},
-                    headers=basic_authorization(self._options),
+                    headers=await self._http.basic_authorization(),
                 ) as response:
                     body = await self._body(response)
             except NoServer as error:
@@ -100,7 +100,9 @@ class EtcdV2:
 
     async def _read(self, key: str) -> tuple[Fields, int]:
         """The node, and the index of the store at that moment."""
-        answer = await self._http.ask("GET", _path(key), params={"quorum": "true"}, headers=basic_authorization(self._options))
+        answer = await self._http.ask(
+            "GET", _path(key), params={"quorum": "true"}, headers=await self._http.basic_authorization()
+        )
         return await self._check(answer, key)
 
     async def _check(self, answer: Answer, key: str) -> tuple[Fields, int]:

@@ -12,13 +12,17 @@ import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import aiohttp
+from pydantic import SecretStr
 from yarl import URL
 
 from controller.domain.errors import SourceUnavailable
 from controller.ending import pass_on_cancellation
+from controller.threads import OwnThread
 from sources.files import MIB
 from sources.traefik_kv.network import Endpoint, NetworkOptions, TlsMaterial, explain_os, explain_tls, read_secret
 
@@ -44,14 +48,6 @@ class Answer:
     body: bytes = field(repr=False)
 
 
-def basic_authorization(options: NetworkOptions) -> dict[str, str]:
-    """The header of a user and password (RFC 7617), if there is a user."""
-    if not options.user:
-        return {}
-    password = read_secret(options.password, options.password_file)
-    return {"Authorization": aiohttp.encode_basic_auth(options.user, password)}
-
-
 def read_count(text: str) -> int | None:
     """A version or index as stores send it, which has 64 bits; ``None`` for everything else."""
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 20 else None
@@ -67,6 +63,7 @@ class HttpStore:
 
     def __init__(self, product: str, endpoints: tuple[Endpoint, ...], options: NetworkOptions) -> None:
         self.product, self.endpoints, self.options = product, endpoints, options
+        self.thread = OwnThread(f"source {self.where}")
         self._tls = TlsMaterial(options)
         self._latest: Endpoint | None = None
 
@@ -82,6 +79,18 @@ class HttpStore:
     def largest(self) -> int:
         """Bytes that an answer may have: values come in base64, which is a third more than themselves, and some around."""
         return self.options.max_size * 3 // 2 + MIB
+
+    async def secret(self, value: SecretStr, file: Path | None) -> str:
+        """As `read_secret`, in the source's thread: the file may lie on a mount that hangs."""
+        return await self.thread.run(partial(read_secret, value, file), file) if file else value.get_secret_value()
+
+    async def basic_authorization(self) -> dict[str, str]:
+        """The header of a user and password (RFC 7617), if there is a user."""
+        user = self.options.user
+        if not user:
+            return {}
+        password = await self.secret(self.options.password, self.options.password_file)
+        return {"Authorization": aiohttp.encode_basic_auth(user, password)}
 
     async def ask(
         self, method: str, path: str, *, endpoint: Endpoint | None = None, wait: float = 0.0, **request: Any
@@ -121,7 +130,8 @@ class HttpStore:
         """
         options, secure = self.options, self.options.uses_tls
         url = URL(f"{'https' if secure else 'http'}://{endpoint}{path}", encoded=True)
-        context, name = (self._tls.context(), options.tls_server_name or None) if secure else (True, None)
+        context = await self.thread.run(self._tls.context, self.where) if secure else True
+        name = (options.tls_server_name or None) if secure else None
         limits = aiohttp.ClientTimeout(total=None, sock_connect=min(CONNECT, options.timeout))
         with self.explaining(endpoint):
             connector = aiohttp.TCPConnector(socket_factory=_socket)

@@ -11,6 +11,7 @@ import structlog
 
 from controller.domain.errors import SourceUnavailable
 from controller.domain.snapshot import Problem
+from controller.threads import OwnThread
 from sources.layout import Kind, Tree
 from sources.pairs import printable
 from sources.stored import StoredSource
@@ -29,6 +30,8 @@ class Client(Protocol):
 
     where: str
     """The store as the operator calls it, for messages."""
+    thread: OwnThread
+    """Where everything of this source happens that may block, or takes long."""
 
     async def get(self, key: str) -> bytes | None:
         """The value of a key now; ``None`` when it does not exist."""
@@ -64,7 +67,7 @@ class KeyValueStorage:
     """Implements `sources.layout.Storage`. Of several keys the first that exists counts; messages name the one found last."""
 
     def __init__(self, client: Client, keys: tuple[str, ...]) -> None:
-        self.client, self.keys = client, keys
+        self.client, self.keys, self.thread = client, keys, client.thread
         self._latest = keys[0]
         self._found = False
 

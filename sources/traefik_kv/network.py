@@ -15,6 +15,7 @@ from typing import Annotated
 from pydantic import Field, SecretStr
 
 from controller.domain.errors import SettingsError, SourceMalformed, SourceUnavailable
+from controller.threads import step
 from sources.files import MIB, read_file
 from sources.layout import StoreOptions
 from sources.url import Duration, SourceUrl
@@ -158,13 +159,17 @@ class TlsMaterial:
 
 @contextmanager
 def as_file(value: str) -> Iterator[str]:
-    """A path for what is one already, or is PEM: that stays in memory, for OpenSSL reads clients' keys from paths only."""
-    if not _is_pem(value):
-        yield value
-        return
+    """A path of PEM in memory, for OpenSSL reads clients' keys from paths only; `value` is the PEM, or the path of a file.
+
+    That is read by us: OpenSSL names no file, and waits for ever at a pipe.
+
+    Raises:
+        SourceUnavailable: the file cannot be read.
+    """
+    pem = value.encode(errors="replace") if _is_pem(value) else _read(Path(value))
     descriptor = os.memfd_create("pem")
     try:
-        os.write(descriptor, value.encode(errors="replace"))
+        os.write(descriptor, pem)
         yield f"/proc/self/fd/{descriptor}"
     finally:
         os.close(descriptor)
@@ -174,7 +179,6 @@ def _trusting(authorities: str) -> ssl.SSLContext:
     """A context that trusts the given authorities, or the system's where none are given."""
     if not authorities:
         return ssl.create_default_context()
-    _check_readable(authorities)
     try:
         with as_file(authorities) as path:
             return ssl.create_default_context(cafile=path)
@@ -183,8 +187,6 @@ def _trusting(authorities: str) -> ssl.SSLContext:
 
 
 def _identify(context: ssl.SSLContext, certificate: str, key: str) -> None:
-    for value in (certificate, key):
-        _check_readable(value)
     try:
         with as_file(certificate) as chain, as_file(key) as secret:
             context.load_cert_chain(chain, secret, password=_refuse_password)
@@ -195,12 +197,6 @@ def _identify(context: ssl.SSLContext, certificate: str, key: str) -> None:
 def _refuse_password() -> str:
     """In place of OpenSSL's own way, which is to ask at the terminal."""
     raise SourceUnavailable("tls-key is protected by a password; store it without one")
-
-
-def _check_readable(value: str) -> None:
-    """OpenSSL names no file, and waits for ever at a pipe."""
-    if not _is_pem(value):
-        _read(Path(value))
 
 
 def _is_pem(value: str) -> bool:
@@ -228,6 +224,7 @@ def _signature(value: str) -> object:
     """What tells one content of a file from the next; for PEM that is itself."""
     if not value or _is_pem(value):
         return hash(value)
+    step(value)
     try:
         status = Path(value).stat()
     except OSError:

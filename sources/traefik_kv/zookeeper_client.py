@@ -14,6 +14,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from kazoo.client import KazooClient, KazooState
@@ -21,6 +22,7 @@ from kazoo.exceptions import AuthFailedError, KazooException, NoAuthError
 
 from controller.domain.errors import SourceUnavailable
 from controller.ending import pass_on_cancellation
+from controller.threads import OwnThread
 from sources.traefik_kv.keyed import KeyRefused
 from sources.traefik_kv.network import (
     Endpoint,
@@ -90,6 +92,7 @@ class ZooKeeper:
     def __init__(self, endpoints: tuple[Endpoint, ...], options: NetworkOptions) -> None:
         self._endpoints, self._options = endpoints, options
         self.where = f"ZooKeeper at {','.join(map(str, endpoints))}"
+        self.thread = OwnThread(f"source {self.where}")
         self._tls = TlsMaterial(options)
         self._session: _Session | None = None
         """While changes are waited for, this one serves all."""
@@ -142,7 +145,7 @@ class ZooKeeper:
         await self._reach()
         loop, timeout = asyncio.get_running_loop(), self._options.timeout
         with ExitStack() as files:
-            session = _Session(self._make_client(files), timeout)
+            session = _Session(await self.thread.run(partial(self._make_client, files), self.where), timeout)
             session.client.add_listener(lambda state: _hand_over(loop, self._note, session, state))
             try:
                 session.client.start_async()
@@ -163,10 +166,10 @@ class ZooKeeper:
     async def _reach(self) -> None:
         """Connect to one of the servers and hang up: kazoo does not tell what is in the way, this does."""
         problems = []
+        context = await self.thread.run(self._tls.context, self.where) if self._options.uses_tls else None
         for endpoint in self._endpoints:
             try:
                 async with asyncio.timeout(self._options.timeout):
-                    context = self._tls.context() if self._options.uses_tls else None
                     _, writer = await asyncio.open_connection(endpoint.host, endpoint.port, ssl=context)
             except (OSError, TimeoutError) as error:
                 pass_on_cancellation()

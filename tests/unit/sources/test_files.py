@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from controller.domain.errors import SourceMalformed, SourceUnavailable
+from sources import files
 from sources.files import MIB, is_orphaned, read_file
 
 
@@ -52,15 +53,58 @@ def test_a_directory_in_place_of_the_file_is_explained_by_what_docker_does(tmp_p
 
 def test_a_pipe_without_a_writer_does_not_block(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    assert complaint(tmp_path / "pipe") == f"{tmp_path}/pipe is a pipe or device, not a file; correct the path"
+    assert complaint(tmp_path / "pipe") == f"{tmp_path}/pipe is a pipe, not a file; correct the path"
 
 
 def test_a_socket_and_a_device_are_no_files(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # the path of a socket must be short
     with socket.socket(socket.AF_UNIX) as server:
         server.bind("socket")
-        assert "cannot be read (No such device or address); correct the path" in complaint(tmp_path / "socket")
-    assert "is a pipe or device" in complaint(Path("/dev/zero"))
+        assert complaint(tmp_path / "socket") == f"{tmp_path}/socket is a socket, not a file; correct the path"
+    assert complaint(Path("/dev/zero")) == "/dev/zero is a device, not a file; correct the path"
+
+
+@pytest.mark.parametrize(
+    ("path", "what"),
+    [
+        ("/proc/kmsg", "belongs to the kernel and is no file on a disk; correct the path"),
+        ("/proc/self/environ", "belongs to the kernel and is no file on a disk; correct the path"),
+        ("/sys/kernel/uevent_seqnum", "belongs to the kernel and is no file on a disk; correct the path"),
+        ("/dev/zero", "is a device, not a file; correct the path"),
+        ("/dev/tty", "is a device, not a file; correct the path"),
+    ],
+)
+def test_what_only_looks_like_a_file_is_refused_before_it_is_opened(tmp_path, monkeypatch, path, what):
+    (tmp_path / "cert.pem").symlink_to(path)
+    monkeypatch.setattr(os, "open", lambda *_, **__: pytest.fail("opened"))
+    assert complaint(tmp_path / "cert.pem") == f"{tmp_path}/cert.pem {what}"
+
+
+def test_standard_input_and_an_open_socket_are_no_files_either(tmp_path, monkeypatch):
+    reading, writing = os.pipe()
+    one, other = socket.socketpair()
+    monkeypatch.setattr(os, "open", lambda *_, **__: pytest.fail("opened"))
+    with one, other:
+        for descriptor, what in ((reading, "a pipe"), (one.fileno(), "a socket")):
+            link = tmp_path / str(descriptor)
+            link.symlink_to(f"/dev/fd/{descriptor}")  # what /dev/stdin is
+            assert complaint(link) == f"{link} is {what}, not a file; correct the path"
+    os.close(reading)
+    os.close(writing)
+
+
+def test_a_pipe_that_takes_the_place_of_the_file_after_the_look_at_it_does_not_block(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    path.write_text("content")
+    opened = os.open
+
+    def open_later(where: Path, flags: int) -> int:
+        path.unlink()
+        os.mkfifo(path)
+        return opened(where, flags)
+
+    monkeypatch.setattr(os, "open", open_later)
+    assert complaint(path) == f"{path} is a pipe, not a file; correct the path"
 
 
 def test_a_hundred_megabytes_are_refused_without_reading_them(tmp_path):
@@ -71,8 +115,9 @@ def test_a_hundred_megabytes_are_refused_without_reading_them(tmp_path):
     )
 
 
-def test_a_file_that_hides_its_size_is_bounded_all_the_same():
-    # Files of procfs claim to have no size.
+def test_a_file_that_hides_its_size_is_bounded_all_the_same(monkeypatch):
+    # Files of procfs claim to have no size; of a disk that is in use there may be such as well.
+    monkeypatch.setattr(files, "_devices_of_the_kernel", frozenset)
     assert "is larger than" in complaint(Path("/proc/self/smaps"), limit=100)
     assert read_file(Path("/proc/self/comm"), limit=100)
 

@@ -215,7 +215,7 @@ class TestTwoThousandFolders:
             for _ in range(5):
                 watching.moved = True
                 watches, before = set(watching.armed), time.process_time()
-                watching.arm()
+                await watching.arm()
                 seconds.append(time.process_time() - before)
                 assert set(watching.armed) == watches
             print(f"{first:.2f} s of the processor for the first watch, {min(seconds):.3f} for looking again")  # noqa: T201

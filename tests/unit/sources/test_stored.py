@@ -14,6 +14,7 @@ from controller import pki
 from controller.domain.errors import SourceMalformed, SourceUnavailable
 from controller.domain.finding import Reason
 from controller.domain.snapshot import Problem, Snapshot
+from controller.threads import OwnThread
 from sources.layout import FileOptions, Layout, Tree
 from sources.pairs import Contents, RawPair
 from sources.stored import StoredSource
@@ -31,6 +32,7 @@ class Nowhere:
 
     def __init__(self) -> None:
         self.own_problems: tuple[Problem, ...] = ()
+        self.thread = OwnThread("toy")
 
     async def tree(self) -> Tree:
         return cast(Tree, self)

@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 
 from controller.domain.errors import SourceMalformed, SourceUnavailable
 from controller.domain.snapshot import Snapshot
+from controller.threads import OwnThread
 from sources.stored import StoredSource
 from sources.traefik_kv.account import DEFAULT_KEY, object_key, spellings
 from sources.traefik_kv.keyed import KeyRefused, account_source
@@ -50,6 +51,7 @@ class Memory:
     where = WHERE
 
     def __init__(self) -> None:
+        self.thread = OwnThread("memory")
         self.values: dict[str, bytes | KeyRefused] = {}
         self.watched: list[str] = []
 

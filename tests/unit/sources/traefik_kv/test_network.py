@@ -309,7 +309,7 @@ class TestTls:
         [
             ("missing", "{} does not exist (yet); mount the directory that holds it into certferry's container"),
             ("folder", "{} is a directory: "),
-            ("pipe", "{} is a pipe or device, not a file; correct the path"),
+            ("pipe", "{} is a pipe, not a file; correct the path"),
             ("garbage", "tls-ca cannot be used (no certificate or crl found); name a PEM file of the store's authority"),
             ("empty", "tls-ca cannot be used (no certificate or crl found); name a PEM file of the store's authority"),
             ("key", "tls-ca cannot be used (no certificate or crl found); name a PEM file of the store's authority"),
@@ -330,7 +330,7 @@ class TestTls:
             ("missing", "key", "{missing} does not exist (yet); "),
             ("cert", "missing", "{missing} does not exist (yet); "),
             ("cert", "folder", "{folder} is a directory: "),
-            ("cert", "pipe", "{pipe} is a pipe or device"),
+            ("cert", "pipe", "{pipe} is a pipe, not a file; correct the path"),
             ("garbage", "key", "tls-cert and tls-key cannot be used (no PEM); give a pair in PEM"),
             ("cert", "garbage", "tls-cert and tls-key cannot be used (no PEM); give a pair in PEM"),
             ("cert", "empty", "tls-cert and tls-key cannot be used (no PEM); give a pair in PEM"),
@@ -415,9 +415,10 @@ class TestTlsAnew:
 
 
 class TestAsFile:
-    def test_a_path_stays_what_it_is(self, files):
+    def test_a_file_is_read_by_us_so_that_openssl_never_opens_what_may_take_its_place(self, files):
         with as_file(files["key"]) as path:
-            assert path == files["key"]
+            assert path.startswith("/proc/self/fd/")
+            assert Path(path).read_bytes() == Path(files["key"]).read_bytes()
 
     def test_pem_is_a_file_as_long_as_it_is_needed_and_on_no_disk(self):
         with as_file(PEM) as path:

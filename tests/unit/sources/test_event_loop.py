@@ -1,0 +1,84 @@
+"""Nothing that a source does blocks the event loop: no look at a file, and no reading."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+import pytest
+from blockbuster import BlockBuster, blockbuster_ctx
+
+from controller.domain.errors import SourceUnavailable
+from sources.acme_companion import ACME_COMPANION
+from sources.caddy import CADDY
+from sources.certbot import CERTBOT
+from sources.container import ContainerStorage
+from sources.layout import FileOptions, Layout
+from sources.local import LocalStorage
+from sources.pem_files import PEM
+from sources.registry import create
+from sources.stored import StoredSource
+from sources.surroundings import Surroundings
+from tests.unit.sources.planted import plant
+from tests.unit.sources.test_container import Engine
+
+GENEROUS = 30.0
+STORES = [
+    (CERTBOT, "certbot-2.1.0/after-renewal"),
+    (ACME_COMPANION, "acme-companion/certs-first"),
+    (CADDY, "caddy-2.6.2/data"),
+    (PEM, "acme-companion/certs-first"),
+]
+
+
+@pytest.fixture
+def no_blocking() -> Iterator[BlockBuster]:
+    with blockbuster_ctx("sources") as watching:
+        watching.functions["os.read"].can_block_in("sources/watch.py", "drain")  # of inotify's descriptor, which never does
+        yield watching
+
+
+@pytest.mark.parametrize(("layout", "tree"), STORES, ids=lambda value: getattr(value, "kind", None))
+@pytest.mark.parametrize("options", [{}, {"poll": 0.01}], ids=["watched", "polled"])
+async def test_a_folder_is_read_and_followed_without_blocking(tmp_path, no_blocking, layout: Layout, tree, options):
+    root = plant(tree, tmp_path)
+    given = layout.options.model_validate(options)
+    source = StoredSource("it", layout, LocalStorage(root, layout, given), given)
+    async with source.subscribe() as hints:
+        assert (await source.load()).entries
+        await asyncio.to_thread((root / "new").mkdir)
+        async with asyncio.timeout(GENEROUS):
+            await anext(hints)
+        assert (await source.load()).entries
+
+
+async def test_a_container_is_read_without_blocking_wherever_its_files_are_seen(tmp_path, no_blocking):
+    root = plant("certbot-2.1.0/after-renewal", tmp_path)
+    engine = Engine(tmp_path / "container")
+    engine.own = root
+    storage = ContainerStorage("proxy", PurePosixPath("/etc/letsencrypt"), CERTBOT, CERTBOT.options(), engine)
+    source = StoredSource("it", CERTBOT, storage, FileOptions())
+    async with source.subscribe():
+        assert (await source.load()).entries
+
+
+@pytest.mark.parametrize("kind", ["consul", "etcd", "etcd2", "zookeeper"])
+async def test_secrets_and_authorities_are_read_without_blocking(tmp_path: Path, no_blocking, kind):
+    for name in ("secret", "ca.pem"):
+        (tmp_path / name).write_text("secret")
+    source = create(f"{kind}://127.0.0.1:9/x?user=me&password-file={tmp_path}/secret&tls-ca={tmp_path}/ca.pem", Surroundings())
+    with pytest.raises(SourceUnavailable, match="tls-ca cannot be used"):
+        await source.load()
+
+
+def test_blocking_calls_in_the_loop_are_found_at_all(no_blocking, tmp_path):
+    """Without this the tests above could not fail."""
+    storage = LocalStorage(tmp_path, CERTBOT, FileOptions())
+
+    async def block() -> None:
+        storage._root()
+        list(storage._paths())
+
+    with pytest.raises(Exception, match="Blocking call"):
+        asyncio.run(block())
