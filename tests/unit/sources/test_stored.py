@@ -245,7 +245,7 @@ async def test_only_a_pair_that_changed_is_parsed_again(toy, monkeypatch):
 
 
 async def test_a_load_that_was_given_up_leaves_no_trace(toy):
-    """Its thread goes on alone, and ends after a later load."""
+    """Its reading goes on alone; the next one begins once it has ended."""
     await toy.holds(a=A, b=B).load()
     entered, released, left = (threading.Event() for _ in range(3))
     late = Contents([], [missing("a"), missing("b")])
@@ -263,9 +263,13 @@ async def test_a_load_that_was_given_up_leaves_no_trace(toy):
     with pytest.raises(asyncio.CancelledError):
         await task
     toy.holds(a=NEWER, b=B)
-    snapshot = await toy.source.load()
+    later = asyncio.create_task(toy.source.load())
+    await asyncio.sleep(0.05)
+    assert not left.is_set()
+    assert not later.done()
     released.set()
-    await asyncio.to_thread(left.wait, 30)
+    snapshot = await later
+    assert left.is_set()
     assert snapshot.problems == ()
     toy.holds(b=B, bad=(missing("a"),))
     assert await toy.load() == (BOTH, [], PATIENCE), "neither forgotten nor met before"
