@@ -37,11 +37,19 @@ MINIMUM_RSA_BITS = 2048
 MINIMUM_CURVE_BITS = 256
 LARGEST_RSA_BITS, LARGEST_KEY_FILE = 16384, 64 * 1024
 """Bits and bytes; 16384 bits take 13 kB. Arithmetic with larger numbers would hold up everything else."""
+LARGEST_CHAIN_FILE, LONGEST_CHAIN, MOST_NAMES = 2**20, 20, 5000
+"""Bytes and certificates of a chain, host names of a certificate. Real chains have two to four certificates of 2 kB each, six
+at most; public authorities put 100 to 2,000 names into one.
+"""
 STAGING_MARKS = ("(staging)", "fake le ", "staging ca", "test certificate authority (staging)")
 """Lower-case parts of issuer names used by the public CAs' staging environments (Let's Encrypt, ZeroSSL)."""
 SELF_SIGNED_MARK = "certferry self-signed CA"
 """Part of the name of the authority that the self-signed source makes for itself."""
 PROTECTED = "the private key is protected by a password; store it without one"
+
+# Odd serial numbers and the like are the issuer's business. Said once, when this module is loaded: to say it anew around each
+# call is nothing for threads, which put back each other's filters until the last one stays for ever.
+warnings.filterwarnings("ignore", module=r"controller\.(pki|bundles)\Z")
 
 _UNPARSABLE = (
     ValueError,
@@ -57,9 +65,7 @@ _UNPARSABLE = (
 def parsing() -> Iterator[None]:
     """The library parses late: a malformed field is found wherever it is first looked at, and each has its own exception."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # odd serial numbers are the issuer's business
-            yield
+        yield
     except _UNPARSABLE as error:
         raise MalformedPem(f"a certificate that does not parse: {error}") from error
 
@@ -156,12 +162,16 @@ def wildcard_of(name: str) -> str:
 
 
 def _load_chain(pem: bytes) -> list[x509.Certificate]:
+    if len(pem) > LARGEST_CHAIN_FILE:
+        raise MalformedPem(f"what has {len(pem)} bytes is no chain of certificates")
     try:
         chain = x509.load_pem_x509_certificates(pem)
     except (ValueError, x509.InvalidVersion) as error:
         raise MalformedPem("no certificate in PEM form, or one that does not parse") from error
     if len(chain) < pem.count(b"-----BEGIN CERTIFICATE-----"):
         raise MalformedPem("a certificate in PEM form is cut off")
+    if len(chain) > LONGEST_CHAIN:
+        raise MalformedPem(f"the chain has {len(chain)} certificates; real ones have two to four")
     return chain
 
 
@@ -263,7 +273,10 @@ def dns_names(certificate: x509.Certificate) -> tuple[str, ...]:
     except x509.ExtensionNotFound:
         return ()
     names = (name.lower() for name in extension.value.get_values_for_type(x509.DNSName))
-    return tuple(dict.fromkeys(name for name in names if name.isprintable()))
+    found = tuple(dict.fromkeys(name for name in names if name.isprintable()))
+    if len(found) > MOST_NAMES:
+        raise MalformedPem(f"the certificate names {len(found)} hosts; more than {MOST_NAMES} are not read")
+    return found
 
 
 def _common_name(name: x509.Name) -> str:
@@ -328,9 +341,7 @@ def _system_roots() -> Store | None:
     except OSError:
         return None
     roots = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # one root with an odd serial number must not hide the others, nor make noise
-        for block in blocks:
-            with suppress(*_UNPARSABLE):
-                roots.append(x509.load_pem_x509_certificate(block + b"-----END CERTIFICATE-----"))
+    for block in blocks:
+        with suppress(*_UNPARSABLE):
+            roots.append(x509.load_pem_x509_certificate(block + b"-----END CERTIFICATE-----"))
     return Store(roots) if roots else None
