@@ -5,31 +5,31 @@ Beside `controller.pki` and the self-signed source the only module that knows th
 
 from __future__ import annotations
 
-import re
-from contextlib import suppress
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import lru_cache
+from itertools import islice
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.serialization import pkcs12
 
 from controller import pki
-from controller.domain.errors import EncryptedKey, MalformedPem
+from controller.domain.errors import CertificateError, EncryptedKey, MalformedPem
+from controller.pem_blocks import CUT_OFF, blocks, has_blocks
+from controller.pkcs12 import Opener
+from controller.threads import step
 
 LONGEST_CHAIN = 8
 """Certificates; real ones have two to four."""
-REMEMBERED = 2**14
-"""Files whose parsed content is kept, so that a folder of thousands is not parsed anew for each change."""
+MOST_ISSUERS = 50
+"""Authorities of one name that are tried for one certificate; there are one or two, with all renewals and cross-signs five."""
+REMEMBERED = 32 * 2**20
+"""Bytes of all files of a source whose parsed content is kept: a folder of thousands is not parsed anew for each change."""
 
-_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.DOTALL)
-_BEGIN = re.compile(rb"-----BEGIN (?!OPENSSH )(?:[A-Z0-9 ]*PRIVATE KEY|(?:X509 )?CERTIFICATE)-----")
-"""How what matters begins; keys of SSH are none of TLS."""
-_CERTIFICATE = (b"CERTIFICATE", b"X509 CERTIFICATE")
 _DER = (b"\x30\x77", b"\x30\x80", b"\x30\x81", b"\x30\x82", b"\x30\x83")
 """How an ASN.1 SEQUENCE of the length of a certificate, a key or PKCS#12 begins."""
-_CUT_OFF = "it ends in the middle"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +63,17 @@ class Bundle:
     keys: tuple[FoundKey, ...] = ()
 
 
-class Chains:
-    """Authorities by name, to find the issuers of a certificate."""
+Issued = dict[tuple[str, str], bool]
+"""Whether one certificate was issued by another, by both fingerprints."""
 
-    def __init__(self) -> None:
+
+class Chains:
+    """Authorities by name, to find the issuers of a certificate. `before` is the `issued` of the last time."""
+
+    def __init__(self, before: Issued | None = None) -> None:
         self._by_subject: dict[bytes, dict[FoundCertificate, None]] = {}
+        self._before = before or {}
+        self.issued: Issued = {}
 
     def add(self, certificate: FoundCertificate) -> None:
         """Remember one that may be an issuer; what is no authority is none."""
@@ -79,27 +85,97 @@ class Chains:
         chain = [leaf]
         while len(chain) < LONGEST_CHAIN:
             last = chain[-1]
-            candidates = self._by_subject.get(last.issuer, ())
-            issuer = next((one for one in candidates if one not in chain and _is_issued_by(last.parsed, one.parsed)), None)
+            candidates = islice(self._by_subject.get(last.issuer, ()), MOST_ISSUERS)
+            issuer = next((one for one in candidates if one not in chain and self._is_issued_by(last, one)), None)
             if issuer is None or issuer.subject == issuer.issuer:
                 break
             chain.append(issuer)
         return tuple(chain[1:])
 
+    def _is_issued_by(self, certificate: FoundCertificate, issuer: FoundCertificate) -> bool:
+        pair = certificate.fingerprint, issuer.fingerprint
+        known = self._before.get(pair)
+        if known is None:
+            step()
+            known = _is_issued_by(certificate.parsed, issuer.parsed)
+        self.issued[pair] = known
+        return known
 
-@lru_cache(maxsize=REMEMBERED)
+
+@dataclass(slots=True)
+class _Known:
+    """What became of a file of so many bytes: its content, or the error that it led to."""
+
+    size: int
+    bundle: Bundle = field(repr=False)
+    error: type[CertificateError] | None = None
+    message: str = ""
+
+
+class Bundles:
+    """The files of one source, by the digest of what they hold: what was met at the last reading is not parsed again.
+
+    Nothing is kept longer than one reading needs it, and no more than `REMEMBERED` bytes of files; nothing is shared between
+    sources. Used by the source's own thread alone.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, _Known] = {}
+        self._met: dict[bytes, _Known] = {}
+        self._size = 0
+        self._opener = Opener()
+        self._issued: Issued = {}
+
+    @contextmanager
+    def reading(self) -> Iterator[Chains]:
+        """One reading of all files; what it does not meet is forgotten, unless it fails and there is room for both."""
+        self._met, self._size = {}, 0
+        chains = Chains(self._issued)
+        try:
+            with self._opener:
+                yield chains
+        except BaseException:
+            both = self._known | self._met
+            self._known = both if sum(known.size for known in both.values()) <= REMEMBERED else self._met
+            raise
+        self._known, self._issued = self._met, chains.issued
+
+    def open(self, data: bytes, password: bytes | None = None) -> Bundle:
+        """As `open_bundle`."""
+        digest = hashlib.sha256(b"%d:" % len(password or b"") + (password or b"") + data).digest()
+        known = self._met.get(digest) or self._known.get(digest) or self._judge(data, password)
+        if digest not in self._met and self._size + known.size <= REMEMBERED:
+            self._met[digest] = known
+            self._size += known.size
+        if known.error:
+            raise known.error(known.message)
+        return known.bundle
+
+    def _judge(self, data: bytes, password: bytes | None) -> _Known:
+        step()
+        try:
+            bundle = _open(data, password, self._opener)
+        except CertificateError as error:  # not kept itself: it holds on to what was read
+            return _Known(0, Bundle(), type(error), str(error))
+        return _Known(len(data) if bundle != Bundle() else 0, bundle)
+
+
 def open_bundle(data: bytes, password: bytes | None = None) -> Bundle:
     """Take a file apart; `password` is that of PKCS#12 files. What holds neither certificates nor keys is an empty bundle.
 
     Raises:
         MalformedPem, EncryptedKey, WeakKey: something of it cannot be used.
     """
-    if _BEGIN.search(data):
+    with Opener() as opener:
+        return _open(data, password, opener)
+
+
+def _open(data: bytes, password: bytes | None, opener: Opener) -> Bundle:
+    if has_blocks(data):
         return _open_pem(data)
-    return _open_der(data, password) if data.startswith(_DER) else Bundle()
+    return _open_der(data, password, opener) if data.startswith(_DER) else Bundle()
 
 
-@lru_cache(maxsize=REMEMBERED)
 def _is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
     try:
         certificate.verify_directly_issued_by(issuer)
@@ -111,14 +187,12 @@ def _is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bo
 def _open_pem(data: bytes) -> Bundle:
     certificates: list[FoundCertificate] = []
     keys: list[FoundKey] = []
-    blocks = [block for block in _BLOCK.finditer(data) if _BEGIN.match(block[0])]
-    if len(_BEGIN.findall(data)) > len(blocks):
-        raise MalformedPem(_CUT_OFF)
-    for block in blocks:
-        if block[1] in _CERTIFICATE:
-            certificates.append(_load_certificate(block[0].replace(b"X509 ", b"")))
+    for block in blocks(data):
+        step()
+        if block.is_certificate:
+            certificates.append(_load_certificate(block.pem.replace(b"X509 ", b"")))
         else:
-            pem = block[0] + b"\n"
+            pem = block.pem + b"\n"
             keys.append(FoundKey(pem, pki.public_key_hash(pki.load_key(pem).public_key())))
     return Bundle(tuple(certificates), tuple(keys))
 
@@ -149,17 +223,17 @@ def _is_authority(certificate: x509.Certificate) -> bool:
 
 
 @pki.parsing()
-def _open_der(data: bytes, password: bytes | None) -> Bundle:
+def _open_der(data: bytes, password: bytes | None, opener: Opener) -> Bundle:
     if _is_cut_off(data):
-        raise MalformedPem(_CUT_OFF)
+        raise MalformedPem(CUT_OFF)
     with suppress(ValueError):
         return Bundle((_describe(x509.load_der_x509_certificate(data)),))
     try:
-        return Bundle(keys=(_found(serialization.load_der_private_key(data, None)),))
+        return Bundle(keys=(_found(_load_key(data)),))
     except TypeError as error:
         raise EncryptedKey(pki.PROTECTED) from error
     except (ValueError, UnsupportedAlgorithm):
-        return _open_pkcs12(data, password)
+        return _open_pkcs12(data, password, opener)
 
 
 def _is_cut_off(der: bytes) -> bool:
@@ -168,19 +242,20 @@ def _is_cut_off(der: bytes) -> bool:
     return digits > 0 and len(der) < 2 + digits + int.from_bytes(der[2 : 2 + digits], "big")
 
 
-def _open_pkcs12(data: bytes, password: bytes | None) -> Bundle:
-    try:
-        key, certificate, more = pkcs12.load_key_and_certificates(data, password)
-    except (ValueError, UnsupportedAlgorithm) as error:
-        if "password" not in str(error).lower():
-            return Bundle()
-        if password is not None:
-            with suppress(EncryptedKey):  # the password may be that of other files
-                return _open_pkcs12(data, None)
+def _open_pkcs12(data: bytes, password: bytes | None, opener: Opener) -> Bundle:
+    opened = opener.open(data, password)
+    if opened is None:
+        return Bundle()
+    if opened.is_protected:
         what = "another one than password-file holds" if password else "needed; name a file that holds it by password-file"
-        raise EncryptedKey(f"its password is {what}") from error
-    certificates = [_describe(one) for one in (certificate, *more) if one is not None]
-    return Bundle(tuple(certificates), () if key is None else (_found(key),))
+        raise EncryptedKey(f"its password is {what}")
+    certificates = tuple(_describe(x509.load_der_x509_certificate(one)) for one in opened.certificates)
+    return Bundle(certificates, (_found(_load_key(opened.key)),) if opened.key else ())
+
+
+def _load_key(der: bytes) -> object:
+    """The library's own check of RSA keys takes 0.1 s for 4096 bits; see `pki.load_key`, which each key goes through later."""
+    return serialization.load_der_private_key(der, None, unsafe_skip_rsa_key_validation=True)
 
 
 def _found(key: object) -> FoundKey:

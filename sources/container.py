@@ -112,6 +112,10 @@ class ContainerStorage:
         finally:
             await watch.stop()
 
+    def forget(self) -> None:
+        if self._local:
+            self._local.forget()
+
     def problems(self) -> tuple[Problem, ...]:
         return ()
 
@@ -181,22 +185,25 @@ class ContainerStorage:
     async def _fetch_nodes(self, container_id: str) -> Nodes:
         nodes: Nodes = {}
         fetched = [self.path / part for part in self.layout.parts]
+        room = self.options.max_size * _ARCHIVES
         for path in fetched:
-            await self._add(container_id, path, nodes)
+            room -= await self._add(container_id, path, nodes, room)
         while len(fetched) < FOREIGN_PARTS:
             outside = await self.thread.run(partial(_leads_outside, nodes, fetched), self._where)
             if outside is None:
                 break
             fetched.append(outside)
-            await self._add(container_id, outside, nodes)
+            room -= await self._add(container_id, outside, nodes, room)
         return nodes
 
-    async def _add(self, container_id: str, path: PurePosixPath, nodes: Nodes) -> None:
+    async def _add(self, container_id: str, path: PurePosixPath, nodes: Nodes, room: int) -> int:
+        """Add what is in an archive of at most `room` bytes; returns how many it has."""
         self.counts.fetches += 1
-        archive = await self.files.get_archive(container_id, path, limit=self.options.max_size * _ARCHIVES)
+        archive = await self.files.get_archive(container_id, path, limit=room)
         if archive is not None:
             unpacking = partial(unpack, archive, path.parent, limit=self.options.max_size)
             nodes |= await self.thread.run(unpacking, self._where)
+        return len(archive or b"")
 
     @property
     def _where(self) -> str:

@@ -72,11 +72,15 @@ class Tree(Protocol):
         ...
 
 
+Read = Callable[[Tree, StoreOptions], Contents]
+"""Finds every pair in a tree; raises `SourceUnavailable` or `SourceMalformed` for the store as a whole only."""
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
     """One kind of store.
 
-    `read` finds every pair; it raises `SourceUnavailable` or `SourceMalformed` for the store as a whole only. `folders` are
+    `read` finds every pair; `reader`, where there is one, makes what does so for one source, and remembers. `folders` are
     glob patterns of the folders below the root that matter, apart from the root. `parts` are the paths below the root that hold
     all of it, so that nothing else is fetched from a container. `patience` is how long, in seconds, something may be unusable
     before that is news: programs write the files of a pair one after the other. `locked`: the program locks a file (``flock``)
@@ -84,9 +88,10 @@ class Layout:
     """
 
     kind: str
-    read: Callable[[Tree, StoreOptions], Contents]
+    read: Read
     remedy: str
     """What to do about a pair that must not be delivered; the end of a sentence."""
+    reader: Callable[[], Read] | None = None
     shape: Literal["file", "folder", "either"] = "folder"
     """What the source's path names."""
     folders: tuple[str, ...] = ()
@@ -115,6 +120,10 @@ class Storage(Protocol):
 
     def subscribe(self) -> AbstractAsyncContextManager[AsyncIterator[None]]:
         """Hints that it may have changed; see `controller.ports.Source.subscribe`."""
+        ...
+
+    def forget(self) -> None:
+        """The store was read: what that reading did not ask for is kept no longer, for it may be keys. In the thread."""
         ...
 
     def problems(self) -> tuple[Problem, ...]:

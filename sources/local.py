@@ -131,7 +131,7 @@ class LocalStorage:
         self._layout, self.options = layout, options
 
     async def tree(self) -> LocalTree:
-        root = await self.thread.run(self._begin, self.path)
+        root = await self.thread.run(self._root, self.path)
         focus = "" if root == self.path else self.path.name
         return LocalTree(root, focus=focus, cache=self.cache, limit=self.options.max_size)
 
@@ -140,6 +140,9 @@ class LocalStorage:
         root = await self.thread.run(self._root, self.path)
         async with self._poll(root, self.options.poll) if self.options.poll else self._watch(root) as hints:
             yield hints
+
+    def forget(self) -> None:
+        self.cache.forget_unwanted()
 
     def problems(self) -> tuple[Problem, ...]:
         step(self.path)
@@ -156,10 +159,6 @@ class LocalStorage:
     def _watch(self, root: Path) -> AbstractAsyncContextManager[AsyncIterator[None]]:
         quiet = self._layout.quiet if self.options.quiet is None else self.options.quiet
         return watch(root, self._paths, quiet=quiet, quiet_max=quiet * QUIET_MAX_FACTOR, thread=self.thread)
-
-    def _begin(self) -> Path:
-        self.cache.forget_unwanted()
-        return self._root()
 
     def _root(self) -> Path:
         is_file = self._layout.shape == "file" or (self._layout.shape == "either" and not os.path.isdir(self.path))

@@ -9,19 +9,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from math import inf
 from pathlib import Path
 from typing import cast
 
 from pydantic import ByteSize, Field
 
-from controller import bundles
-from controller.bundles import Bundle, Chains, FoundCertificate, FoundKey
+from controller.bundles import Bundle, Bundles, Chains, FoundCertificate, FoundKey
 from controller.domain.errors import CertificateError, SourceMalformed
 from controller.domain.finding import Reason
 from controller.domain.snapshot import Problem
 from sources.files import MIB, read_file
-from sources.layout import FileOptions, Layout, StoreOptions, Tree
+from sources.layout import FileOptions, Layout, Read, StoreOptions, Tree
 from sources.pairs import Contents, RawPair, label_of
 
 _PASSWORD = "password-file"  # noqa: S105 -- the option, not a password
@@ -46,10 +46,10 @@ class _Pool:
     """Everything that all files hold; of several that hold the same key, the first counts."""
 
     focus: str
+    chains: Chains
     keys: dict[str, tuple[str, FoundKey]] = field(default_factory=dict)
     leaves: dict[FoundCertificate, tuple[str, float]] = field(default_factory=dict)
     """What may be a leaf, with the file that shows most of its chain, and how many certificates that file has."""
-    chains: Chains = field(default_factory=Chains)
     certified: set[str] = field(default_factory=set)
     """The public keys of all certificates."""
     in_focus: set[str] = field(default_factory=set)
@@ -69,20 +69,31 @@ class _Pool:
             self.in_focus = {key.public_key_hash for key in bundle.keys} | {c.public_key_hash for c in bundle.certificates}
 
 
+def reader() -> Read:
+    """What reads one source, and remembers until its next reading what its files hold."""
+    return partial(_read, Bundles())
+
+
 def read(tree: Tree, options: StoreOptions) -> Contents:
     """Every pair, each once, wherever its parts stand.
 
     Raises:
         SourceUnavailable: the folder, or the file that was named, cannot be read.
     """
+    return _read(Bundles(), tree, options)
+
+
+def _read(bundles: Bundles, tree: Tree, options: StoreOptions) -> Contents:
     if tree.focus:
         tree.read(tree.focus)  # what is wrong with it is wrong with the source
-    contents, pool = Contents(blank=not tree.names()), _Pool(tree.focus)
+    contents = Contents(blank=not tree.names())
     password = _read_password(cast(PemOptions, options), contents)
-    for path in _files(tree, contents):
-        with contents.entry(label_of(path)):
-            pool.add(path, _open(tree, path, password))
-    _match(pool, contents)
+    with bundles.reading() as chains:
+        pool = _Pool(tree.focus, chains)
+        for path in _files(tree, contents):
+            with contents.entry(label_of(path)):
+                pool.add(path, _open(tree, path, bundles, password))
+        _match(pool, contents)
     if tree.focus:
         contents.problems = [p for p in contents.problems if p.label.partition("#")[0] in (label_of(tree.focus), _PASSWORD)]
     return contents
@@ -127,12 +138,12 @@ def _may_hold(name: str) -> bool:
     return not name.startswith(".") and not name.endswith(_PARTIAL)
 
 
-def _open(tree: Tree, path: str, password: bytes | None) -> Bundle:
+def _open(tree: Tree, path: str, bundles: Bundles, password: bytes | None) -> Bundle:
     data = tree.read(path)
     if not data and path.lower().endswith(_NEVER_EMPTY + _PKCS12):
         raise SourceMalformed(f"{path} is empty; bring it again, or remove it")
     try:
-        bundle = bundles.open_bundle(data, password)
+        bundle = bundles.open(data, password)
     except CertificateError as error:
         raise SourceMalformed(f"{path}: {error}") from error
     if bundle == Bundle() and (path == tree.focus or path.lower().endswith(_PKCS12)):
@@ -151,6 +162,7 @@ def _read_password(options: PemOptions, contents: Contents) -> bytes | None:
 PEM = Layout(
     kind="pem",
     read=read,
+    reader=reader,
     remedy="bring the right file",
     shape="either",
     folders=("*",),

@@ -49,6 +49,7 @@ class StoredSource:
         self.name = name
         self.layout, self.storage, self.options = layout, storage, options or layout.options()
         self._clock = clock
+        self._read_layout = layout.reader() if layout.reader else layout.read
         self._memory = _Memory()
 
     async def load(self) -> Snapshot:
@@ -63,6 +64,7 @@ class StoredSource:
 
     def _read(self, tree: Tree, before: _Memory) -> tuple[Snapshot, _Memory]:
         contents = self._read_contents(tree)
+        self.storage.forget()
         if contents.blank and before.had_content:
             where = f"{tree.where}/{tree.focus}" if tree.focus else tree.where
             raise SourceMalformed(f"{where} is empty, and was not before; if it stays so, restore it from a backup")
@@ -81,7 +83,7 @@ class StoredSource:
 
     def _read_contents(self, tree: Tree) -> Contents:
         try:
-            return self.layout.read(tree, self.options)
+            return self._read_layout(tree, self.options)
         except (SourceUnavailable, SourceMalformed):
             raise
         except Exception as error:  # foreign names and bytes: whatever they lead to, the other sources must stay usable

@@ -94,6 +94,9 @@ class KeyValueStorage:
     def subscribe(self) -> AbstractAsyncContextManager[AsyncIterator[None]]:
         return self.client.changes(self.keys)
 
+    def forget(self) -> None:
+        """Nothing is kept."""
+
     def problems(self) -> tuple[Problem, ...]:
         return ()
 

@@ -150,6 +150,7 @@ class TlsMaterial:
     def _make(self) -> ssl.SSLContext:
         options = self.options
         context = _trusting(options.tls_ca)
+        step()
         if options.tls_insecure_skip_verify:
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         if options.tls_cert:

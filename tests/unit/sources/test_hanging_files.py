@@ -78,7 +78,7 @@ class Mount:
 
 @pytest.fixture
 def mount(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mount]:
-    monkeypatch.setattr(threads, "LIMIT", 0.2)
+    monkeypatch.setattr(threads, "LIMIT", 0.5)
     monkeypatch.setattr(local, "COARSEST", -1.0)
     folder = tmp_path / "nfs"
     put(folder, "a")
@@ -105,7 +105,7 @@ async def test_a_read_that_hangs_is_told_with_its_path_and_is_not_begun_again_be
     source, _ = toy(mount.path, LOCKED)
     mount.hang(call)
     for _ in range(3):
-        with pytest.raises(SourceUnavailable, match=rf"^{mount.path}\S* has not answered for 0\.2 s; is its mount away\?$"):
+        with pytest.raises(SourceUnavailable, match=rf"^{mount.path}\S* has not answered for 0\.5 s; is its mount away\?$"):
             await source.load()
     assert len(mount.asked) == 1
     assert threads_of(mount) == 1

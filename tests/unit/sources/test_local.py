@@ -108,9 +108,23 @@ class TestReadingAgain:
         await source.load()
         assert len(storage.cache.files) == 4
         (tmp_path / "group" / "b").rename(tmp_path / "b")
-        for _ in range(2):
-            await source.load()
+        await source.load()
         assert {Path(path).parent.name for path in storage.cache.files} == {"a"}
+
+    def test_no_more_bytes_are_kept_than_allowed_and_what_was_forgotten_is_not_counted(self, tmp_path, monkeypatch, old_enough):
+        monkeypatch.setattr("sources.local.REMEMBERED", 1000)
+        cache = FileCache()
+        for round_ in range(3):
+            for number in range(10):
+                path = tmp_path / f"{round_}-{number}"
+                path.write_bytes(b"x" * 300)
+                assert len(cache.read(str(path), limit=LIMIT)) == 300
+            assert sum(len(data) for _, data in cache.files.values()) == cache.size == 900
+            for path in tmp_path.iterdir():
+                path.unlink()
+            cache.forget_unwanted()
+            cache.forget_unwanted()
+            assert (cache.files, cache.size) == ({}, 0)
 
     def test_a_file_that_went_and_keys_that_are_never_shown(self, tmp_path, old_enough):
         path = tmp_path / "file"

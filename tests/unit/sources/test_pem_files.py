@@ -174,7 +174,11 @@ def test_half_a_binary_file_is_told_from_a_foreign_one(data):
     half = whole[: data.draw(st.integers(2, len(whole) - 1))]
     with pytest.raises(MalformedPem, match="it ends in the middle"):
         bundles.open_bundle(half, b"secret")
-    assert bundles.open_bundle(whole, b"secret") != Bundle()
+
+
+def test_a_whole_binary_file_is_no_half_one():
+    for whole in BINARIES:
+        assert bundles.open_bundle(whole, b"secret") != Bundle()
 
 
 class TestLeftOvers:

@@ -42,6 +42,9 @@ class Nowhere:
         raise NotImplementedError
         yield
 
+    def forget(self) -> None:
+        pass
+
     def problems(self) -> tuple[Problem, ...]:
         return self.own_problems
 

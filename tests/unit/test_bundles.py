@@ -1,0 +1,397 @@
+"""What a file of certificates holds, whatever its bytes: linear in its size, bounded where the file itself says how much work
+it is, and no secret kept longer than it is needed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import gc
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat, pkcs12
+
+from controller import bundles, pem_blocks
+from controller import pkcs12 as opener
+from controller.bundles import Bundle, Bundles, Chains, open_bundle
+from controller.domain.errors import CertificateError, EncryptedKey, MalformedPem
+from controller.pem_blocks import MOST, blocks
+from controller.threads import OwnThread
+from tests.certs import Authority, Pair, key_pem, new_key
+
+KIB = 1024
+BEGIN = b"-----BEGIN CERTIFICATE-----\n"
+GENEROUS = 60.0
+
+
+@cache
+def authority() -> Authority:
+    return Authority()
+
+
+@cache
+def pair() -> Pair:
+    return authority().issue("mail.example.test")
+
+
+def p12(rounds: int, password: bytes = b"secret") -> bytes:
+    """A PKCS#12 file whose password takes so many rounds to try."""
+    builder = PrivateFormat.PKCS12.encryption_builder().kdf_rounds(rounds).hmac_hash(hashes.SHA256())
+    protection = builder.key_cert_algorithm(pkcs12.PBES.PBESv2SHA256AndAES256CBC).build(password)
+    key = new_key()
+    leaf = x509.load_pem_x509_certificate(authority().issue("mail.example.test", key=key).chain)
+    return pkcs12.serialize_key_and_certificates(b"mail", key, leaf, None, protection)
+
+
+def costly_p12() -> bytes:
+    """The same, which says that its password takes two thousand million rounds to check: minutes (RFC 7292, appendix A)."""
+    version, content, mac = _parts(p12(2000))
+    digest, salt, _ = _parts(mac)
+    return _sequence(version, content, _sequence(digest, salt, b"\x02\x04\x7f\xff\xff\xff"))
+
+
+def _parts(sequence: bytes) -> list[bytes]:
+    """The values of a DER sequence."""
+    found, at = [], _header(sequence)[0]
+    while at < len(sequence):
+        header, length = _header(sequence[at:])
+        found.append(sequence[at : at + header + length])
+        at += header + length
+    return found
+
+
+def _header(der: bytes) -> tuple[int, int]:
+    """The lengths of tag and length, and of what follows."""
+    digits = der[1] & 0x7F if der[1] & 0x80 else 0
+    return 2 + digits, int.from_bytes(der[2 : 2 + digits], "big") if digits else der[1]
+
+
+def _sequence(*parts: bytes) -> bytes:
+    content = b"".join(parts)
+    return b"\x30\x82" + len(content).to_bytes(2, "big") + content
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Of computing, the least of three."""
+    found = []
+    for _ in range(3):
+        before = time.thread_time()
+        with suppress(CertificateError):
+            work()
+        found.append(time.thread_time() - before)
+    return min(found)
+
+
+HOSTILE: dict[str, Callable[[int], bytes]] = {
+    "BEGIN without END": lambda size: BEGIN * (size // len(BEGIN)),
+    "BEGIN of parameters without END": lambda size: b"-----BEGIN EC PARAMETERS-----\n" * (size // 30),
+    "BEGIN of many kinds": lambda size: b"".join(b"-----BEGIN %d KEY-----\n" % n for n in range(size // 24)),
+    "ends of others": lambda size: BEGIN + b"-----END X-----\n" * (size // 16),
+    "dashes": lambda size: b"-----" * (size // 5),
+    "half a BEGIN": lambda size: b"-----BEGIN " * (size // 11),
+    "one endless name": lambda size: b"-----BEGIN " + b"A" * size,
+    "parameters before a key": lambda size: b"-----BEGIN X-----\n-----END X-----\n" * (size // 34) + pair().key,
+    "an endless block": lambda size: BEGIN + b"A" * size + b"\n-----END CERTIFICATE-----\n",
+    "empty certificates": lambda size: (BEGIN + b"-----END CERTIFICATE-----\n") * (size // 54),
+    "certificates": lambda size: pair().chain * (size // len(pair().chain)),
+    "DER": lambda size: b"\x30\x83" + size.to_bytes(3, "big") + b"\x30\x80" * (size // 2),
+    "nothing": bytes,
+}
+
+
+class TestCost:
+    @pytest.mark.parametrize("hostile", HOSTILE)
+    def test_of_twice_as_much_is_about_twice_as_high(self, hostile):
+        small, large = HOSTILE[hostile](500 * KIB), HOSTILE[hostile](1000 * KIB)
+        one, two = seconds(lambda: open_bundle(small)), seconds(lambda: open_bundle(large))
+        assert two < 4 * one + 0.02, "16 times as high, where each of n lines looks at n lines"
+
+    @pytest.mark.parametrize("size", [100 * KIB, 400 * KIB, 4096 * KIB])
+    @pytest.mark.parametrize("hostile", HOSTILE)
+    def test_of_the_largest_file_is_small(self, hostile, size):
+        """100 KiB of BEGIN lines took 21 s, 400 KiB several minutes."""
+        assert seconds(lambda: open_bundle(HOSTILE[hostile](size))) < 10, "at most 1 s on a quiet machine"
+
+    def test_many_certificates_are_refused_before_they_are_parsed_and_as_many_as_real_files_have_are_not(self):
+        most = pair().chain * (MOST // 2)
+        assert len(open_bundle(most).certificates) == MOST
+        with pytest.raises(MalformedPem, match=f"it holds more than {MOST} certificates and keys"):
+            open_bundle(most + pair().chain)
+
+    def test_authorities_without_number_of_one_name_are_not_all_tried(self, monkeypatch):
+        tried: list[object] = []
+        judge = bundles._is_issued_by
+
+        def count(*two: x509.Certificate) -> bool:
+            tried.append(two)
+            return judge(*two)
+
+        monkeypatch.setattr(bundles, "_is_issued_by", count)
+        chains = Chains()
+        for _ in range(200):
+            for one in open_bundle(Authority().intermediate_pem).certificates:
+                chains.add(one)
+        leaf = open_bundle(Authority().issue("x.example.test").chain).certificates[0]
+        assert chains.above(leaf) == ()
+        assert len(tried) == bundles.MOST_ISSUERS
+
+
+class TestBlocks:
+    def test_are_found_in_order_with_what_stands_between_them_passed_over(self):
+        text = b"subject=x\n" + pair().chain + b"-----BEGIN EC PARAMETERS-----\nx\n-----END EC PARAMETERS-----\n" + pair().key
+        assert [block.is_certificate for block in blocks(text)] == [True, True, False]
+        assert b"\n".join(block.pem for block in blocks(text)) + b"\n" == pair().chain + pair().key
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            pair().chain + BEGIN,
+            BEGIN + pair().chain,
+            pair().key[:60],
+            pair().key[:60] + b"\n-----END CERTIFICATE-----\n",
+            BEGIN + b"-----BEGIN DH PARAMETERS-----\n-----END DH PARAMETERS-----\n",
+        ],
+    )
+    def test_that_do_not_end_are_told(self, text):
+        with pytest.raises(MalformedPem, match="it ends in the middle"):
+            open_bundle(text)
+
+    def test_that_do_not_end_and_do_not_matter_are_passed_over(self):
+        text = b"-----BEGIN DH PARAMETERS-----\n" + pair().chain + b"-----BEGIN OPENSSH PRIVATE KEY-----\n"
+        assert len(open_bundle(text).certificates) == 2
+
+    def test_are_looked_for_in_steps(self, monkeypatch):
+        steps = []
+        monkeypatch.setattr(pem_blocks, "step", lambda: steps.append(1))
+        assert not pem_blocks.has_blocks(b"-----BEGIN X-----\n" * 5000)
+        assert len(steps) == 5
+
+
+class TestPkcs12:
+    def test_as_programs_write_it_is_opened(self):
+        found = open_bundle(p12(2000), b"secret")
+        assert [one.names for one in found.certificates] == [("mail.example.test",)]
+        assert len(found.keys) == 1
+
+    def test_with_the_highest_count_that_programs_use_is_opened(self):
+        assert open_bundle(p12(600_000), b"secret").keys
+
+    def test_that_takes_hours_to_open_is_told_and_does_not_stop_the_loop(self, monkeypatch):
+        monkeypatch.setattr(opener, "COMPUTING", 0)
+        costly = costly_p12()
+        lags: list[float] = []
+
+        async def beat() -> None:
+            while True:
+                before = time.monotonic()
+                await asyncio.sleep(0.005)
+                lags.append(time.monotonic() - before)
+
+        async def read() -> None:
+            beating = asyncio.create_task(beat())
+            with pytest.raises(MalformedPem, match="to try its password takes more than"):
+                await OwnThread("test").run(lambda: open_bundle(costly, b"secret"), "/x")
+            beating.cancel()
+
+        asyncio.run(read())
+        assert max(lags) < 0.5, "0.01 s on a quiet machine; the whole second that it computes, were it in our process"
+
+    def test_that_nobody_waits_for_any_more_ends_with_its_process(self):
+        costly = costly_p12()
+
+        async def give_up() -> None:
+            own = OwnThread("test")
+            task = asyncio.create_task(own.run(lambda: open_bundle(costly, b"secret"), "/x"))
+            async with asyncio.timeout(GENEROUS):
+                while not _children():  # noqa: ASYNC110 -- processes tell nobody
+                    await asyncio.sleep(0.01)
+                task.cancel()
+                await asyncio.wait({task})
+                while own.busy or _children():  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+
+        asyncio.run(give_up())
+
+    def test_two_files_are_opened_by_one_process_which_ends_with_the_reading(self):
+        known = Bundles()
+        with known.reading():
+            assert known.open(p12(2000), b"secret").keys
+            (first,) = _children()
+            assert known.open(p12(2001), b"secret").keys
+            assert _children() == [first]
+        assert _children() == []
+
+    def test_after_one_that_was_refused_the_next_one_is_opened(self, monkeypatch):
+        monkeypatch.setattr(opener, "COMPUTING", 0)
+        data = p12(2000)
+        known = Bundles()
+        with known.reading():
+            with pytest.raises(MalformedPem):
+                known.open(costly_p12(), b"secret")
+            assert known.open(data, b"secret").keys
+
+    def test_is_opened_with_a_password_without_one_and_with_a_wrong_one(self):
+        with pytest.raises(EncryptedKey, match="its password is needed; name a file that holds it by password-file"):
+            open_bundle(p12(2000), None)
+        with pytest.raises(EncryptedKey, match="its password is another one than password-file holds"):
+            open_bundle(p12(2000), b"wrong")
+        assert open_bundle(b"\x30\x82\x01\x00" + bytes(256), b"secret") == Bundle()
+
+    def test_passes_no_secret_in_its_arguments_or_environment(self):
+        known = Bundles()
+        with known.reading():
+            known.open(p12(2000, b"hunter2"), b"hunter2")
+            (child,) = _children()
+            shown = b"".join(Path(f"/proc/{child}/{name}").read_bytes() for name in ("cmdline", "environ"))
+        assert b"hunter2" not in shown
+
+
+class TestMemory:
+    def test_a_file_is_parsed_once_as_long_as_it_is_met(self, monkeypatch):
+        parsed = _count(monkeypatch)
+        known = Bundles()
+        for _ in range(3):
+            with known.reading():
+                known.open(pair().key)
+        assert len(parsed) == 1
+
+    def test_one_that_was_not_met_at_a_reading_is_forgotten_with_its_end(self):
+        known = Bundles()
+        with known.reading():
+            known.open(pair().key)
+        with known.reading():
+            known.open(pair().chain)
+        gc.collect()
+        assert not _holds(known, pair().key)
+        assert not _holds(known, pair().key.splitlines()[1])
+
+    def test_neither_content_nor_password_is_kept(self):
+        known, data = Bundles(), p12(2000, b"correct horse battery")
+        with known.reading():
+            known.open(data, b"correct horse battery")
+            known.open(b"log line\n" * 1000)
+        for secret in (data, b"correct horse battery", b"log line"):
+            assert not _holds(known, secret)
+
+    def test_no_more_bytes_are_kept_than_are_allowed(self, monkeypatch):
+        monkeypatch.setattr(bundles, "REMEMBERED", 4 * len(pair().key))
+        parsed = _count(monkeypatch)
+        keys = [key_pem(new_key()) for _ in range(12)]
+        known = Bundles()
+        for _ in range(2):
+            with known.reading():
+                for key in keys:
+                    known.open(key)
+        assert sum(one.size for one in known._known.values()) <= 4 * len(pair().key)
+        assert len(parsed) > 12
+
+    def test_what_cannot_be_used_is_told_each_time_and_judged_once(self, monkeypatch):
+        parsed = _count(monkeypatch)
+        known = Bundles()
+        for _ in range(3):
+            with known.reading(), pytest.raises(MalformedPem, match="it ends in the middle"):
+                known.open(pair().chain + BEGIN)
+        assert len(parsed) == 1
+
+    def test_readings_that_fail_keep_what_they_met_and_no_more_than_is_allowed(self, monkeypatch):
+        monkeypatch.setattr(bundles, "REMEMBERED", 4 * len(pair().key))
+        known = Bundles()
+        for _ in range(50):
+            with pytest.raises(ZeroDivisionError), known.reading():
+                known.open(key_pem(new_key()))
+                raise ZeroDivisionError
+        assert sum(one.size for one in known._known.values()) <= 4 * len(pair().key)
+
+    def test_nothing_of_the_project_keeps_secrets_for_the_whole_process(self):
+        """`functools` keeps arguments and results until the process ends."""
+        found = [
+            (file.name, line.strip())
+            for top in ("controller", "sources", "sinks")
+            for file in Path(top).rglob("*.py")
+            for line in file.read_text().splitlines()
+            if "lru_cache(" in line or line.strip() == "@cache"
+        ]
+        assert sorted(found) == [
+            ("files.py", "@cache"),  # which devices are the kernel's
+            ("network.py", "@lru_cache(maxsize=3)"),  # contexts of TLS without a key of ours
+            ("pki.py", "@lru_cache(maxsize=1)"),  # the system's roots
+        ]
+
+
+def test_warnings_of_the_library_are_silenced_without_changing_the_filters_in_threads():
+    """`warnings.catch_warnings` in threads leaves "ignore" for everything, for ever."""
+    program = """
+import sys, threading, warnings
+from controller import bundles, pki
+from tests.unit.test_bundles import odd_certificate
+odd = odd_certificate()
+before = list(warnings.filters)
+problems = []
+def work():
+    for _ in range(50):
+        pki.parse_leaf(odd)
+        assert bundles.open_bundle(odd).certificates
+        if list(warnings.filters) != before: problems.append(1)
+threads = [threading.Thread(target=work) for _ in range(16)]
+sys.setswitchinterval(1e-5)
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+assert not problems and list(warnings.filters) == before
+warnings.warn("still heard", UserWarning)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=GENEROUS, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "still heard" in done.stderr
+    assert "serial number" not in done.stderr
+
+
+def odd_certificate() -> bytes:
+    """A certificate with the serial number 0, of which the library warns."""
+    leaf = x509.load_pem_x509_certificate(authority().issue("odd.example.test").chain)
+    serial, der = leaf.serial_number.to_bytes(20, "big").lstrip(b"\0"), leaf.public_bytes(Encoding.DER)
+    at = der.index(serial)
+    der = der[:at] + bytes(len(serial)) + der[at + len(serial) :]
+    return b"-----BEGIN CERTIFICATE-----\n" + base64.encodebytes(der) + b"-----END CERTIFICATE-----\n"
+
+
+def _children() -> list[int]:
+    """The processes that open PKCS#12 files for this one."""
+    found = [file.read_text() for file in Path("/proc/self/task").glob("*/children")]
+    return [int(pid) for text in found for pid in text.split()]
+
+
+def _count(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    parsed: list[bytes] = []
+    judge = bundles._open
+
+    def count(data: bytes, *more: Any) -> Bundle:
+        parsed.append(data)
+        return judge(data, *more)
+
+    monkeypatch.setattr(bundles, "_open", count)
+    return parsed
+
+
+def _holds(known: Bundles, secret: bytes) -> bool:
+    """Whether anything that can be reached from it holds these bytes."""
+    todo: list[object] = [known]
+    met: set[int] = set()
+    while todo:
+        one = todo.pop()
+        if id(one) in met or isinstance(one, type | x509.Certificate):
+            continue
+        met.add(id(one))
+        if isinstance(one, bytes) and secret in one:
+            return True
+        todo += [of for of in gc.get_referents(one) if not isinstance(of, type)]
+    return False
