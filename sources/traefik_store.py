@@ -21,6 +21,7 @@ from string import whitespace
 from controller.domain.errors import MalformedPem, SourceMalformed
 from controller.domain.finding import Reason
 from controller.domain.snapshot import Problem
+from controller.threads import step
 from sources.files import MIB
 from sources.foreign_json import TooManyValues, parse_json
 from sources.pairs import Contents, RawPair, label_of
@@ -49,6 +50,7 @@ def read_store(data: bytes, *, where: str) -> Contents:
             contents.problems.append(_problem(_label(resolver, "Certificates"), "not a list of certificates"))
             continue
         for position, entry in enumerate(entries or (), start=1):
+            step()
             _read_entry(contents, resolver, position, entry)
     return contents
 

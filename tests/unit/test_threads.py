@@ -70,9 +70,14 @@ async def test_a_call_that_hangs_is_named_by_its_path_and_no_second_one_begins(g
 
 
 async def test_once_the_call_that_hung_returns_the_next_one_begins_at_once(gate):
-    own = OwnThread(NAME)
-    first = asyncio.create_task(own.run(gate.wait, "/nfs"))
-    await until(lambda: own.busy)
+    own, begun = OwnThread(NAME), threading.Event()
+
+    def hang() -> None:
+        begun.set()
+        gate.wait()
+
+    first = asyncio.create_task(own.run(hang, "/nfs"))
+    await until(begun.is_set)
     first.cancel()
     with pytest.raises(asyncio.CancelledError):
         await first
