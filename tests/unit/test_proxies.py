@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tarfile
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -19,7 +20,7 @@ from controller.domain.container import Container, Mount, State
 from controller.domain.errors import EngineUnavailable, SettingsError, SourceUnavailable, TargetGone
 from controller.domain.proxy import NOTHING, Files, KeptStore, Verdict
 from controller.domain.snapshot import Snapshot
-from controller.proxies import AT_A_TIME, LARGEST_CONFIG, Change, Proxies
+from controller.proxies import AT_A_TIME, LARGEST_CONFIG, SMALL, Change, Proxies
 from controller.store import Store
 from sources.recognise import recognise
 from tests.unit.made import certificate, snapshot
@@ -285,6 +286,35 @@ class TestAConfigurationInTheContainer:
         house = House(self.PLAIN)
         house.docker.files[self.AT] = TargetGone("no such container")
         assert (await house.look(), house.store.left) == ([], {})
+
+
+class TestWhatIsLarge:
+    """What anybody may make as long as they like is looked through beside the loop; what is usual, at once."""
+
+    async def test_a_large_configuration_is_parsed_beside_the_loop(self):
+        path = "/etc/traefik/traefik.toml"
+        assert await self._threads(proxy("edge", "traefik"), {path: b"#" * (SMALL + 1)}) == {"loop", "beside"}
+        assert await self._threads(proxy("edge", "traefik"), {path: b"#"}) == {"loop"}
+
+    @pytest.mark.parametrize("field", ["environment", "labels"])
+    async def test_settings_of_a_container_without_end_are_looked_through_beside_the_loop(self, field):
+        assert await self._threads(proxy("app", "app", **{field: {"A": "x" * SMALL}}), {}) == {"beside"}
+
+    async def test_a_command_without_end_is_looked_through_beside_the_loop(self):
+        assert await self._threads(proxy("app", "app", *["x"] * SMALL, "x"), {}) == {"beside"}
+
+    async def _threads(self, container: Container, files: dict[str, bytes]) -> set[str]:
+        """Where the recogniser was called."""
+        house, loop, met = House(container), threading.get_ident(), set[str]()
+        house.docker.files = dict(files)
+
+        def noting(looked_at: Container, read: Files) -> Verdict:
+            met.add("loop" if threading.get_ident() == loop else "beside")
+            return recognise(looked_at, read)
+
+        house.proxies._recognise = noting
+        await house.look()
+        return met
 
 
 class TestAsContainersComeAndGo:
