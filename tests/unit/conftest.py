@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import pytest
 from hypothesis import settings
+
+from tests.unit.blocking import watched
 
 # On a busy machine an example may take long for no reason of its own.
 settings.register_profile("certferry", deadline=None)
 settings.load_profile("certferry")
+
+
+@pytest.fixture(autouse=True)
+def loop_that_nothing_blocks() -> Iterator[None]:
+    """See `tests.unit.blocking`."""
+    with watched():
+        yield
