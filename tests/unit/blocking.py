@@ -21,6 +21,12 @@ ALLOWED = (
     ("controller/engine.py", "own_container_id"),
     ("controller/web/metrics.py", "__init__"),
     ("controller/web/metrics.py", "render"),
+    # Asked only when the loop has seen that there are events.
+    ("sources/watch.py", "drain"),
+    # Python looks for the lines of a traceback in our own files.
+    ("controller/faults.py", "tell"),
+    # The last thing of all, and for a limited time.
+    ("controller/running.py", "_standing"),
     # One look at the socket, where everything else waits for Docker anyway.
     ("controller/engine_connection.py", "_check_socket"),
     # The list of roots that the image brings, read once in a process.
