@@ -73,13 +73,14 @@ async def serving(handler: Handler) -> AsyncIterator[int]:
 
 @dataclass
 class MailServer:
-    """Answers commands from a script; the answer to `begin` starts TLS. An empty `begin` starts it at once."""
+    """Answers commands from a script; the answer to `begin` starts TLS. An empty `begin` starts it at once; `ends` hang up."""
 
     greeting: bytes
     replies: dict[bytes, bytes]
     begin: bytes
     context: ssl.SSLContext = field(default_factory=tls_context)
     after_tls: bytes = b""
+    ends: tuple[bytes, ...] = (b"QUIT", b"LOGOUT")
     heard: list[bytes] = field(default_factory=list)
     server_names: list[str | None] = field(default_factory=list)
 
@@ -97,7 +98,7 @@ class MailServer:
             if command and command == self.begin:
                 await writer.start_tls(self.context)
                 writer.write(self.after_tls)
-            if command in {b"QUIT", b"LOGOUT"}:
+            if command in self.ends:
                 return
 
 
