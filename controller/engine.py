@@ -98,13 +98,16 @@ class Engine(EngineFiles, EngineExec, EngineEvents):
         By the date of an answer that costs nothing, be it the refusal of a socket proxy: ``/info`` took 10 s while Swarm pulled
         images.
         """
+        asked = now()
         async with self._guard(Ask.HOST, "say what time it is"):
             try:
                 await self._requests.read("GET", "_ping", versioned=False)
             except Refused as refused:
                 if refused.status not in (401, 403, 404):
                     raise
-        return f"{int((self.clock() or now()).timestamp())}.000000000"
+        said = self._requests.dated[0] if self._requests.dated else asked
+        moment = asked if asked - timedelta(seconds=1) < said <= now() else said  # the header counts whole seconds
+        return f"{int(moment.timestamp())}.{moment.microsecond:06}000"
 
     def clock(self) -> datetime | None:
         """What the engine's clock says now, going by its last answer; ``None`` where none said what time it was."""
