@@ -25,11 +25,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.engine)
 
 
+IMAGES = ("plain", "bolt", "stores", "consul", "mail", "acme", "producers", "noshell")
+"""All but certferry's own, which its test builds."""
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _clean_engine(request: pytest.FixtureRequest) -> Iterator[None]:
     """The images are there, and nothing of a run that was killed is in the way; at the end nothing of this one is left."""
     with limit(request.config, IMAGES_LIMIT, "the images are not built"):
-        build_images()
+        build_images(*IMAGES)
     client = docker.from_env(timeout=120)
     remove_leftovers(client)
     yield

@@ -63,7 +63,7 @@ def test_the_image_delivers_without_privileges_and_asks_the_ports_over_the_share
 
     certferry = run_certferry(lab, network.name)
 
-    wait_until(lambda: ready(certferry), seconds=40, what=certferry.logs().decode())
+    wait_until(lambda: ready(certferry), seconds=100, what=certferry.logs().decode())
     assert mail.serves(pair)
     assert ways(certferry) == {"network"}
     assert certferry.exec_run(["certferry", "health"]).exit_code == 0
@@ -117,7 +117,7 @@ def test_without_a_shared_network_the_ports_are_asked_from_inside_the_mail_conta
 
     certferry = run_certferry(lab, lab.network().name)
 
-    wait_until(lambda: ready(certferry), seconds=40, what=certferry.logs().decode())
+    wait_until(lambda: ready(certferry), seconds=100, what=certferry.logs().decode())
     assert mail.serves(pair, [993, 587])
     assert ways(certferry) == {"exec"}
 

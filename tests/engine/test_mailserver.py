@@ -184,7 +184,7 @@ def test_a_crash_looping_container_comes_up_once_the_certificate_exists(lab: Lab
 
     pair = lab.issue()
     lab.acme.write(pair)
-    mail.wait_up(seconds=40)
+    mail.wait_up(seconds=100)
     certferry.wait_ready(mail.name, pair)
     assert mail.serves(pair)
     assert mail.reloads() == (0, 0)

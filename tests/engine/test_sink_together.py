@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import time
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
@@ -16,6 +17,10 @@ from tests.certs import Authority, Pair
 from tests.engine.delivery import Delivery, litter
 from tests.engine.readers import SECOND_LOOK, beside, read_always, time_renames
 from tests.lab import Lab
+
+SWAPS = 50
+LIMIT = 100.0
+"""Seconds for all swaps of a test, a fifth of one each on a quiet machine; only against hanging."""
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +44,7 @@ async def swap(delivery: Delivery, pairs: Sequence[Pair], times: int, *, pause: 
     )
     loop = f"for round in $(seq {times // len(pairs)}); do\n{turn}\ndone"
     stdin = b"".join(script.stdin_of(writes) for writes in rounds) * (times // len(pairs))
-    result = await delivery.engine.execute(str(delivery.container.id), ("sh", "-c", loop), stdin=stdin, user="0")
+    result = await delivery.engine.execute(str(delivery.container.id), ("sh", "-c", loop), stdin=stdin, user="0", timeout=LIMIT)
     assert (result.exit_code, result.tail) == (0, "no output")
 
 
@@ -66,17 +71,17 @@ async def test_a_reader_meets_no_missing_empty_or_torn_file_and_a_second_look_fi
         reading = stop()
 
     assert reading.faults == []
-    assert reading.lasting <= 2, "on a busy machine a rename may be put off in the middle; on a calm one none is"
+    assert reading.lasting <= 10, "of a hundred; on a busy machine a rename may be put off in the middle, on a calm one none is"
     assert reading.reads > 1000
     report(f"{reading.reads} reads, {reading.mismatches} mismatches, {reading.lasting} of them found by the second look, too")
     assert litter(container, "/", "/tls") == []
 
 
 @pytest.mark.parametrize(
-    ("key_folder", "milliseconds"), [pytest.param("certs", 10, id="beside"), pytest.param("private", 50, id="apart")]
+    ("key_folder", "share"), [pytest.param("certs", 0.1, id="beside"), pytest.param("private", 0.5, id="apart")]
 )
 async def test_the_renames_of_key_and_certificate_follow_each_other_at_once(
-    engine: Engine, lab: Lab, pairs: list[Pair], key_folder: str, milliseconds: float
+    engine: Engine, lab: Lab, pairs: list[Pair], key_folder: str, share: float
 ) -> None:
     container = lab.container(volumes={str(lab.folder): {"bind": "/tls"}})
     place = Place(Slot(), PurePosixPath("/tls/certs/cert.pem"), PurePosixPath("/tls", key_folder, "key.pem"))
@@ -84,10 +89,13 @@ async def test_the_renames_of_key_and_certificate_follow_each_other_at_once(
     await delivery.bring(pairs[1])
 
     with beside(time_renames, [lab.folder / key_folder / "key.pem", lab.folder / "certs/cert.pem"]) as stop:
-        await swap(delivery, pairs, 50)
+        begin = time.monotonic()
+        await swap(delivery, pairs, SWAPS)
+        each = (time.monotonic() - begin) / SWAPS * 1e6
         windows = stop()
 
     assert len(windows) > 20
     median = statistics.median(windows)
-    report(f"{len(windows)} swaps, key {key_folder}: median {median:.0f} µs between the renames, longest {max(windows):.0f} µs")
-    assert median < milliseconds * 1000
+    told = f"median {median:.0f} µs between the renames, longest {max(windows):.0f} µs; a whole swap took {each:.0f} µs"
+    report(f"{len(windows)} swaps, key {key_folder}: {told}")
+    assert median < share * each
