@@ -193,7 +193,7 @@ async def test_the_depth_is_what_is_due_or_worked_on() -> None:
     held.add("c", 60)
     assert (held.depth, held.idle) == (2, True)
     await take(held)
-    assert (held.depth, held.idle) == (2, False)
+    assert (held.depth, held.idle, held.working) == (2, False, frozenset({"a"}))
     held.done("a")
     assert (held.depth, held.idle) == (1, True)
 
