@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from controller import older_tool_stores
+from controller.threads import look_at_all
 
 MOUNT = "tmp/traefik"
 """Where its documentation mounts ``acme.json``: as a directory around the file, or (in its examples) as the file itself."""
@@ -63,7 +64,8 @@ def _translate_source(variables: Mapping[str, str], translation: Translation, *,
 
 
 def _translate_file(variables: Mapping[str, str], translation: Translation, *, given: Collection[str], root: Path) -> None:
-    url = f"traefik:///{MOUNT}" if (root / MOUNT).is_file() else f"traefik:///{MOUNT}/acme.json"
+    (is_file,) = look_at_all([(root / MOUNT).is_file])
+    url = f"traefik:///{MOUNT}" if is_file else f"traefik:///{MOUNT}/acme.json"
     named = variables.get("CERTS_SOURCE")
     said = f"CERTS_SOURCE={named}" if named else "CERTS_SOURCE (not set, so file)"
     _set_source(url, f'{said} is read as CERTFERRY_SOURCES="{url}"', translation, given=given)

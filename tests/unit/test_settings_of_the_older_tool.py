@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import threading
+from pathlib import Path
+
 import pytest
 
+from controller import threads
 from controller.domain.errors import SettingsError
 from controller.settings import load_settings
 
@@ -23,6 +27,14 @@ def test_its_documented_environment_becomes_a_traefik_source(tmp_path):
         "TRAEFIK_VERSION=2 is not needed: the content of acme.json tells the version",
         "DOMAINS=mail.localhost.com,b.com is not needed: the label of each mail container says its domain",
     )
+
+
+def test_its_mount_may_hang_and_the_settings_are_read_all_the_same(tmp_path, monkeypatch):
+    answers, is_file = threading.Event(), Path.is_file
+    monkeypatch.setattr(threads, "LOOK", 0.1)
+    monkeypatch.setattr(Path, "is_file", lambda path: (path.name == "traefik" and answers.wait(30)) or is_file(path))
+    assert load_settings({"CERTS_SOURCE": "file"}, root=tmp_path).settings.sources == ("traefik:///tmp/traefik/acme.json",)
+    answers.set()
 
 
 def test_other_proxies_are_looked_for_only_when_that_is_asked_for(tmp_path):
