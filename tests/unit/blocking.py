@@ -21,9 +21,6 @@ ALLOWED = (
     ("controller/engine.py", "own_container_id"),
     ("controller/web/metrics.py", "__init__"),
     ("controller/web/metrics.py", "render"),
-    # Where the paths of a watch lead is looked up when it is set.
-    ("sources/watch.py", "arm"),
-    ("sources/local.py", "_paths"),
     # Asked only when the loop has seen that there are events.
     ("sources/watch.py", "drain"),
     # Python looks for the lines of a traceback in our own files.

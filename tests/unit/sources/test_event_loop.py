@@ -1,13 +1,13 @@
-"""Nothing that a source does blocks the event loop: no look at a file, and no reading."""
+"""Nothing that a source does blocks the event loop: no look at a file, and no reading (see `tests.unit.blocking`)."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 import pytest
-from blockbuster import BlockBuster, blockbuster_ctx
+from blockbuster import BlockingError
 
 from controller.domain.errors import SourceUnavailable
 from sources.acme_companion import ACME_COMPANION
@@ -20,6 +20,7 @@ from sources.pem_files import PEM
 from sources.registry import create
 from sources.stored import StoredSource
 from sources.surroundings import Surroundings
+from tests.unit.blocking import watched
 from tests.unit.sources.planted import plant
 from tests.unit.sources.test_container import Engine
 
@@ -32,16 +33,9 @@ STORES = [
 ]
 
 
-@pytest.fixture
-def no_blocking() -> Iterator[BlockBuster]:
-    with blockbuster_ctx("sources") as watching:
-        watching.functions["os.read"].can_block_in("sources/watch.py", "drain")  # of inotify's descriptor, which never does
-        yield watching
-
-
 @pytest.mark.parametrize(("layout", "tree"), STORES, ids=lambda value: getattr(value, "kind", None))
 @pytest.mark.parametrize("options", [{}, {"poll": 0.01}], ids=["watched", "polled"])
-async def test_a_folder_is_read_and_followed_without_blocking(tmp_path, no_blocking, layout: Layout, tree, options):
+async def test_a_folder_is_read_and_followed_without_blocking(tmp_path, layout: Layout, tree, options):
     root = plant(tree, tmp_path)
     given = layout.options.model_validate(options)
     source = StoredSource("it", layout, LocalStorage(root, layout, given), given)
@@ -53,7 +47,7 @@ async def test_a_folder_is_read_and_followed_without_blocking(tmp_path, no_block
         assert (await source.load()).entries
 
 
-async def test_a_container_is_read_without_blocking_wherever_its_files_are_seen(tmp_path, no_blocking):
+async def test_a_container_is_read_without_blocking_wherever_its_files_are_seen(tmp_path):
     root = plant("certbot-2.1.0/after-renewal", tmp_path)
     engine = Engine(tmp_path / "container")
     engine.own = root
@@ -64,7 +58,7 @@ async def test_a_container_is_read_without_blocking_wherever_its_files_are_seen(
 
 
 @pytest.mark.parametrize("kind", ["consul", "etcd", "etcd2", "zookeeper"])
-async def test_secrets_and_authorities_are_read_without_blocking(tmp_path: Path, no_blocking, kind):
+async def test_secrets_and_authorities_are_read_without_blocking(tmp_path: Path, kind):
     for name in ("secret", "ca.pem"):
         (tmp_path / name).write_text("secret")
     source = create(f"{kind}://127.0.0.1:9/x?user=me&password-file={tmp_path}/secret&tls-ca={tmp_path}/ca.pem", Surroundings())
@@ -72,7 +66,7 @@ async def test_secrets_and_authorities_are_read_without_blocking(tmp_path: Path,
         await source.load()
 
 
-def test_blocking_calls_in_the_loop_are_found_at_all(no_blocking, tmp_path):
+def test_blocking_calls_in_the_loop_are_found_at_all(tmp_path):
     """Without this the tests above could not fail."""
     storage = LocalStorage(tmp_path, CERTBOT, FileOptions())
 
@@ -80,5 +74,5 @@ def test_blocking_calls_in_the_loop_are_found_at_all(no_blocking, tmp_path):
         storage._root()
         list(storage._paths())
 
-    with pytest.raises(Exception, match="Blocking call"):
+    with pytest.raises(AssertionError, match=r"the loop was blocked: os\.\w+ by local\.py"), watched(), suppress(BlockingError):
         asyncio.run(block())
