@@ -16,7 +16,7 @@ from controller.domain.errors import SourceUnavailable
 from controller.ports import Source
 from sources.surroundings import Surroundings
 from sources.traefik_kv.account import DEFAULT_KEY, object_key, spellings
-from sources.traefik_kv.etcd_messages import Fields, fields, messages, read_error, read_fields_apart, to_base64
+from sources.traefik_kv.etcd_messages import Fields, fields, messages, read_error, read_fields_apart, said, to_base64
 from sources.traefik_kv.http import Answer, HttpStore, NoServer, read_count
 from sources.traefik_kv.keyed import KeyRefused, account_source
 from sources.traefik_kv.network import Endpoint, NetworkOptions, check_options, read_endpoints
@@ -86,7 +86,7 @@ class Etcd:
             except KeyRefused as error:
                 refused = refused or error
                 continue
-            revision = read_count(str(fields(answer.get("header")).get("revision", "")))
+            revision = read_count(said(fields(answer.get("header")).get("revision")))
             if revision is None:
                 raise _strange(server)
             return _Moment(revision, server, key)
@@ -104,7 +104,7 @@ class Etcd:
         with self._http.explaining(endpoint):
             async for word in words:
                 if "error" in word:
-                    raise NoServer(f"etcd at {endpoint} ended the watch ({fields(word['error']).get('message')})")
+                    raise NoServer(f"etcd at {endpoint} ended the watch ({said(fields(word['error']).get('message'))})")
                 yield fields(word.get("result"))
         raise NoServer(f"etcd at {endpoint} ended the watch; is it well?")
 
@@ -126,7 +126,8 @@ class Etcd:
         password = await self._http.secret(self._options.password, self._options.password_file)
         answer = await self._post("/auth/authenticate", {"name": self._options.user, "password": password})
         if b"authentication is not enabled" not in answer.body:
-            self._token = str((await self._read(answer, "")).get("token", ""))
+            token = (await self._read(answer, "")).get("token")
+            self._token = token if isinstance(token, str) else ""
 
     async def _post(self, path: str, message: Fields, endpoint: Endpoint | None = None) -> Answer:
         """Ask, under the newest of the addresses that the gateway had over the years."""
@@ -153,7 +154,7 @@ class Etcd:
     def _complaint(self, answer: Answer, key: str) -> SourceUnavailable:
         """What a bad answer means, and the remedy."""
         where, user = f"etcd at {answer.endpoint}", self._options.user
-        message = str(read_error(answer.body).get("error", ""))
+        message = said(read_error(answer.body).get("error"))
         if "authentication failed" in message or "invalid auth token" in message:
             return SourceUnavailable(f"{where} refuses the password of {user}; correct user and password-file")
         if "user name is empty" in message:
@@ -173,7 +174,7 @@ async def _follow(results: AsyncIterator[Fields], endpoint: Endpoint) -> AsyncIt
         if result.get("compact_revision", "0") != "0":
             return
         if result.get("canceled"):
-            raise NoServer(f"etcd at {endpoint} ended the watch ({result.get('cancel_reason', 'no reason given')})")
+            raise NoServer(f"etcd at {endpoint} ended the watch ({said(result.get('cancel_reason')) or 'no reason given'})")
         if result.get("events"):
             yield
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from controller.ending import end
 from sources.foreign_json import parse_json
+from sources.pairs import label_of
 
 SMALL = 16 * 2**10
 """Bytes that are parsed at once; more is, beside the loop. An error's message is never larger."""
@@ -31,6 +32,11 @@ def to_base64(text: str) -> str:
 def fields(value: object) -> Fields:
     """The fields of an object; nothing else has fields."""
     return value if isinstance(value, dict) else {}
+
+
+def said(value: object) -> str:
+    """A short text or a number that a server sent, on one line and not endless; empty for all else."""
+    return label_of(str(value)) if isinstance(value, str | int) else ""
 
 
 def read_fields(text: bytes) -> Fields | None:

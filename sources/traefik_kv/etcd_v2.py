@@ -18,7 +18,7 @@ from controller.ports import Source
 from sources.surroundings import Surroundings
 from sources.traefik_kv.account import DEFAULT_KEY, object_key
 from sources.traefik_kv.etcd import PORT
-from sources.traefik_kv.etcd_messages import Fields, fields, read_fields_apart
+from sources.traefik_kv.etcd_messages import Fields, fields, read_fields_apart, said
 from sources.traefik_kv.http import Answer, HttpStore, NoServer, pause, read_count
 from sources.traefik_kv.keyed import KeyRefused, account_source
 from sources.traefik_kv.network import NetworkOptions, check_options, read_endpoints
@@ -63,7 +63,7 @@ class EtcdV2:
                 continue
             if event.get("errorCode") == _INDEX_CLEARED:
                 return
-            index = read_count(str(fields(event.get("node")).get("modifiedIndex"))) or latest
+            index = read_count(said(fields(event.get("node")).get("modifiedIndex"))) or latest
             yield
 
     async def _wait(self, key: str, index: int) -> tuple[Fields | None, int]:
@@ -115,7 +115,7 @@ class EtcdV2:
             who = f"the password of {user} is wrong, or it may not read {key}" if user else f"only users may read {key}"
             raise KeyRefused(f"{where}: permission denied, {who}; correct user, password-file or its role")
         if "errorCode" in found:
-            raise NoServer(f"{where} is not ready ({found.get('message')}); it is asked again")
+            raise NoServer(f"{where} is not ready ({said(found.get('message'))}); it is asked again")
         if answer.status == 404:
             raise SourceUnavailable(f"{where} does not speak API v2; start it with --enable-v2, or write etcd:// for API v3")
         raise SourceUnavailable(f"{where} answers, but not as etcd's API v2 does; correct host and port")

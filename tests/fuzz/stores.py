@@ -72,7 +72,8 @@ async def _never() -> None:
 def _messages(data: bytes) -> None:
     async def read() -> None:
         async for message in etcd_messages.messages(_Chunks(data), limit=LIMIT, every=60.0, idle=_never):
-            etcd_messages.fields(message.get("result"))
+            for field in (*message.values(), *etcd_messages.fields(message.get("result")).values()):
+                etcd_messages.said(field)
 
     asyncio.run(read())
 

@@ -11,6 +11,7 @@ import pytest
 from controller.domain.errors import SourceMalformed
 from sources import synology
 from sources.foreign_json import MOST_VALUES, TooManyValues, parse_json
+from sources.traefik_kv.etcd_messages import said
 from sources.traefik_kv.value import decode_value
 from sources.traefik_store import LARGEST_PART, read_store
 from tests.certs import Pair
@@ -98,3 +99,16 @@ def test_base64_that_is_mostly_blanks_takes_no_memory_for_each_of_them():
 def test_a_description_of_dsm_that_is_no_text_is_none(description):
     contents = synology.read(InfoTree(b'{"abcdef":{"desc":%b}}' % description), synology.SYNOLOGY.options())
     assert not contents.problems
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [("permission denied", "permission denied"), (7, "7"), (None, ""), ([[]], ""), ({"a": 1}, ""), (1.5, ""), ("a\nb", "a?b")],
+)
+def test_what_a_server_says_is_shown_when_it_is_a_text(value, text):
+    assert said(value) == text
+
+
+def test_what_a_server_says_without_end_is_cut_and_what_is_nested_without_end_is_not_shown():
+    assert len(said("x" * MIB)) < 200
+    assert said(parse_json(b"[" * 900 + b"]" * 900)) == ""
