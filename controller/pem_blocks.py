@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
+from dataclasses import dataclass, field
 
 from controller.domain.errors import MalformedPem
 from controller.threads import step
@@ -20,11 +20,12 @@ _STEP = 1000
 """Edges between two steps; a few milliseconds."""
 
 
-class Block(NamedTuple):
-    """One block with its edges. No `repr` of it is ever shown: it may be a key."""
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One block with its edges; it may be a key."""
 
     label: bytes
-    pem: bytes
+    pem: bytes = field(repr=False)
 
     @property
     def is_certificate(self) -> bool:

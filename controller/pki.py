@@ -171,7 +171,7 @@ def _load_chain(pem: bytes) -> list[x509.Certificate]:
     if len(chain) < pem.count(b"-----BEGIN CERTIFICATE-----"):
         raise MalformedPem("a certificate in PEM form is cut off")
     if len(chain) > LONGEST_CHAIN:
-        raise MalformedPem(f"the chain has {len(chain)} certificates; real ones have two to four")
+        raise MalformedPem(f"a chain of {len(chain)} certificates; real ones have two to four")
     return chain
 
 

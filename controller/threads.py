@@ -53,14 +53,14 @@ def step(where: object = None) -> None:
 @dataclass(eq=False, slots=True)
 class _Work(Generic[T]):
     call: Callable[[], T]
-    where: object
+    where: object = field(repr=False)
     """What it asked last, to be named when it hangs."""
     moved_at: float = field(default_factory=time.monotonic)
     given_up: bool = False
     over: bool = False
-    result: T | None = None
-    error: BaseException | None = None
-    wakers: list[Callable[[], object]] = field(default_factory=list)
+    result: T | None = field(default=None, repr=False)
+    error: BaseException | None = field(default=None, repr=False)
+    wakers: list[Callable[[], object]] = field(default_factory=list, repr=False)
 
     def do(self) -> None:
         """Run in the thread, and wake who waits. What nobody waits for is not kept: it may hold keys."""

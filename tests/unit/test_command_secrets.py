@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import PurePosixPath
+from tarfile import TarInfo
 from typing import Any
 
 import pytest
@@ -47,11 +49,16 @@ def read(labels: dict[str, str]) -> LabelSpec:
 class Failing:
     """Access to a container in which every command fails and repeats its arguments."""
 
+    exec_timeout = 30.0
+
     def __init__(self, said: str, exit_code: int = 1) -> None:
         self.said, self.exit_code = said, exit_code
 
     async def execute(self, _container_id: str, _argv: Any, **_options: Any) -> ExecResult:
         return ExecResult(self.exit_code, b"", self.said.encode())
+
+    async def get_file(self, _container_id: str, _path: PurePosixPath) -> tuple[TarInfo, bytes]:
+        return TarInfo("sh"), b""
 
 
 @pytest.mark.parametrize("said", SAID)

@@ -32,7 +32,7 @@ def test_a_chain_of_many_certificates_is_refused_and_one_of_as_many_as_is_allowe
     assert pki.parse_leaf(pair.chain * (pki.LONGEST_CHAIN // 2)).names == ("a.example.test",)
     for times in (pki.LONGEST_CHAIN, 400):
         said = refused(partial(pki.parse_certificate, pair.chain * times, pair.key))
-        assert said == f"the chain has {2 * times} certificates; real ones have two to four"
+        assert said == f"a chain of {2 * times} certificates; real ones have two to four"
 
 
 def test_a_chain_of_many_bytes_is_refused_without_a_look_at_them():

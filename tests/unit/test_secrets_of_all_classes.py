@@ -35,6 +35,8 @@ PUBLIC = {
     "Certificate.leaf_pem": "certificates are shown to every client",
     "Certificate.chain_pem": "certificates are shown to every client",
     "Served.chain_pem": "certificates are shown to every client",
+    "Opened.certificates": "certificates are shown to every client",
+    "Block.label": "the word after BEGIN",
     "Authority.pem": "its certificate; the key is another field",
     "SmtpLine.text": "what a server says to strangers before TLS",
     "Layout.options": "a class, not its values",
