@@ -17,12 +17,16 @@ from pathlib import Path
 
 import atheris
 
+BEGIN = time.monotonic()
+
 with atheris.instrument_imports(include=["controller", "sources", "sinks", "yaml", "tomllib", "json"]):
     from tests.fuzz.target import Target, attempt
     from tests.fuzz.targets import TARGETS
 
 LARGEST = 64 * 2**10
 """Bytes of an input; what needs more to be slow is in `tests.fuzz.costly`."""
+LEAST = 2.0
+"""Seconds that a target is fuzzed at least; its part of the time counts from before its modules are instrumented."""
 HANGS, MEMORY = 60, 2048
 """Seconds and MiB after which libFuzzer ends the process and keeps the input."""
 
@@ -43,7 +47,7 @@ class Fuzzer:
 
     def __init__(self, target: Target, seconds: float, folder: Path) -> None:
         self._target, self._folder, self._report = target, folder, Report()
-        self._end = time.monotonic() + seconds
+        self._end = max(BEGIN + seconds, time.monotonic() + LEAST)
 
     def try_input(self, data: bytes) -> None:
         """One input of libFuzzer's."""
