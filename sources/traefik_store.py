@@ -83,7 +83,7 @@ def _describe(error: json.JSONDecodeError) -> str:
 def _is_store(document: dict[str, object]) -> bool:
     names = {key.lower() for key in document}
     for value in document.values():
-        names |= _fields(value).keys()
+        names.update(_fields(value))  # not `|=`, which makes a new set of all for each value
     return bool(names & _MARKS) or not any(document.values())
 
 
@@ -130,7 +130,8 @@ def _fields(value: object) -> dict[str, object]:
 
 
 def _label(resolver: str, name: str) -> str:
-    return label_of(f"{resolver}/{name}" if resolver else name)
+    name = label_of(name)  # both are cut first: a name of megabytes would be copied for each entry
+    return label_of(f"{label_of(resolver)}/{name}" if resolver else name)
 
 
 def _problem(label: str, message: str) -> Problem:

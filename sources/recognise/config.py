@@ -21,6 +21,8 @@ DEEPEST = 32
 """Sections within sections."""
 LONGEST_NAME = 16
 """Parts of a name in TOML, with dots between them: Python's reader takes time with the square of their number."""
+MOST_DIRECTIVES = 100
+"""Short forms of tags (``%TAG``) in YAML, each of which libyaml compares with all before it. No proxy's file has any."""
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times as fast; not every build has it
 _NULL = ("", "~", "null", "Null", "NULL")
@@ -80,6 +82,8 @@ def _check(count: int, depth: int) -> None:
 
 
 def _parse_yaml(content: bytes) -> Any:
+    if content.replace(b"\0", b"").count(b"%TAG") > MOST_DIRECTIVES:  # without the zeros of UTF-16
+        raise ValueError(f"it has more than {MOST_DIRECTIVES} short forms of tags (%TAG)")
     loader = _Loader(content)
     try:
         return _Composer(loader).document()

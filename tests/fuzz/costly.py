@@ -56,6 +56,11 @@ def _merged(size: int) -> bytes:
     return "\n".join([*lines, f"certificatesResolvers: {{le: *a{len(lines) - 1}}}"]).encode()
 
 
+def _long_name(size: int) -> bytes:
+    """A resolver whose name is half of the store, with unusable entries as the other half."""
+    return b'{"%s":{"Certificates":[%s1]}}' % (b"r" * (size // 2), b"1," * (size // 4))
+
+
 COSTLY: tuple[Costly, ...] = (
     Costly("traefik-yaml", "aliases of aliases", _aliases, 600),
     Costly("traefik-yaml", "merge keys of merge keys", _merged, 600),
@@ -67,6 +72,7 @@ COSTLY: tuple[Costly, ...] = (
     Costly("traefik-yaml", "the same name", repeated(b"a: 1\n"), CONFIG),
     Costly("traefik-yaml", "anchors", numbered("- &a# x\n"), CONFIG),
     Costly("traefik-yaml", "a number to the base of 60", repeated(b":1", begin=b"- 1"), CONFIG),
+    Costly("traefik-yaml", "short forms of tags", numbered("%TAG !a#! b\n", end="---\na: b\n"), CONFIG),
     Costly("traefik-yaml", "escapes", repeated(b"\\n", begin=b'- "', end=b'"'), CONFIG),
     Costly("traefik-toml", "a name with dots", repeated(b"a.", end=b"a=1"), CONFIG),
     Costly("traefik-toml", "a section with dots", repeated(b"a.", begin=b"[", end=b"a]"), CONFIG),
@@ -102,6 +108,13 @@ COSTLY: tuple[Costly, ...] = (
         "acme-json", "entries that cannot be used", repeated(b'{"key":"!","certificate":"!"},', begin=_AS_LIST, end=_AS_ENTRIES)
     ),
     Costly("acme-json", "resolvers", numbered('"r#":{},', begin="{", end='"le":{"Certificates":[]}}')),
+    Costly(
+        "acme-json",
+        "as many resolvers as are read",
+        numbered('"r#":{},', begin="{", end='"le":{"Certificates":[]}}'),
+        512 * KIB,
+    ),
+    Costly("acme-json", "the name of a resolver", _long_name, 256 * KIB),
     Costly("acme-json", "the same name", repeated(b'"Certificates":[],', begin=b"{", end=b'"a":1}')),
     Costly("acme-json", "lists in lists", repeated(b"[", begin=_AS_LIST)),
     Costly("acme-json", "a number", repeated(b"1", begin=_AS_LIST, end=b"]}}"), 8 * MIB),
