@@ -7,7 +7,6 @@ staging CA issued lies in ``_test_<name>``, under links with the usual names.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from posixpath import join, normpath
 
 from controller.domain.errors import SourceUnavailable
@@ -47,8 +46,9 @@ def read(tree: Tree, _options: StoreOptions) -> Contents:
 def _read_managed(tree: Tree, contents: Contents, subfolders: list[str]) -> list[str]:
     """Read the folders that hold a pair; those that may hold one, but cannot be read, are returned with them."""
     managed: list[str] = []
+    known = frozenset(subfolders)
     for folder in subfolders:
-        if (end := _end_of(tree, folder)) != folder and end in subfolders:
+        if (end := _end_of(tree, folder)) != folder and end in known:
             continue
         label = _label(folder)
         with contents.entry(label):
@@ -71,14 +71,15 @@ def _own(tree: Tree, names: list[str], managed: list[str]) -> list[str]:
     """The pairs that lie here themselves, or are linked to from elsewhere, by the part of their names before the dot."""
     elsewhere = {*names, *(f"{folder}/{file}" for folder in managed for file in _FILES)}
     stems = dict.fromkeys(name[:-4] for name in names if name.endswith(_ENDINGS))
-    return [stem for stem in stems if not _is_no_pair(stem, names) and not _is_link_to(elsewhere, tree, stem, names)]
+    there = frozenset(names)
+    return [stem for stem in stems if not _is_no_pair(stem, there) and not _is_link_to(elsewhere, tree, stem, there)]
 
 
-def _is_no_pair(stem: str, names: list[str]) -> bool:
+def _is_no_pair(stem: str, names: frozenset[str]) -> bool:
     return stem == _PLACEHOLDER or (f".{stem}".endswith(_WITHOUT_KEY) and f"{stem}.key" not in names)
 
 
-def _is_link_to(others: Iterable[str], tree: Tree, stem: str, names: list[str]) -> bool:
+def _is_link_to(others: set[str], tree: Tree, stem: str, names: frozenset[str]) -> bool:
     """Whether the certificate is one that is read by another name. Two certificates may well share a key."""
     file = next(f"{stem}{ending}" for ending in _ENDINGS if f"{stem}{ending}" in names)
     return (end := _end_of(tree, file)) != file and end in others
