@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Set
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -293,7 +293,9 @@ async def _next(hints: AsyncIterator[None]) -> bool:
     return False
 
 
-def changed_names(before: Snapshot, after: Snapshot) -> frozenset[str]:
+def changed_names(before: Snapshot, after: Snapshot) -> Set[str]:
     """The DNS names of every certificate that came or went, be it only with another chain or key."""
+    if not before.entries:
+        return after.by_name.keys()  # those are all, and there may be millions
     changed = set(before.entries) ^ set(after.entries)
     return frozenset(name for entry in changed for name in entry.certificate.leaf.names)

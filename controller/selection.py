@@ -8,9 +8,10 @@ gives way to the next.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, KeysView, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import islice
 
 from controller import pki
 from controller.domain.certificate import Certificate, Trust
@@ -184,8 +185,18 @@ def _why_none(
 
 def _what_there_is(snapshots: Mapping[str, Snapshot], sources: Sequence[str]) -> str:
     """The names that the sources hold, the first few of them."""
-    names = list(dict.fromkeys(name for source in sources if source in snapshots for name in snapshots[source].by_name))
-    return f"The sources hold {_some(names)}" if names else "The sources hold none at all"
+    held = [snapshots[source].by_name.keys() for source in sources if source in snapshots]
+    names = list(islice(dict.fromkeys(name for keys in held for name in islice(keys, SHOWN)), SHOWN))
+    more = _count(held) - len(names)
+    told = f"{', '.join(names)}{f' and {more} more' if more else ''}"
+    return f"The sources hold {told}" if names else "The sources hold none at all"
+
+
+def _count(held: Sequence[KeysView[str]]) -> int:
+    """How many names there are in all; of several sources that hold the same, it is looked for in the smaller ones only."""
+    largest = max(held, key=len, default={}.keys())
+    others = {name for keys in held if keys is not largest for name in keys if name not in largest}
+    return len(largest) + len(others)
 
 
 def _some(names: Sequence[str]) -> str:

@@ -96,7 +96,7 @@ class ContainerStorage:
             raise SourceUnavailable(f"the container {self.selector} is just going; another one is waited for") from error
         except EngineUnavailable as error:
             raise SourceUnavailable(str(error)) from error
-        return self._tree_of(self._fetched.nodes)
+        return await self.thread.run(partial(self._tree_of, self._fetched.nodes), self._where)
 
     @asynccontextmanager
     async def subscribe(self) -> AsyncIterator[AsyncIterator[None]]:

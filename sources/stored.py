@@ -79,7 +79,9 @@ class StoredSource:
         reported = _at_most(tuple(problem for problem in problems if problem.label not in rests))
         memory = _Memory(reading.known, not contents.blank, good | kept, bad_since)
         again = min(rests.values(), default=None)
-        return Snapshot(self.name, entries, (*self.storage.problems(), *reported), again), memory
+        snapshot = Snapshot(self.name, entries, (*self.storage.problems(), *reported), again)
+        snapshot.by_name  # noqa: B018 -- made here, since the loop would be held by that: a store may have millions of names
+        return snapshot, memory
 
     def _read_contents(self, tree: Tree) -> Contents:
         try:

@@ -21,6 +21,7 @@ from controller.domain.container import Mount
 from controller.domain.finding import Reason
 from controller.domain.proxy import KeptStore
 from controller.domain.snapshot import Entry, Problem, Snapshot
+from controller.following import changed_names
 from tests.unit.made import NEW, OLD, PLACE, certificate, container, facts, installed, nothing, target
 from tests.unit.mailbox import Mailbox, World
 from tests.unit.virtual_time import virtually
@@ -165,3 +166,24 @@ def test_two_hundred_proxies_cost_ten_times_what_twenty_do():
         return lambda: adoption.choose(found, configured, before)
 
     assert calls(adopting(200)) < 14 * calls(adopting(20))
+
+
+def many_names(number: int) -> Snapshot:
+    """A store that was just read, with so many names that nobody asks for."""
+    entries = (Entry(f"le/{n}", older(n, *(f"n{i}.example.net" for i in range(n, number, 100)))) for n in range(100))
+    snapshot = Snapshot("traefik", tuple(entries))
+    assert len(snapshot.by_name) == number  # made where the store is read
+    return snapshot
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda snapshot: policies.choose(facts(held, installed(PLACE, held)), {"traefik": snapshot}),
+        lambda snapshot: changed_names(Snapshot("traefik"), snapshot),
+    ],
+    ids=["no certificate fits", "the first reading"],
+)
+def test_ten_times_the_names_of_others_cost_no_more(work):
+    few, many = many_names(20_000), many_names(200_000)
+    assert any(seconds(lambda: work(many)) < 3 * seconds(lambda: work(few)) for _ in range(3))

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
 from blockbuster import BlockingError
 
 from controller.domain.errors import SourceUnavailable
+from sources import container
 from sources.acme_companion import ACME_COMPANION
+from sources.archive import ArchiveTree
 from sources.caddy import CADDY
 from sources.certbot import CERTBOT
 from sources.container import ContainerStorage
@@ -55,6 +59,24 @@ async def test_a_container_is_read_without_blocking_wherever_its_files_are_seen(
     source = StoredSource("it", CERTBOT, storage, FileOptions())
     async with source.subscribe():
         assert (await source.load()).entries
+
+
+async def test_what_grows_with_a_store_is_made_beside_the_loop(tmp_path, monkeypatch):
+    made_in: list[threading.Thread] = []
+
+    class Noted(ArchiveTree):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            made_in.append(threading.current_thread())
+            super().__init__(*arguments, **options)
+
+    monkeypatch.setattr(container, "ArchiveTree", Noted)
+    root = plant("certbot-2.1.0/after-renewal", tmp_path)
+    storage = ContainerStorage("proxy", PurePosixPath("/", root.name), CERTBOT, CERTBOT.options(), Engine(root.parent))
+    snapshot = await StoredSource("it", CERTBOT, storage, FileOptions()).load()
+    assert snapshot.entries
+    assert made_in
+    assert threading.main_thread() not in made_in
+    assert "by_name" in vars(snapshot), "its index of names is made when it is first asked for, which is in the loop"
 
 
 @pytest.mark.parametrize("kind", ["consul", "etcd", "etcd2", "zookeeper"])
