@@ -93,7 +93,9 @@ class _Work(Generic[T]):
         self.drop()
         if error is not None:
             try:
-                raise error
+                if isinstance(error, Exception):
+                    raise error
+                raise RuntimeError(f"{type(error).__name__}: {error}") from error  # a panic in Rust is no `Exception`
             finally:
                 del error  # it would hold this frame, and the frame it
         return result

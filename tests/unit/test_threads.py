@@ -229,3 +229,16 @@ def test_looks_without_a_loop_end_in_time_and_tell_which_did_not_answer(gate, mo
     assert threads.look_at_all([lambda: True, gate.wait, lambda: False, gate.wait]) == (True, None, False, None)
     assert time.monotonic() - begin < 1.0, "one limit for all"
     assert threads.look_at_all([]) == ()
+
+
+class Panic(BaseException):
+    """As a library in Rust raises it (pyo3, ``PanicException``), which is no `Exception`."""
+
+
+async def test_a_panic_in_a_foreign_library_is_a_fault_like_any_other_and_ends_no_task():
+    def panic() -> None:
+        raise Panic("called `Option::unwrap()`")
+
+    with pytest.raises(RuntimeError, match="Panic: called") as caught:
+        await OwnThread("panics").run(panic, "here")
+    assert isinstance(caught.value.__cause__, Panic)
