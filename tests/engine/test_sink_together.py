@@ -38,14 +38,17 @@ async def swap(delivery: Delivery, pairs: Sequence[Pair], times: int, *, pause: 
     """Change the pair to and fro with the very scripts of the sink, all in one exec: an exec for each would take too long."""
     rounds = [await prepared(delivery, pair) for pair in pairs]
     at = script.new_stage()
-    turn = "\n".join(
-        f"{{ {script.stage(writes, at)}\n{script.swap(writes, [], [], at, confirm=False)}\n}} >/dev/null; sleep {pause}"
-        for writes in rounds
-    )
+    turns = []
+    for writes in rounds:
+        work = f"{script.stage(writes, at)}\n{script.swap(writes, [], [], at, confirm=False)}"
+        turns.append(f"{script.read_contents(writes)}\n{{ {work}\n}} >/dev/null; sleep {pause}")
+    turn = "\n".join(turns)
     loop = f"for round in $(seq {times // len(pairs)}); do\n{turn}\ndone"
     stdin = b"".join(script.stdin_of(writes) for writes in rounds) * (times // len(pairs))
     result = await delivery.engine.execute(str(delivery.container.id), ("sh", "-c", loop), stdin=stdin, user="0", timeout=LIMIT)
     assert (result.exit_code, result.tail) == (0, "no output")
+    files = (await delivery.observe()).files
+    assert {write.path: write.content for write in rounds[-1]} == {path: file and file.content for path, file in files.items()}
 
 
 async def prepared(delivery: Delivery, pair: Pair) -> list[FileWrite]:
