@@ -36,8 +36,8 @@ SHELL = PurePosixPath("/bin/sh")
 SHELLS = 1000
 """Containers of which is remembered whether they have a shell."""
 
-_BROKEN = (0, 126, 127)
-"""Exit codes of a shell that came to its end, or could not begin, without the right output: it will not do better."""
+_MISSING = (126, 127)
+"""Exit codes of a shell that could not begin, or that lacks a program (POSIX, Shell Command Language §2.8.2)."""
 
 KEY_MODE, CERTIFICATE_MODE = 0o600, 0o644
 
@@ -198,7 +198,9 @@ def _unreadable(container: Container, result: ExecResult, boundary: str) -> Erro
     said = f": {result.complaint}" if result.stderr.strip() else ""
     if result.cut:
         return FilesUnreadable(f"the shell of {container.name} prints far more than it was asked for")
-    if result.exit_code in _BROKEN or (result.stdout and boundary.encode() not in result.stdout):
+    if result.exit_code in _MISSING:
+        return FilesUnreadable(f"the files of {container.name} cannot be read by its shell: {result.complaint}")
+    if result.exit_code == 0 or (result.stdout and boundary.encode() not in result.stdout):
         return FilesUnreadable(f"the shell of {container.name} answers with something else than it was asked for{said}")
     return ExecCut(f"a shell in {container.name} was cut off: {result.complaint}")
 

@@ -39,7 +39,7 @@ printf '%s\\n' "$r"
 
 _SHOW = f"""show() {{
 if [ ! -f "$1" ]; then printf 'N %s\\n' "$1"; return; fi
-i=$(stat -c '%u %g %a %s' "$1")
+i=$(stat -c '%u %g %a %s' "$1") || exit
 printf 'F %s %s\\n' "$i" "$1"
 [ "${{i##* }}" -gt {LARGEST_FILE} ] || dd if="$1" bs=65536 count={LARGEST_FILE // 65536 + 1} 2>/dev/null
 }}"""

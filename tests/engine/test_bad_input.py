@@ -117,10 +117,11 @@ FILES_GONE_BAD: dict[str, tuple[Callable[[Scene], None], str, tuple[str, str]]] 
     "not JSON": (_raw(b"certificates: []\n"), "SourceMalformed", ("is not JSON (line 1", "restore it from a backup")),
     "a list": (_raw(b"[1, 2]"), "SourceMalformed", ("a JSON list", "correct the path")),
     "other JSON": (_raw(b'{"name": "x"}'), "SourceMalformed", ("no store of Traefik", "acme.storage")),
-    "nested too deeply": (_raw(b'{"le":' * 200_000), "SourceMalformed", ("nested too deeply", "correct the path")),
+    "nested too deeply": (_raw(b'{"le":' * 50_000), "SourceMalformed", ("nested too deeply", "correct the path")),
+    "of too many values": (_raw(b'{"le":' * 200_000), "SourceMalformed", ("more than 250,000 values", "correct the path")),
     "100 MB": (_huge, "SourceUnavailable", ("larger than 64 MiB", "correct the path, or raise max-size")),
     "a directory": (_directory, "SourceUnavailable", ("is a directory", "mount the directory")),
-    "a pipe": (_pipe, "SourceUnavailable", ("is a pipe or device", "correct the path")),
+    "a pipe": (_pipe, "SourceUnavailable", ("is a pipe, not a file", "correct the path")),
     "gone": (_gone, "SourceUnavailable", ("does not exist", "mount the directory")),
 }
 
@@ -209,7 +210,8 @@ def test_labels_that_cannot_be_used(scene: Scene) -> None:
         for label, values in LABELS_GONE_BAD.items():
             for value, words in values.items():
                 container = scene.lab.container(labels=FILES | {label.replace("-", "_"): value})
-                made.append((Mail(container), f"{scene.lab.prefix}{label}={value!r}", words))
+                shown = "" if label == "reload" else repr(value)  # its arguments may be passwords
+                made.append((Mail(container), f"{scene.lab.prefix}{label}={shown}", words))
         for mail, named, words in made:
             message = scene.certferry.wait_reason(mail.name, "InvalidLabels")
             assert named in message

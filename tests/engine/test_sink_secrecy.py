@@ -103,9 +103,8 @@ async def test_the_stage_is_closed_to_others(engine: Engine, idle: Container, fo
     delivery = Delivery(engine, idle, folder)
     contents = delivery.place.contents(pairs[0].certificate)
     writes = [FileWrite(path, content, 0o600 if path == delivery.place.key else 0o644) for path, content in contents.items()]
-    result = await engine.execute(
-        str(idle.id), ("sh", "-c", script.stage(writes, PurePosixPath(".certferry/0"))), stdin=script.stdin_of(writes), user="0"
-    )
+    text = f"{script.read_contents(writes)}\n{script.stage(writes, PurePosixPath('.certferry/0'))}"
+    result = await engine.execute(str(idle.id), ("sh", "-c", text), stdin=script.stdin_of(writes), user="0")
 
     assert (result.exit_code, result.stdout) == (0, b"".join(contents.values()))
     modes = idle.exec_run(
@@ -134,8 +133,12 @@ async def test_a_script_that_is_cut_off_does_not_end_up_in_the_message(
         await delivery.bring(pairs[0])
     target, observed = await delivery.target(), await delivery.observe()
     condition = {"observe": "/tls/key.pem", "stage": "*/.certferry/*", "swap": "/tls/key.pem"}[step]
-    cut = f'#!/bin/dash\ncase "$1" in {condition}) head -n 9 "$1"; kill -9 $PPID;; esac\nexec /usr/bin/cat "$@"\n'
-    container.exec_run(["dash", "-c", 'printf %s "$0" >/usr/local/bin/cat; chmod +x /usr/local/bin/cat', cut])
+    cut = (
+        f'#!/bin/dash\nf=${{1#if=}}\ncase $f in {condition}) head -n 9 "$f"; kill -9 -1;; esac\nexec /usr/bin/${{0##*/}} "$@"\n'
+    )
+    for name in ("cat", "dd"):
+        at = f"/usr/local/bin/{name}"
+        container.exec_run(["dash", "-c", f'printf %s "$0" >{at}; chmod +x {at}', cut])
 
     with pytest.raises(Error, match="cut off|could not be") as failure:
         if step == "observe":

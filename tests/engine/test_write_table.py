@@ -14,7 +14,7 @@ from docker.models.containers import Container
 from docker.types import Mount
 
 from controller.domain.container import State
-from controller.domain.errors import TargetNotRunning, WriteRefused
+from controller.domain.errors import ExecCut, TargetNotRunning, WriteRefused
 from controller.domain.observed import Observed
 from controller.engine import Engine
 from tests.certs import Authority, Pair
@@ -262,7 +262,7 @@ async def test_a_container_that_crashes_for_want_of_a_certificate_gets_one(
             break
     installed = False
     while not installed:
-        with suppress(TargetNotRunning):  # it had just come up for a moment; certferry would try again, too
+        with suppress(TargetNotRunning, ExecCut):  # it had just come up for a moment; certferry would try again, too
             await delivery.bring(pairs[0])
             installed = True
 
