@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 import structlog
@@ -15,6 +18,20 @@ MOST = 1000
 
 Place = tuple[str, str, int]
 """The type of an exception, and the file and line that raised it."""
+
+_ENDS = (asyncio.CancelledError, KeyboardInterrupt, SystemExit, GeneratorExit)
+"""What is meant to pass through everything."""
+
+
+@contextmanager
+def panics_as_errors() -> Iterator[None]:
+    """Make a `RuntimeError` of a panic in a library written in Rust, which is no `Exception` (PyO3, ``PanicException``)."""
+    try:
+        yield
+    except (Exception, *_ENDS):
+        raise
+    except BaseException as panic:
+        raise RuntimeError(f"a library failed for good: {type(panic).__name__}") from panic
 
 
 class Faults:

@@ -17,7 +17,7 @@ from controller.domain.snapshot import Snapshot
 from controller.domain.target import TargetKey
 from controller.ending import pass_on_cancellation
 from controller.engine import Engine
-from controller.faults import Faults
+from controller.faults import Faults, panics_as_errors
 from controller.followers import Followers
 from controller.following import Pace, changed_names
 from controller.ports import Source
@@ -246,7 +246,8 @@ class Supervisor:
         started = time.monotonic()
         with structlog.contextvars.bound_contextvars(reconcile=f"{time.time_ns() // 1000:x}"):
             try:
-                outcome = await self._reconciler.reconcile(key)
+                with panics_as_errors():
+                    outcome = await self._reconciler.reconcile(key)
             except TransientError as error:
                 pass_on_cancellation()
                 outcome = self._retry(key, error)

@@ -8,7 +8,7 @@ from typing import Any
 
 from controller.domain.errors import ConfigError
 from controller.ending import END_LIMIT, end, pass_on_cancellation
-from controller.faults import Faults
+from controller.faults import Faults, panics_as_errors
 
 RESTART_MIN, RESTART_MAX = 1.0, 60.0
 """Seconds before a task that ended is begun anew, at first and at most; it doubles while the task fails again and again."""
@@ -90,5 +90,6 @@ class EternalTasks:
 
 
 async def _never_end(name: str, work: Callable[[], Awaitable[None]]) -> None:
-    await work()
+    with panics_as_errors():
+        await work()
     raise RuntimeError(f"the task {name} ended, which it never should")

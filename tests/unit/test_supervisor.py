@@ -32,6 +32,10 @@ from tests.unit.virtual_time import clock, virtually
 SETTINGS = Settings(workers=2, batch_window=0.25, resync=600.0, retry_min=1.0, retry_max=300.0, drain=8.0)
 
 
+class Panic(BaseException):
+    """What libraries written in Rust raise where they fail for good: no `Exception`."""
+
+
 def key(name: str) -> TargetKey:
     return TargetKey("local", name)
 
@@ -110,7 +114,7 @@ class Work:
             await asyncio.sleep(self.seconds.get(name, 0.0))
             waiting = self.answers.get(name) or [Outcome(Result.UNCHANGED)]
             answer = waiting.pop(0)
-            if isinstance(answer, Exception):
+            if isinstance(answer, BaseException):
                 raise answer
             if answer.result is Result.GONE:
                 self._store.targets.pop(looked_at, None)
@@ -408,18 +412,19 @@ class TestWorking:
             await asyncio.sleep(610)
             assert [round(m) for m in house.work.at("a")] == [0, 600]
 
-    def test_a_crash_over_one_target_does_not_stop_the_others(self, logged):
+    @pytest.mark.parametrize("bug", [ZeroDivisionError("a bug"), Panic("a bug")], ids=["exception", "panic"])
+    def test_a_crash_over_one_target_does_not_stop_the_others(self, bug, logged):
         @virtually
         async def test() -> None:
             async with running("a", "b", settings=SETTINGS.model_copy(update={"workers": 1})) as house:
-                house.work.answers["bad"] = [ZeroDivisionError("a bug")]
+                house.work.answers["bad"] = [bug]
                 house.docker.event("bad")
                 house.docker.event("b")
                 await asyncio.sleep(5)
                 assert [round(m) for m in house.work.at("bad")] == [0, 1]
                 assert len(house.work.at("b")) == 2
             crash = next(line for line in logged if line["event"] == "reconcile.crashed")
-            assert (crash["log_level"], crash["message"]) == ("error", "a bug")
+            assert (crash["log_level"], crash["message"]) in (("error", "a bug"), ("error", "a library failed for good: Panic"))
 
         test()
 
@@ -804,7 +809,7 @@ class TestTheEnd:
         assert clock() < 70
 
     @pytest.mark.parametrize("failing", ["docker", "source-traefik", "resync", "proxies", "worker-0"])
-    @pytest.mark.parametrize("how", [None, ZeroDivisionError("a bug")], ids=["ends", "crashes"])
+    @pytest.mark.parametrize("how", [None, ZeroDivisionError("a bug"), Panic("a bug")], ids=["ends", "crashes", "panics"])
     def test_an_eternal_task_that_fails_is_named_and_begun_anew_and_the_others_go_on(self, failing, how, logged):
         @virtually
         async def test() -> None:
