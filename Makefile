@@ -12,6 +12,8 @@ VENV := .venv
 RUN := $(VENV)/bin
 # Files of tests with real containers that run at a time; most of their time is waiting.
 AT_ONCE ?= 3
+# Unit tests that run at a time; many of them wait for a limit or a process.
+UNITS_AT_ONCE ?= 4
 # How long make fuzz takes in all.
 SECONDS ?= 600
 
@@ -59,7 +61,7 @@ floors: $(VENV)/installed
 	$(RUN)/lint-imports
 
 unit: $(VENV)/installed
-	$(RUN)/pytest -q -n auto $(MEASURED) --ignore $(COSTS) tests/unit
+	$(RUN)/pytest -q -n $(UNITS_AT_ONCE) $(MEASURED) --ignore $(COSTS) tests/unit
 	$(RUN)/pytest -q -n auto $(COSTS)
 
 # Of the unit tests that make test has run.
