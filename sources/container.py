@@ -35,6 +35,8 @@ BLIND = 2.0
 """Seconds until the next look after one that Docker did not answer: it may be starting, or busy with a container that goes."""
 SHARE = 100
 """After looks that took a second there is a pause of so many: large stores are looked at less often."""
+LONGEST = 30.0
+"""Seconds: the longest such pause, so that one slow look, when Docker is busy, hides no change for minutes."""
 FOREIGN_PARTS = 40
 """Links out of the store that are followed."""
 COARSEST = 3.0
@@ -141,7 +143,7 @@ class ContainerStorage:
             begin = time.monotonic()
             if await self._has_changed(watch):
                 watch.stirred.set()
-            pause = max(every, (time.monotonic() - begin) * SHARE)
+            pause = max(every, min((time.monotonic() - begin) * SHARE, LONGEST))
 
     async def _has_changed(self, watch: _KernelWatch) -> bool:
         """Whether it is time to read; where the files can be seen the kernel says so, from now on."""

@@ -162,7 +162,8 @@ def test_a_container_removed_while_it_is_worked_on_disturbs_nobody(lab: Lab, cer
     certferry.wait_ready(str(other.name))
     wait_until(lambda: certferry.condition(str(slow.name)) == {}, what=certferry.text)
     told = [line for line in certferry.log[before:] if line.get("level") in ("error", "critical")]
-    assert [line for line in told if line.get("target") != slow.name] == []
+    # Containers that come and go while other tests build an image are no concern of this one.
+    assert [line for line in told if line.get("target") in (None, other.name)] == []
     assert "Traceback" not in certferry.text
 
 
