@@ -45,7 +45,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """The interpreter waits for its threads when it ends, but not for ever."""
+    """The interpreter waits for its threads when it ends, but not for ever; a worker of xdist ends when all others have."""
+    if hasattr(config, "workerinput"):
+        return
     faulthandler.dump_traceback_later(2 * _unwinding(config), exit=True, file=config.stash[_stderr])
 
 
