@@ -6,7 +6,6 @@ set -eu
 
 suite=${1:-bookworm}
 image=debian:$suite-slim
-mirror=${MIRROR:-http://deb.debian.org/debian}
 
 say() { echo "base-image: $*" >&2; }
 die() { say "$*"; exit 1; }
@@ -40,7 +39,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM
 
-# The release with its updates and security fixes, in one go. As in the official image: no documentation, now or later
+# The release with its updates and security fixes, which mmdebstrap adds where no mirror is named. As in the official image: no documentation, now or later
 # ("slim"), no waiting for the disk after each file, no service that starts while a package is installed in a build.
 mmdebstrap --quiet --mode=root --variant=minbase --hook-dir=/usr/share/mmdebstrap/hooks/maybe-merged-usr \
     --dpkgopt=force-unsafe-io \
@@ -52,9 +51,7 @@ mmdebstrap --quiet --mode=root --variant=minbase --hook-dir=/usr/share/mmdebstra
     --aptopt='Dir::Cache::pkgcache ""; Dir::Cache::srcpkgcache ""' \
     --customize-hook='printf "#!/bin/sh\nexit 101\n" >"$1/usr/sbin/policy-rc.d"; chmod +x "$1/usr/sbin/policy-rc.d"' \
     --customize-hook='rm -f "$1/etc/machine-id" "$1/etc/resolv.conf" "$1/etc/hostname"' \
-    "$suite" "$work/root.tar" \
-    "deb $mirror $suite main" "deb $mirror $suite-updates main" "deb ${mirror%/}-security $suite-security main" \
-    >"$work/log" 2>&1 || {
+    "$suite" "$work/root.tar" >"$work/log" 2>&1 || {
     tail -n 5 "$work/log" >&2
     die "mmdebstrap failed"
 }
