@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import http.client
 import json
-import queue
-import threading
 from typing import Any
 
+from controller.daemons import Daemons
 from controller.domain.errors import TransientError
 
 TIMEOUT = 5.0
@@ -24,24 +23,15 @@ def ask(address: tuple[str, int], page: str, *, holds: str) -> dict[str, Any]:
     """
     host, port = address
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 -- asked, not bound
-    answers: queue.SimpleQueue[object] = queue.SimpleQueue()
-
-    def fetch() -> None:
-        try:
-            answers.put(_fetch(host, port, page))
-        except Exception as error:
-            answers.put(error)
-
     # The limit of a socket is one for each read only, and the look-up of a name has none.
-    threading.Thread(target=fetch, name="ask the controller", daemon=True).start()
+    fetching = Daemons("ask the controller").submit(_fetch, host, port, page)
     try:
-        answer = answers.get(timeout=TIMEOUT)
-    except queue.Empty:
-        answer = TimeoutError(f"nothing within {TIMEOUT:g} s")
-    if isinstance(answer, TransientError):
-        raise answer
-    if isinstance(answer, Exception):
-        raise TransientError(f"no controller answers at {host}:{port} ({answer}); is `certferry run` running?") from answer
+        answer = fetching.result(TIMEOUT)
+    except TransientError:
+        raise
+    except Exception as error:
+        why = error if fetching.done() else f"nothing within {TIMEOUT:g} s"
+        raise TransientError(f"no controller answers at {host}:{port} ({why}); is `certferry run` running?") from error
     if not isinstance(answer, dict) or holds not in answer:
         raise TransientError(f"what answers at {host}:{port} is not certferry")
     return answer

@@ -13,17 +13,16 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, NoReturn, ParamSpec, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import structlog
 
+from controller.daemons import Daemons
 from controller.ending import end
 
 T = TypeVar("T")
-P = ParamSpec("P")
 log = structlog.get_logger()
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -37,30 +36,6 @@ LAST_WORDS = 0.2
 """Seconds for a last line in the log, whose reader may hang as well."""
 
 
-class Threads(ThreadPoolExecutor):
-    """A thread of its own for each piece of work, so that what hangs holds up nothing else; and none is ever waited for."""
-
-    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """As `concurrent.futures.Executor.submit`; never waits for a free thread."""
-        future: Future[T] = Future()
-
-        def work() -> None:
-            if not future.set_running_or_notify_cancel():
-                return
-            try:
-                result = fn(*args, **kwargs)
-            except BaseException as error:  # noqa: BLE001, RUF100 -- as the standard library: whoever waits gets it
-                future.set_exception(error)
-            else:
-                future.set_result(result)
-
-        threading.Thread(target=work, name="work", daemon=True).start()
-        return future
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Nothing to do: the threads end with the process at the latest."""
-
-
 def run(main: Coroutine[Any, Any, T], *, goodbye: float = GOODBYE) -> T:
     """As `asyncio.run`. Told to end by a signal, `main` is cancelled; `goodbye` seconds later, or at a second signal, all ends.
 
@@ -71,7 +46,7 @@ def run(main: Coroutine[Any, Any, T], *, goodbye: float = GOODBYE) -> T:
     told: list[int] = []
     try:
         asyncio.set_event_loop(loop)
-        loop.set_default_executor(Threads())
+        loop.set_default_executor(Daemons())
         task = loop.create_task(main, name="main")
 
         def cancel(number: int) -> None:

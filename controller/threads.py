@@ -10,12 +10,13 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
+from concurrent import futures
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Generic, TypeVar, cast
 
+from controller.daemons import Daemons
 from controller.domain.errors import SourceUnavailable
 
 LIMIT = 20.0
@@ -179,14 +180,6 @@ def look_at_all(calls: Sequence[Callable[[], T]]) -> tuple[T | None, ...]:
 
     The calls must raise nothing. Each has a thread of its own meanwhile.
     """
-    found: list[T | None] = [None] * len(calls)
-    answers: SimpleQueue[tuple[int, T]] = SimpleQueue()
-    for number, call in enumerate(calls):
-        look = partial(lambda number, call: answers.put((number, call())), number, call)
-        threading.Thread(target=look, name="look", daemon=True).start()
-    end = time.monotonic() + LOOK
-    with suppress(Empty):
-        for _ in calls:
-            number, answer = answers.get(timeout=max(end - time.monotonic(), 0))
-            found[number] = answer
-    return tuple(found)
+    looks = [Daemons("look").submit(call) for call in calls]
+    done, _ = futures.wait(looks, timeout=LOOK)
+    return tuple(look.result() if look in done else None for look in looks)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import socket
-import threading
-from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any
 
+from controller.daemons import Daemons
 from controller.probe.failure import Failure, HandshakeError, quote
 
 LOOKUP_SECONDS = 6.0
@@ -17,8 +15,6 @@ LOOKUP_SECONDS = 6.0
 
 MAXIMUM_ADDRESSES = 16
 """Of one host; those behind them are left alone."""
-
-T = TypeVar("T")
 
 
 async def addresses_of(host: str, *, seconds: float = LOOKUP_SECONDS) -> tuple[str, ...]:
@@ -32,7 +28,7 @@ async def addresses_of(host: str, *, seconds: float = LOOKUP_SECONDS) -> tuple[s
     name = quote(host.encode("utf-8", "replace"))
     try:
         async with asyncio.timeout(seconds):
-            return await _in_a_thread(lambda: _ask(host, 0))
+            return await asyncio.wrap_future(Daemons("name look-up").submit(_ask, host, 0))
     except TimeoutError as error:
         raise HandshakeError(Failure.UNREACHABLE, f"the look-up of {name} took longer than {seconds:g} s") from error
     except (OSError, ValueError) as error:  # ValueError: no host name at all
@@ -48,18 +44,3 @@ def _ask(host: str, flags: int) -> tuple[str, ...]:
 def _written(address: tuple[Any, ...]) -> str:
     """As people write it; the fourth part of a link-local IPv6 address is the interface (RFC 4007 §11)."""
     return f"{address[0]}%{address[3]}" if len(address) == 4 and address[3] else str(address[0])
-
-
-async def _in_a_thread(work: Callable[[], T]) -> T:
-    """Like `asyncio.to_thread`, but nobody waits for the thread: the pool's threads hold the end of the process."""
-    future: concurrent.futures.Future[T] = concurrent.futures.Future()
-    future.set_running_or_notify_cancel()  # it cannot be called off any more
-
-    def run() -> None:
-        try:
-            future.set_result(work())
-        except Exception as error:
-            future.set_exception(error)
-
-    threading.Thread(target=run, name="name look-up", daemon=True).start()
-    return await asyncio.wrap_future(future)
