@@ -567,6 +567,18 @@ def found(*readings: Snapshot | Exception, name: str = "edge") -> Script:
     return made
 
 
+def hanging() -> Script:
+    """A source whose reading does not come to an end."""
+
+    async def hang() -> Snapshot:
+        await asyncio.sleep(10_000)
+        return snapshot()
+
+    made = Script(snapshot())
+    made.load = hang  # type: ignore[method-assign]
+    return made
+
+
 OF_EDGE = snapshot(certificate(), source="edge")
 
 
@@ -913,13 +925,7 @@ class TestWhatHangs:
     def test_a_source_that_is_never_read_is_named_and_work_goes_on_without_it(self, logged):
         @virtually
         async def test() -> None:
-            hung, well = Script(snapshot()), found(OF_EDGE)
-
-            async def hang() -> Snapshot:
-                await asyncio.sleep(10_000)
-                return snapshot()
-
-            hung.load = hang  # type: ignore[method-assign]
+            hung, well = hanging(), found(OF_EDGE)
             house = House(Docker("a"), hung, well)
             task = asyncio.create_task(house.supervisor.run(house.stop))
             await asyncio.sleep(FIRST_WAIT + 1)
@@ -962,13 +968,7 @@ class TestWhatHangs:
     def test_a_command_does_not_wait_for_a_source_that_hangs(self):
         @virtually
         async def test() -> None:
-            hung, well = Script(snapshot()), found(OF_EDGE)
-
-            async def hang() -> Snapshot:
-                await asyncio.sleep(10_000)
-                return snapshot()
-
-            hung.load = hang  # type: ignore[method-assign]
+            hung, well = hanging(), found(OF_EDGE)
             house = House(Docker("a"), hung, well)
             await house.supervisor.followers.read_once()
             assert clock() < 60
