@@ -39,6 +39,10 @@ class Scene:
         now = self.mail.reloads()
         return now[0] - before[0], now[1] - before[1]
 
+    def look_again(self) -> None:
+        """Have certferry look at the container now, by an event that changes nothing."""
+        self.mail.container.update(restart_policy={"Name": "no"})
+
     def set_up(self, *settings: str) -> None:
         """Change what Postfix is told, and have it told."""
         self.mail.run("postconf", *settings)
@@ -87,6 +91,7 @@ def test_silent_after_it_was_proven(scene: Scene) -> None:
     pair = scene.renew()
     wait_until(lambda: len(scene.certferry.events("target.served")) > proofs)
     scene.mail.run("sh", "-c", THROTTLE)
+    scene.look_again()
     assert "port 587/smtp: " in scene.certferry.wait_reason(scene.mail.name, "ServedDiffers")
     scene.certferry.wait_ready(scene.mail.name, pair)
     assert scene.mail.serves(pair)
