@@ -14,9 +14,11 @@ AUTO = ("auto",)
 SELF_PATIENCE = 20.0
 """Seconds that a container which watches its own files may take; docker-mailserver and Mailu need one or two."""
 LONGEST_NAME, LONGEST_PATH, HIGHEST_ID = 253, 4095, 2**32 - 2
+MOST_DOMAINS = 250
+"""Names that one certificate must cover; public authorities put 100 to 250 into one."""
 LONGEST_VALUE, LONGEST_DOMAINS = 4 * 2**10, 32 * 2**10
-"""Characters of a label, and of one that lists domains: a hundred names of the longest kind, and no public authority puts more
-into one certificate. A command of that length belongs into a script."""
+"""Characters of a label, and of one that lists domains: a hundred names of the longest kind. A command of that length
+belongs into a script."""
 
 _DNS_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _QUOTED = re.compile(r"""\\.|'[^']*'|"(?:\\.|[^"\\])*\"""", re.DOTALL)
@@ -65,6 +67,8 @@ def parse_domains(text: str) -> tuple[str, ...]:
         if len(members) > 1:
             raise ValueError("auto stands alone")
         return AUTO
+    if len(members) > MOST_DOMAINS:
+        raise ValueError(f"expected at most {MOST_DOMAINS} names: one certificate must cover them all")
     return tuple(dict.fromkeys(map(_parse_domain, members)))
 
 

@@ -52,6 +52,8 @@ class Selection:
 
 
 _Chosen = Sequence[tuple[Place, Candidate]]
+_Ranks = Mapping[int, tuple[Trust, int, datetime, int]]
+"""Of those that may be chosen, by the identity of candidates: what is better is greater."""
 Refuse = Callable[[Place, Candidate], Finding | None]
 """Why a candidate must not go into a place, if so."""
 
@@ -67,7 +69,8 @@ def select(
     moment = now if isinstance(now, Moment) else Moment.at(now)
     sources = target.sources or tuple(snapshots)
     candidates = _candidates(target.domains, [snapshots[name] for name in sources if name in snapshots])
-    judged = [_judge(candidate, target, moment) for candidate in candidates]
+    wanted = [(domain, pki.wildcard_of(domain)) for domain in target.domains]
+    judged = [_judge(candidate, wanted, target, moment) for candidate in candidates]
     order = {name: -position for position, name in reversed(list(enumerate(sources)))}
     ranks = {id(c): (*_rank(c, target.domains), order[c.source]) for c in judged if not c.lost}
     usable = sorted((c for c in judged if not c.lost), key=lambda c: ranks[id(c)], reverse=True)
@@ -83,8 +86,8 @@ def select(
         else:
             if not place.slot.optional:
                 told = _tell_refused(judged, (), refused)
-                return Selection((), _explain(told, (), target), _why_none(place.slot, told, snapshots, sources, target))
-    return Selection(tuple(chosen), _explain(_tell_refused(judged, chosen, refused), chosen, target))
+                return Selection((), _explain(told, (), ranks), _why_none(place.slot, told, snapshots, sources, target))
+    return Selection(tuple(chosen), _explain(_tell_refused(judged, chosen, refused), chosen, ranks))
 
 
 def _candidates(domains: Sequence[str], snapshots: Iterable[Snapshot]) -> list[Candidate]:
@@ -100,10 +103,11 @@ def _candidates(domains: Sequence[str], snapshots: Iterable[Snapshot]) -> list[C
     return list(dict.fromkeys(found))
 
 
-def _judge(candidate: Candidate, target: Target, moment: Moment) -> Candidate:
+def _judge(candidate: Candidate, wanted: Sequence[tuple[str, str]], target: Target, moment: Moment) -> Candidate:
+    """`wanted` holds each name asked for with the wildcard that would cover it, made once for thousands of candidates."""
     leaf = candidate.certificate.leaf
     names = frozenset(leaf.names)
-    missing = [domain for domain in target.domains if not pki.covers(names, domain)]
+    missing = [domain for domain, wildcard in wanted if domain not in names and wildcard not in names]
     if missing:
         return replace(candidate, lost=f"does not name {_some(missing)}", reason=Reason.NAME_MISMATCH)
     if moment.is_after(leaf.not_after):
@@ -140,19 +144,19 @@ def _winners(chosen: _Chosen) -> frozenset[int]:
     return frozenset(id(candidate) for _, candidate in chosen)
 
 
-def _explain(judged: Sequence[Candidate], chosen: _Chosen, target: Target) -> tuple[Candidate, ...]:
+def _explain(judged: Sequence[Candidate], chosen: _Chosen, ranks: _Ranks) -> tuple[Candidate, ...]:
     winners = _winners(chosen)
-    return tuple(c if c.lost or id(c) in winners else replace(c, lost=_lost_against(c, chosen, target)) for c in judged)
+    return tuple(c if c.lost or id(c) in winners else replace(c, lost=_lost_against(c, chosen, ranks)) for c in judged)
 
 
-def _lost_against(loser: Candidate, chosen: _Chosen, target: Target) -> str:
+def _lost_against(loser: Candidate, chosen: _Chosen, ranks: _Ranks) -> str:
     kind = loser.certificate.leaf.key_type
     of_its_type = [winner for _, winner in chosen if winner.certificate.leaf.key_type is kind]
     of_any_type = [winner for place, winner in chosen if place.slot.key_type is None and not place.slot.alternative]
     if not (of_its_type or of_any_type):
         return f"its key type is {kind}, another one is asked for"
     winner = (of_its_type or of_any_type)[0]
-    ours, theirs = (_rank(c, target.domains) for c in (loser, winner))
+    ours, theirs = ranks[id(loser)], ranks[id(winner)]
     if ours[0] != theirs[0]:
         return f"its issuer is {ours[0].name.lower()}, that of {winner} is {theirs[0].name.lower()}"
     if ours[1] != theirs[1]:

@@ -9,7 +9,7 @@ import pytest
 
 from controller.domain.errors import LabelError
 from controller.domain.mail_ports import MOST_PROBLEMS, ProbeListError, parse_probe_list
-from controller.label_values import LONGEST_DOMAINS, LONGEST_VALUE
+from controller.label_values import LONGEST_DOMAINS, LONGEST_VALUE, MOST_DOMAINS
 from controller.labels import MOST_UNKNOWN, NAMES, parse_labels
 
 MIB = 2**20
@@ -70,6 +70,14 @@ def test_as_many_domains_as_one_certificate_may_have_are_read():
 def test_a_list_of_a_hundred_thousand_domains_is_refused():
     (told,) = problems({"domain": ",".join(f"a{number}.example.com" for number in range(100_000))})
     assert told.endswith(f"characters long; expected at most {LONGEST_DOMAINS:,}")
+
+
+def test_more_names_than_fit_into_one_certificate_are_refused():
+    names = [f"a{number}.example.com" for number in range(MOST_DOMAINS + 1)]
+    most = parse_labels({"certferry.domain": ",".join(names[1:])}, prefix="certferry.", profiles=(), sources=None)
+    assert most.domains == tuple(names[1:])
+    (told,) = problems({"domain": ",".join(names)})
+    assert told.endswith("expected at most 250 names: one certificate must cover them all")
 
 
 def test_a_name_that_is_no_host_name_is_told_with_its_beginning_only():
