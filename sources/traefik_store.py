@@ -12,17 +12,16 @@ in base64. The names beside a certificate may be wrong, so they serve for labels
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Iterator
 from contextlib import suppress
-from string import whitespace
 
 from controller.domain.errors import MalformedPem, SourceMalformed
 from controller.domain.finding import Reason
 from controller.domain.snapshot import Problem
 from controller.threads import step
 from sources.files import MIB
+from sources.foreign_base64 import decode_base64
 from sources.foreign_json import TooManyValues, parse_json
 from sources.pairs import Contents, RawPair, label_of
 
@@ -120,7 +119,7 @@ def _decode(value: object, what: str) -> bytes:
         if len(value) > LARGEST_PART:
             raise MalformedPem(f"the {what} is larger than {LARGEST_PART // MIB} MiB")
         with suppress(ValueError):
-            return base64.b64decode(value.encode("ascii").translate(None, whitespace.encode()), validate=True)
+            return decode_base64(value.encode("ascii"))
     raise MalformedPem(f"the {what} is not base64 text")
 
 

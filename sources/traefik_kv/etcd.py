@@ -6,7 +6,6 @@ Keys and values are base64 in it, 64-bit numbers are text (etcd's documentation,
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -14,6 +13,7 @@ from typing import NamedTuple
 
 from controller.domain.errors import SourceUnavailable
 from controller.ports import Source
+from sources.foreign_base64 import decode_base64
 from sources.surroundings import Surroundings
 from sources.traefik_kv.account import DEFAULT_KEY, object_key, spellings
 from sources.traefik_kv.etcd_messages import Fields, fields, messages, read_error, read_fields_apart, said, to_base64
@@ -53,7 +53,7 @@ class Etcd:
         try:
             pairs = answer.get("kvs", [])
             value = pairs[0].get("value", "") if pairs else None
-            return None if value is None else await asyncio.to_thread(base64.b64decode, value, validate=True)
+            return None if value is None else await asyncio.to_thread(decode_base64, value.encode("ascii"))
         except (AttributeError, LookupError, TypeError, ValueError):
             raise _strange(endpoint) from None
 

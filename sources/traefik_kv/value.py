@@ -6,13 +6,11 @@ then). Plain JSON is what somebody put there by hand.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import zlib
-from string import whitespace
 
 from controller.domain.errors import SourceMalformed
 from sources.files import MIB
+from sources.foreign_base64 import decode_base64
 
 BEING_CREATED = b"\x01"
 """What the ZooKeeper client of Traefik v1 writes into a node that it creates, before the value."""
@@ -78,6 +76,6 @@ def _gunzip(value: bytes, where: str, limit: int) -> bytes:
 
 def _from_base64(value: bytes, where: str) -> bytes:
     try:
-        return base64.b64decode(value.translate(None, whitespace.encode()), validate=True)
-    except binascii.Error:
+        return decode_base64(value)
+    except ValueError:
         raise SourceMalformed(f"{where} is neither gzip nor base64 nor JSON; name the key of Traefik's acme.storage") from None

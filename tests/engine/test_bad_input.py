@@ -119,7 +119,7 @@ FILES_GONE_BAD: dict[str, tuple[Callable[[Scene], None], str, tuple[str, str]]] 
     "other JSON": (_raw(b'{"name": "x"}'), "SourceMalformed", ("no store of Traefik", "acme.storage")),
     "nested too deeply": (_raw(b'{"le":' * 50_000), "SourceMalformed", ("nested too deeply", "correct the path")),
     "of too many values": (_raw(b'{"le":' * 200_000), "SourceMalformed", ("more than 250,000 values", "correct the path")),
-    "100 MB": (_huge, "SourceUnavailable", ("larger than 64 MiB", "correct the path, or raise max-size")),
+    "100 MB": (_huge, "SourceUnavailable", ("larger than 16 MiB", "correct the path, or raise max-size")),
     "a directory": (_directory, "SourceUnavailable", ("is a directory", "mount the directory")),
     "a pipe": (_pipe, "SourceUnavailable", ("is a pipe, not a file", "correct the path")),
     "gone": (_gone, "SourceUnavailable", ("does not exist", "mount the directory")),

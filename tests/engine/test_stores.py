@@ -230,7 +230,7 @@ async def test_a_gzip_bomb_is_refused_at_a_limit_that_is_named(net: Net) -> None
     server = start("consul", net)
     await do(server.put, gzip.compress(bytes(70 * 1024 * 1024)))
     async with following(server) as it:
-        await told(it, "more than 64 MiB", "max-size")
+        await told(it, "more than 16 MiB", "max-size")
 
 
 @pytest.mark.parametrize("key", ["/traefik/acme/account", "traefik/acme/account"])

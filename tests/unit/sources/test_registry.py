@@ -47,7 +47,7 @@ def test_a_url_becomes_a_source_of_its_kind_with_its_options():
 
 def test_without_options_it_is_inotify_and_64_mebibytes():
     _, storage = stored(create(URL))
-    assert (storage.options.poll, storage.options.max_size) == (None, 64 * 1024 * 1024)
+    assert (storage.options.poll, storage.options.max_size) == (None, 16 * 1024 * 1024)
 
 
 @pytest.mark.parametrize(("url", "name"), [(URL, "given"), (f"{URL}?name=own", "own")])

@@ -67,7 +67,7 @@ def endpoints(host: str, *, kind: str = "etcd") -> tuple[Endpoint, ...]:
 class TestOptions:
     def test_without_any_it_is_plain_text_and_five_seconds(self):
         options = read_options()
-        assert (options.timeout, options.uses_tls, options.user, options.max_size) == (5.0, False, "", 64 * MIB)
+        assert (options.timeout, options.uses_tls, options.user, options.max_size) == (5.0, False, "", 16 * MIB)
 
     def test_each_is_read_as_it_is_documented(self):
         options = read_options(

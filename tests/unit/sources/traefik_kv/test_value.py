@@ -173,7 +173,7 @@ class TestSize:
             _, peak = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
-        assert said == "unpacks to more than 64 MiB; correct the key, or raise max-size if it is the right one"
+        assert said == "unpacks to more than 16 MiB; correct the key, or raise max-size if it is the right one"
         assert peak < 3 * LIMIT
 
     def test_the_bomb_is_what_it_claims_to_be(self):
