@@ -4,6 +4,7 @@
 #   make check   the quick part of it, without Docker
 #   make bench   the measurements, each table as soon as it is there; make bench ONLY=latency measures one part
 #   make fuzz    foreign bytes into every parser, ten minutes in all; SECONDS=60 makes it shorter
+#   make properties  what must hold for all inputs, tried with many that differ each time, not with the same few
 #   make soak    5,000 renewals and 5,000 containers that come and go, and the memory they leave behind
 #   make image   certferry's own image, certferry:latest
 
@@ -20,7 +21,7 @@ SECONDS ?= 600
 # For bench: the parts that are measured, all when none is named.
 ONLY ?=
 # What these inputs cost is judged; measuring which branches are taken costs as much again.
-COSTS = tests/unit/test_fuzz_corpus.py
+COSTS = tests/unit/test_fuzz_corpus.py tests/unit/test_bundles_cost.py
 # Decide without waiting for anything; every branch of them is tested.
 PURE = controller/domain/*,controller/adoption.py,controller/attempts.py,controller/labels.py,controller/label_values.py,controller/policies.py,controller/selection.py,controller/targets.py,controller/workqueue.py
 # Under another name, so that make -n does not run these lines.
@@ -28,7 +29,7 @@ AGAIN = $(MAKE) --no-print-directory
 # After a command in the background: it ends with the recipe, whatever happens.
 BESIDE = trap 'exit 130' INT TERM; trap 'kill $$beside 2>/dev/null' EXIT; beside=$$!;
 
-.PHONY: demo test check lint types floors unit coverage engine docker bench fuzz soak image images docs clean
+.PHONY: demo test check lint types floors unit coverage engine docker bench fuzz properties soak image images docs clean
 
 $(VENV)/installed: extras = [dev]
 $(VENV)/installed $(VENV)/runs: pyproject.toml constraints.txt
@@ -61,7 +62,7 @@ floors: $(VENV)/installed
 	$(RUN)/lint-imports
 
 unit: $(VENV)/installed
-	$(RUN)/pytest -q -n $(UNITS_AT_ONCE) $(MEASURED) --ignore $(COSTS) tests/unit
+	$(RUN)/pytest -q -n $(UNITS_AT_ONCE) $(MEASURED) $(COSTS:%=--ignore %) tests/unit
 	$(RUN)/pytest -q -n auto $(COSTS)
 
 # Of the unit tests that make test has run.
@@ -82,6 +83,9 @@ bench: docker $(VENV)/installed
 fuzz: $(VENV)/installed
 	@$(RUN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,fuzz]'
 	@$(RUN)/python -m tests.fuzz $(SECONDS)
+
+properties: $(VENV)/installed
+	$(RUN)/pytest -q -n $(UNITS_AT_ONCE) -m hypothesis --hypothesis-profile many tests/unit
 
 soak: $(VENV)/installed
 	@$(RUN)/python -m tests.soak

@@ -10,8 +10,10 @@ from hypothesis import settings
 from tests.unit.blocking import watched
 
 # On a busy machine an example may take long for no reason of its own.
-settings.register_profile("certferry", deadline=None)
-settings.load_profile("certferry")
+settings.register_profile("some", deadline=None, max_examples=40, derandomize=True)
+settings.register_profile("many", deadline=None, max_examples=500)
+settings.load_profile("some")
+"""Some examples, the same ones in each run; `make properties` tries many, and others each time."""
 
 
 @pytest.fixture(autouse=True)

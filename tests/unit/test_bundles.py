@@ -10,8 +10,6 @@ import gc
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,9 +21,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat
 
 from controller import bundles, pem_blocks
 from controller import pkcs12 as opener
-from controller.bundles import Bundle, Bundles, Chains, open_bundle
-from controller.domain.errors import CertificateError, EncryptedKey, MalformedPem
-from controller.pem_blocks import MOST, blocks
+from controller.bundles import Bundle, Bundles, open_bundle
+from controller.domain.errors import EncryptedKey, MalformedPem
+from controller.pem_blocks import blocks
 from controller.threads import OwnThread
 from tests.certs import Authority, Pair, key_pem, new_key
 
@@ -79,71 +77,6 @@ def _header(der: bytes) -> tuple[int, int]:
 def _sequence(*parts: bytes) -> bytes:
     content = b"".join(parts)
     return b"\x30\x82" + len(content).to_bytes(2, "big") + content
-
-
-def seconds(work: Callable[[], object]) -> float:
-    """Of computing, the least of three."""
-    found = []
-    for _ in range(3):
-        before = time.thread_time()
-        with suppress(CertificateError):
-            work()
-        found.append(time.thread_time() - before)
-    return min(found)
-
-
-HOSTILE: dict[str, Callable[[int], bytes]] = {
-    "BEGIN without END": lambda size: BEGIN * (size // len(BEGIN)),
-    "BEGIN of parameters without END": lambda size: b"-----BEGIN EC PARAMETERS-----\n" * (size // 30),
-    "BEGIN of many kinds": lambda size: b"".join(b"-----BEGIN %d KEY-----\n" % n for n in range(size // 24)),
-    "ends of others": lambda size: BEGIN + b"-----END X-----\n" * (size // 16),
-    "dashes": lambda size: b"-----" * (size // 5),
-    "half a BEGIN": lambda size: b"-----BEGIN " * (size // 11),
-    "one endless name": lambda size: b"-----BEGIN " + b"A" * size,
-    "parameters before a key": lambda size: b"-----BEGIN X-----\n-----END X-----\n" * (size // 34) + pair().key,
-    "an endless block": lambda size: BEGIN + b"A" * size + b"\n-----END CERTIFICATE-----\n",
-    "empty certificates": lambda size: (BEGIN + b"-----END CERTIFICATE-----\n") * (size // 54),
-    "certificates": lambda size: pair().chain * (size // len(pair().chain)),
-    "DER": lambda size: b"\x30\x83" + size.to_bytes(3, "big") + b"\x30\x80" * (size // 2),
-    "nothing": bytes,
-}
-
-
-class TestCost:
-    @pytest.mark.parametrize("hostile", HOSTILE)
-    def test_of_twice_as_much_is_about_twice_as_high(self, hostile):
-        small, large = HOSTILE[hostile](500 * KIB), HOSTILE[hostile](1000 * KIB)
-        one, two = seconds(lambda: open_bundle(small)), seconds(lambda: open_bundle(large))
-        assert two < 4 * one + 0.02, "16 times as high, where each of n lines looks at n lines"
-
-    @pytest.mark.parametrize("size", [100 * KIB, 400 * KIB, 4096 * KIB])
-    @pytest.mark.parametrize("hostile", HOSTILE)
-    def test_of_the_largest_file_is_small(self, hostile, size):
-        """100 KiB of BEGIN lines took 21 s, 400 KiB several minutes."""
-        assert seconds(lambda: open_bundle(HOSTILE[hostile](size))) < 10, "at most 1 s on a quiet machine"
-
-    def test_many_certificates_are_refused_before_they_are_parsed_and_as_many_as_real_files_have_are_not(self):
-        most = pair().chain * (MOST // 2)
-        assert len(open_bundle(most).certificates) == MOST
-        with pytest.raises(MalformedPem, match=f"it holds more than {MOST} certificates and keys"):
-            open_bundle(most + pair().chain)
-
-    def test_authorities_without_number_of_one_name_are_not_all_tried(self, monkeypatch):
-        tried: list[object] = []
-        judge = bundles._is_issued_by
-
-        def count(*two: x509.Certificate) -> bool:
-            tried.append(two)
-            return judge(*two)
-
-        monkeypatch.setattr(bundles, "_is_issued_by", count)
-        chains = Chains()
-        for _ in range(200):
-            for one in open_bundle(Authority().intermediate_pem).certificates:
-                chains.add(one)
-        leaf = open_bundle(Authority().issue("x.example.test").chain).certificates[0]
-        assert chains.above(leaf) == ()
-        assert len(tried) == bundles.MOST_ISSUERS
 
 
 class TestBlocks:

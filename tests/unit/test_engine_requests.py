@@ -286,7 +286,7 @@ def garbled(good: Any) -> st.SearchStrategy[Any]:
     return JSON
 
 
-QUIET = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+QUIET = settings(suppress_health_check=list(HealthCheck))
 
 
 class TestAnyAnswer:

@@ -15,7 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
 from cryptography.x509.oid import NameOID
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from controller import pki
@@ -31,8 +31,6 @@ from controller.domain.errors import (
 )
 from tests.certs import Authority, Pair, key_pem, new_key, self_signed
 from tests.unit.made import DOMAIN, authority, pair, rsa_key
-
-FUZZ = settings(max_examples=100, deadline=None)
 
 
 def pem(der: bytes, label: str = "CERTIFICATE") -> bytes:
@@ -389,13 +387,11 @@ def mutate(data: bytes, changes: list[tuple[int, int]]) -> bytes:
 class TestForeignBytes:
     """Whatever stands in a source or in a container: an error of ours, never a crash."""
 
-    @FUZZ
     @given(st.binary(max_size=300), st.binary(max_size=300))
     def test_garbage_is_refused(self, chain, key):
         with pytest.raises(CertificateError):
             pki.parse_certificate(chain, key)
 
-    @FUZZ
     @given(st.integers(0, 1), mutations)
     def test_a_damaged_certificate_is_refused_or_fits(self, which, changes):
         ders = der_of(pair().chain)
@@ -422,7 +418,6 @@ class TestForeignBytes:
         with pytest.raises(CertificateError):
             pki.parse_certificate(text, pair().key)
 
-    @FUZZ
     @given(st.sampled_from(["rsa", "ecdsa"]), mutations)
     def test_a_damaged_key_is_refused_or_fits(self, kind, changes):
         made = pair(kind=kind)

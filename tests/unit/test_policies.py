@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import PurePosixPath
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from controller import pki, policies
@@ -455,7 +455,6 @@ class TestPorts:
 CONTENTS = {path: [PLACE.contents(held)[path] for held in (old, new, other)] for path in BOTH}
 
 
-@settings(max_examples=150, deadline=None)
 @given(
     files=st.fixed_dictionaries({path: st.sampled_from([None, b"", b"garbage", *CONTENTS[path]]) for path in BOTH}),
     held=st.lists(st.sampled_from([old, new, other]), max_size=3, unique=True),

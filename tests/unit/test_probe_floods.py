@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.domain.certificate import KeyType
@@ -112,7 +112,6 @@ async def test_tls_records_of_garbage_without_end_are_a_failed_handshake(record:
     assert error.kind in {Failure.TLS, Failure.CLOSED}
 
 
-@settings(max_examples=30)
 @given(st.binary(min_size=1, max_size=2000))
 def test_whatever_answers_the_handshake_ends_in_an_error(answer: bytes) -> None:
     async def ask() -> HandshakeError:

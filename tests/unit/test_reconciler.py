@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.delivery import SILENT_LIMIT
@@ -922,7 +922,6 @@ def files_of(state: str) -> dict[PurePosixPath, InstalledFile | None]:
     return {path: InstalledFile(path, text, 0, 0, 0o600) for path, text in zip((PRIVATE, CERT), held, strict=True)}
 
 
-@settings(max_examples=60)
 @given(
     state=STATES,
     in_use=st.sampled_from([None, old.leaf, new.leaf]),

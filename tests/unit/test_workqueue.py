@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.workqueue import WorkQueue
@@ -290,7 +290,6 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
 @given(STEPS)
 def test_whatever_happens_the_queue_does_as_a_simple_model(steps: list[tuple[str, str, float]]) -> None:
     async def test() -> None:

@@ -285,7 +285,7 @@ def test_any_bytes_are_written_exactly(shell, tmp_path_factory):
     commands = commands_of(shell, tmp_path_factory.mktemp("commands") / "bin")
     folder = tmp_path_factory.mktemp("files")
 
-    @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(suppress_health_check=list(HealthCheck))
     @given(st.lists(CONTENT, min_size=1, max_size=3))
     def test(contents: list[bytes]) -> None:
         writes = [script.FileWrite(PurePosixPath(folder / str(number)), content) for number, content in enumerate(contents)]

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.domain.errors import SourceMalformed, SourceUnavailable
@@ -58,7 +58,6 @@ def pages(data: bytes, kind: int, size: int = 4096) -> list[int]:
 
 
 class TestForms:
-    @settings(max_examples=150)
     @given(st.dictionaries(names, contents, max_size=6), st.sampled_from(PAGE_SIZES), st.integers(1, 5), st.booleans())
     def test_every_value_is_found_and_nothing_else(
         self, buckets: Mapping[bytes, Mapping[bytes, bytes]], page_size: int, most: int, inline: bool
@@ -243,7 +242,6 @@ class TestDamage:
         assert time.process_time() - begin < 1
 
 
-@settings(max_examples=400)
 @given(st.data())
 def test_whatever_bytes_are_wrong_it_is_an_error_of_ours_or_an_answer(data: st.DataObject) -> None:
     whole = data.draw(st.sampled_from([RECORDED, TestDamage.DATA, Builder(inline=True).build({b"traefik": {b"key": b"v"}})]))

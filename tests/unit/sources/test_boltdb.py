@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from controller import pki
@@ -156,7 +156,6 @@ class TestWhatIsWrong:
         assert "is larger than" in await complaint(path, max_size=100)
         assert "unpacks to more than 1 MiB" in await complaint(path, max_size=2**20)
 
-    @settings(max_examples=400)
     @given(st.data())
     def test_whatever_bytes_are_wrong_no_other_certificate_is_read(self, data: st.DataObject) -> None:
         changed = bytearray(recorded.read(RECORDED))
@@ -260,7 +259,6 @@ class TestUrl:
             create(url)
         assert str(caught.value) == message
 
-    @settings(max_examples=100)
     @given(st.text(st.characters(codec="utf-8"), max_size=20))
     def test_any_path_is_taken_or_a_mistake_is_told(self, text: str) -> None:
         try:

@@ -25,6 +25,8 @@ from tests.unit.sources.trees import SHAPES, Link, Shape, Store, clear, modes_co
 
 NAMES = ("mail.example.test", "imap.example.test", "*.wild.example.test")
 STRANGE = ("a b * [x] ?", "x\ny", "größe €", os.fsdecode(b"\xff\xfe"), "n" * 200, "#1", "-rf", "\x1b[31m", "%s{}", "$(id)")
+SOME = settings().max_examples // 5
+"""Each example writes a whole store three times, and there are eleven kinds."""
 LONG_AFTER = 100.0
 """Seconds: longer than any layout is patient."""
 
@@ -154,9 +156,10 @@ async def load_damaged(reader: Reader, right: list[Pair], untouched: set[str]) -
     assert leaves(snapshot) >= {pair(name).certificate.fingerprint for name in untouched}, snapshot.problems
 
 
+@pytest.mark.hypothesis
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
 def test_whatever_is_damaged_nothing_wrong_is_delivered_and_the_rest_is_used(shape):
-    @settings(max_examples=35, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=SOME, suppress_health_check=list(HealthCheck))
     @given(st.data())
     def test(data: st.DataObject) -> None:
         names = (*NAMES, data.draw(st.sampled_from(STRANGE)))
@@ -202,13 +205,14 @@ def steps_of(path: Path, content: bytes | Link, writing: str) -> list[Step]:
     return WRITINGS[writing](path, content)
 
 
+@pytest.mark.hypothesis
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
 def test_in_whatever_order_the_files_are_replaced_each_name_has_the_old_or_the_new_pair(shape):
     before, after = (shape.lay_out({name: pair(name, renewed) for name in NAMES}, renewed) for renewed in (0, 1))
     changed = [path for path, content in after.files.items() if before.files.get(path) != content]
     right = [pair(name, renewed) for name in NAMES for renewed in (0, 1)]
 
-    @settings(max_examples=10, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=SOME, suppress_health_check=list(HealthCheck))
     @given(st.permutations(changed), st.sampled_from(sorted(WRITINGS)), st.booleans())
     def test(order: list[str], writing: str, had_been_read: bool) -> None:
         async def play(root: Path) -> None:

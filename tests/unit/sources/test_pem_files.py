@@ -9,7 +9,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat, pkcs12
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from controller import bundles
@@ -166,7 +166,6 @@ async def test_der_is_read(tmp_path, pair):
     assert await Reader(PEM, tmp_path).leaves() == {"leaf.cer": leaf(pair)}
 
 
-@settings(max_examples=200, deadline=None, derandomize=True, database=None)
 @given(st.data())
 def test_half_a_binary_file_is_told_from_a_foreign_one(data):
     """Else a pair would look removed while it is brought."""

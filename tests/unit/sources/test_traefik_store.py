@@ -5,7 +5,7 @@ import gzip
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from controller import pki
@@ -200,7 +200,6 @@ def test_an_entry_that_cannot_be_decoded_is_a_problem_and_the_others_are_used(do
 
 
 @given(data=st.data())
-@settings(max_examples=150, deadline=None)
 def test_no_damage_delivers_a_wrong_certificate_or_raises_anything_else(data):
     name = "traefik-v3/04-third-certificate-wildcard.json"
     whole = recorded.read(name)
@@ -217,7 +216,6 @@ def test_no_damage_delivers_a_wrong_certificate_or_raises_anything_else(data):
 
 
 @given(JSON)
-@settings(max_examples=200, deadline=None)
 def test_no_json_at_all_raises_anything_else(document):
     try:
         contents = store(document)

@@ -12,7 +12,7 @@ from contextlib import suppress
 from functools import cache
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.domain.errors import SourceMalformed
@@ -198,7 +198,6 @@ class TestDamage:
         "whole", [recorded.read(RECORDED), recorded.read(OLD), PLAIN], ids=["gzip", "base64", "plain JSON"]
     )
     @given(data=st.data())
-    @settings(max_examples=100, deadline=None)
     def test_a_damaged_value_delivers_the_right_certificates_or_none_and_shows_no_key(self, whole, data):
         right = {(names, entry.certificate.fingerprint, entry.certificate.key_pem) for names, entry in named(judge(whole))}
         at, cut = data.draw(st.integers(0, len(whole) - 1)), data.draw(st.integers(0, 4))
