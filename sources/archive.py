@@ -46,7 +46,7 @@ def unpack(archive: bytes, parent: PurePosixPath, *, limit: int) -> Nodes:
                 link = member.linkname if member.issym() else ""
                 node = Node(member.isdir(), member.size, int(member.mtime), link, file.read() if file else None)
                 nodes[parent / member.name.strip("/")] = node
-    except (tarfile.TarError, EOFError, ValueError, KeyError) as error:
+    except (tarfile.TarError, EOFError, ValueError, KeyError, OverflowError, RecursionError, OSError) as error:
         raise SourceMalformed(f"the archive of {parent} that the engine sent cannot be read ({error})") from error
     return nodes
 

@@ -21,6 +21,7 @@ from controller.domain.errors import (
 )
 from controller.domain.finding import Finding, Reason
 from controller.domain.snapshot import Entry, Problem
+from controller.faults import panics_as_errors
 from controller.threads import step
 
 _REASONS: dict[type[CertificateError], Reason] = {
@@ -116,7 +117,8 @@ def read_pairs(pairs: Iterable[RawPair], known: Known, *, remedy: str) -> Readin
 
 def _judge(pair: RawPair, remedy: str) -> Certificate | Finding:
     try:
-        return pki.parse_certificate(pair.certificate_pem, pair.key_pem)
+        with panics_as_errors():
+            return pki.parse_certificate(pair.certificate_pem, pair.key_pem)
     except CertificateError as error:
         message = str(error) if isinstance(error, _SELF_EXPLAINING) else f"{error}; {remedy}"
         return Finding(_REASONS.get(type(error), Reason.SOURCE_MALFORMED), message)

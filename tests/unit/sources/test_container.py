@@ -195,6 +195,12 @@ class TestTree:
         with pytest.raises(SourceMalformed, match="cannot be read"):
             unpack(tar(root)[:cut], PurePosixPath("/"), limit=LIMIT)
 
+    def test_an_archive_of_headers_within_headers_is_refused(self):
+        header = tarfile.TarInfo("././@LongLink")
+        header.type, header.size = tarfile.GNUTYPE_LONGNAME, 2
+        with pytest.raises(SourceMalformed, match="cannot be read"):
+            unpack((header.tobuf() + b"x\0".ljust(512, b"\0")) * 2000, PurePosixPath("/"), limit=LIMIT)
+
     def test_a_second_name_of_a_file_has_its_content(self, tmp_path):
         root = tmp_path / "store"
         root.mkdir()

@@ -154,3 +154,21 @@ def test_a_label_is_on_one_line_and_has_an_end(name, label):
 
 def test_a_message_is_on_one_line_and_whole():
     assert printable("x" * 500 + "\r\n" + "é") == "x" * 500 + "??é"
+
+
+class Panic(BaseException):
+    """As a library in Rust raises it (pyo3, ``PanicException``), which is no `Exception`."""
+
+
+def test_a_pair_that_makes_a_foreign_library_panic_is_a_problem_of_its_own(good, authority, monkeypatch):
+    odd, real = authority.issue("odd.example.test"), pki.parse_certificate
+
+    def parse(chain: bytes, key: bytes):
+        if chain == odd.chain:
+            raise Panic("called `Option::unwrap()`")
+        return real(chain, key)
+
+    monkeypatch.setattr(pki, "parse_certificate", parse)
+    reading = read_pairs([raw(odd, "odd"), raw(good)], {}, remedy=REMEDY)
+    assert [entry.certificate.fingerprint for entry in reading.entries] == [good.certificate.fingerprint]
+    assert [(problem.label, problem.reason) for problem in reading.problems] == [("odd", Reason.SOURCE_MALFORMED)]
