@@ -32,6 +32,7 @@ from docker.models.volumes import Volume
 
 from controller import pki
 from tests.certs import Authority, Pair, acme_json
+from tests.sdk import connect
 
 ROOT = Path(__file__).resolve().parents[1]
 LABEL = "org.certferry.test"
@@ -318,7 +319,7 @@ class Lab:
     """Makes containers, networks, volumes and controllers, and takes them away again."""
 
     def __init__(self, folder: Path) -> None:
-        self.docker = docker.from_env(timeout=120)
+        self.docker = connect(timeout=120)
         self.id = secrets.token_hex(4)
         self.prefix = f"cf{self.id}."
         """The prefix of this laboratory's labels: controllers of other laboratories on the same engine do not see them."""

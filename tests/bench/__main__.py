@@ -8,12 +8,12 @@ import signal
 import sys
 from collections.abc import Callable
 
-import docker
 from rich.console import Console
 
 from tests.bench import keyed, latency, load, stores
 from tests.bench.measure import Measure, as_data, environment, notes, table
 from tests.lab import build_images, remove_leftovers
+from tests.sdk import connect
 
 PARTS: dict[str, Callable[[int], list[Measure]]] = {
     "latency": latency.run,
@@ -41,7 +41,7 @@ def main() -> None:
         parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(PARTS)}")
     notes.print("building the images that are missing; the first time takes a few minutes")
     build_images("mail", "plain", "stores", "consul")
-    remove_leftovers(docker.from_env(timeout=120))
+    remove_leftovers(connect(timeout=120))
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = WIDTH

@@ -16,6 +16,7 @@ from tests.certs import Pair
 from tests.demo.scene import PORTS, Ferry, Watch, docker_socket
 from tests.demo.screen import STEPS, Screen
 from tests.lab import DOMAIN, ROOT, Lab, remove_leftovers
+from tests.sdk import connect
 
 IMAGE = "certferry:demo"
 DIGITS = 6
@@ -57,7 +58,7 @@ def _connect() -> docker.DockerClient:
     if docker_socket() is None:
         raise DemoError("DOCKER_HOST leads to another machine; the demonstration needs an engine on this one")
     try:
-        return docker.from_env(timeout=60)
+        return connect(timeout=60)
     except docker.errors.DockerException as error:
         raise DemoError(f"no Docker Engine answers; `docker info` says why ({error})") from error
 

@@ -7,7 +7,6 @@ import secrets
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-import docker
 import pytest
 from docker.models.containers import Container
 
@@ -15,6 +14,7 @@ from controller.engine import Engine
 from tests.engine.delivery import connected
 from tests.hanging import limit
 from tests.lab import IMAGES_LIMIT, PROCESS, Lab, build_images, remove_everything, remove_leftovers
+from tests.sdk import connect
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -34,7 +34,7 @@ def _clean_engine(request: pytest.FixtureRequest) -> Iterator[None]:
     """The images are there, and nothing of a run that was killed is in the way; at the end nothing of this one is left."""
     with limit(request.config, IMAGES_LIMIT, "the images are not built"):
         build_images(*IMAGES)
-    client = docker.from_env(timeout=120)
+    client = connect(timeout=120)
     remove_leftovers(client)
     yield
     ours = {"label": f"{PROCESS}={os.getpid()}"}
