@@ -47,10 +47,13 @@ ACME_IMAGE = "certferry-test/acme:latest"
 DOMAIN = "mail.example.test"
 MAIL_PORTS = {25: "smtp", 465: "smtps", 587: "smtp", 143: "imap", 993: "imaps", 110: "pop3", 995: "pop3s"}
 
+GENEROUS = 60.0
+"""Seconds that anything may take which a quiet machine does within a few: only against hanging."""
+
 T = TypeVar("T")
 
 
-def wait_until(condition: Callable[[], T], *, seconds: float = 15.0, what: str = "") -> T:
+def wait_until(condition: Callable[[], T], *, seconds: float = GENEROUS, what: str = "") -> T:
     """Ask again and again until the answer is true; the answer."""
     deadline = time.monotonic() + seconds
     while True:
@@ -113,7 +116,7 @@ class Mail:
         except (OSError, EOFError, smtplib.SMTPException, imaplib.IMAP4.error, poplib.error_proto):
             return False
 
-    def wait_up(self, ports: Iterable[int] = tuple(MAIL_PORTS), seconds: float = 30.0) -> None:
+    def wait_up(self, ports: Iterable[int] = tuple(MAIL_PORTS), seconds: float = GENEROUS) -> None:
         """Wait until the ports do TLS."""
         for port in ports:
             wait_until(lambda port=port: self._answers(port), seconds=seconds, what=f"{self.name}:{port} does TLS")  # type: ignore[misc]
@@ -149,7 +152,7 @@ class Mail:
             return False
 
 
-def served_leaf(host: str, port: int, protocol: str, timeout: float = 5.0) -> str:
+def served_leaf(host: str, port: int, protocol: str, timeout: float = 10.0) -> str:
     """The SHA-256 of the DER leaf that a port hands out."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # create_default_context would read all roots: 20 ms, for nothing
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -201,7 +204,7 @@ class Controller:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
-    def wait_for(self, event: str, *, seconds: float = 20.0, after: int = 0, **fields: object) -> dict[str, Any]:
+    def wait_for(self, event: str, *, seconds: float = GENEROUS, after: int = 0, **fields: object) -> dict[str, Any]:
         """The first log line, of those from number `after` on, with this event and these fields; waits for it."""
 
         def find() -> dict[str, Any] | None:
@@ -230,7 +233,7 @@ class Controller:
         import http.client
 
         address = self.wait_for("controller.started")["http"]
-        connection = http.client.HTTPConnection(address, timeout=5)
+        connection = http.client.HTTPConnection(address, timeout=GENEROUS)
         try:
             connection.request("GET", page)
             response = connection.getresponse()
@@ -249,7 +252,7 @@ class Controller:
         """The condition of one target, empty while it is not known."""
         return next((t["condition"] for t in self.status()["targets"] if t["name"] == name), {})
 
-    def wait_ready(self, name: str, pair: Pair | None = None, *, seconds: float = 30.0) -> None:
+    def wait_ready(self, name: str, pair: Pair | None = None, *, seconds: float = GENEROUS) -> None:
         """Wait until a target is ready (with a certain certificate)."""
         wanted = pair.certificate.leaf.short if pair else ""
 
@@ -259,7 +262,7 @@ class Controller:
 
         self._wait_until(ready, seconds, f"{name} is ready with {wanted or 'any certificate'}")
 
-    def wait_reason(self, name: str, reason: str, *, seconds: float = 30.0) -> str:
+    def wait_reason(self, name: str, reason: str, *, seconds: float = GENEROUS) -> str:
         """Wait until a target is not ready for a reason; the message."""
         self._wait_until(lambda: self.condition(name).get("reason") == reason, seconds, f"{name}: {reason}")
         return str(self.condition(name)["message"])
@@ -268,7 +271,7 @@ class Controller:
         """What the status page says of one source."""
         return next(source for source in self.status()["sources"] if source["name"] == name)
 
-    def wait_degraded(self, reason: str, *, source: str = "traefik", seconds: float = 15.0) -> str:
+    def wait_degraded(self, reason: str, *, source: str = "traefik", seconds: float = GENEROUS) -> str:
         """Wait until a source is not up for a reason; the message."""
         self._wait_until(lambda: self.source(source)["reason"] == reason, seconds, f"{source}: {reason}")
         return str(self.source(source)["message"])
@@ -291,8 +294,8 @@ class Controller:
 
     def wait_end(self) -> int:
         """Wait until it ends by itself; the exit code."""
-        code = self.process.wait(timeout=20)
-        self._reader.join(timeout=5)
+        code = self.process.wait(timeout=GENEROUS)
+        self._reader.join(timeout=GENEROUS)
         assert self.process.stderr is not None
         self.process.stderr.close()
         return code

@@ -132,7 +132,7 @@ class Server:
 
 
 def _http(method: str, url: str, **options: Any) -> requests.Response:
-    response = requests.request(method, url, timeout=5, **options)
+    response = requests.request(method, url, timeout=30, **options)
     assert response.status_code in {200, 201, 404}, response.text
     return response
 
@@ -223,8 +223,8 @@ class ZooKeeper(Server):
 
     @contextmanager
     def client(self) -> Iterator[KazooClient]:
-        client = KazooClient(f"{self.address}:2181", timeout=5)
-        client.start(timeout=5)
+        client = KazooClient(f"{self.address}:2181", timeout=30)
+        client.start(timeout=30)
         try:
             yield client
         finally:

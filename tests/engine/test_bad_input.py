@@ -97,8 +97,9 @@ def _directory(scene: Scene) -> None:
 
 
 def _pipe(scene: Scene) -> None:
-    scene.lab.acme.path.unlink()
-    os.mkfifo(scene.lab.acme.path)
+    beside = scene.lab.acme.path.with_name("pipe")
+    os.mkfifo(beside)
+    beside.replace(scene.lab.acme.path)
 
 
 def _gone(scene: Scene) -> None:
@@ -136,7 +137,7 @@ def test_a_file_that_cannot_be_used(scene: Scene, case: str) -> None:
         message = scene.certferry.wait_degraded(reason)
     assert str(scene.lab.acme.path) in message
     assert all(word in message for word in words), message
-    assert scene.warnings(since) == [("source.degraded", reason)]
+    assert set(scene.warnings(since)) == {("source.degraded", reason)}, "twice where it was seen while it changed"
     assert scene.certferry.condition(scene.victim.name)["ready"] is True, "the last good state is kept"
     assert "\n" not in message
 

@@ -27,8 +27,8 @@ from tests.unit.sources.bolt_files import KEY, account, store
 log = logging.getLogger(__name__)
 
 IMAGE = "certferry-test/bolt:latest"
-READINGS = 10_000
-LEAST_WRITTEN = 300
+READINGS = 3000
+LEAST_WRITTEN = 100
 """Transactions that the writer must have had meanwhile; there are tens of thousands when nothing else is going on."""
 
 

@@ -203,7 +203,7 @@ class TestSigterm:
     def test_what_is_begun_is_brought_to_its_end(self, lab: Lab) -> None:
         mail = Mail(lab.container(labels=FILES | {"reload": "sh -c 'sleep 1.5; echo once >>/reloads'"}))
         lab.acme.write(lab.issue())
-        certferry = lab.controller(resync="1d")
+        certferry = lab.controller(resync="1d", drain="60s")
         certferry.wait_for("target.installed")
 
         assert certferry.stop() == 0

@@ -14,7 +14,7 @@ from controller.engine import Engine, Event
 from tests.certs import Authority
 from tests.engine.delivery import Delivery, connected
 from tests.engine.socket_proxy import SocketProxy
-from tests.lab import Lab
+from tests.lab import GENEROUS, Lab
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def proxy(tmp_path: Path) -> Iterator[SocketProxy]:
     proxy.close()
 
 
-async def gather(events: AsyncIterator[Event], container: Container, *, until: str, seconds: float = 10) -> list[str]:
+async def gather(events: AsyncIterator[Event], container: Container, *, until: str, seconds: float = GENEROUS) -> list[str]:
     """The actions of one container up to one of them."""
     actions: list[str] = []
     async with asyncio.timeout(seconds):
@@ -93,13 +93,13 @@ async def test_a_cut_stream_is_an_error_and_the_next_one_misses_nothing(proxy: S
                 first = await asyncio.to_thread(lab.container)
                 assert await gather(events, first, until="start") == ["create", "start"]
                 proxy.cut()
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(GENEROUS):
                     await anext(events)
         second = await asyncio.to_thread(lab.container)
         with pytest.raises(EngineUnavailable, match="Docker at|Docker could not"):
             await engine.now()
         with pytest.raises(EngineUnavailable, match=r"Docker at .* cannot tell what happens"):
-            async with engine.events(since) as events, asyncio.timeout(5):
+            async with engine.events(since) as events, asyncio.timeout(GENEROUS):
                 await anext(events)
 
         proxy.mend()

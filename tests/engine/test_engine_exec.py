@@ -14,7 +14,7 @@ from docker.models.containers import Container
 
 from controller.domain.errors import ExecTimeout, TargetGone, TargetNotRunning, WriteRefused
 from controller.engine import LARGEST, Engine
-from tests.lab import Lab
+from tests.lab import Lab, wait_until
 
 ABSENT = "0123456789ab" * 5 + "0123"
 
@@ -129,21 +129,17 @@ async def test_a_container_removed_during_a_command_is_no_lasting_failure(
 async def test_a_container_stopped_during_a_command_fails_the_command(engine: Engine, lab: Lab) -> None:
     container = lab.container()
     running = asyncio.create_task(engine.execute(str(container.id), ("sleep", "60")))
-    await asyncio.sleep(0.5)
+    await asyncio.to_thread(wait_until, lambda: "sleep 60" in str(container.top()["Processes"]), what="the command runs")
     await asyncio.to_thread(container.kill)
 
     assert (await running).exit_code != 0
 
 
 async def test_a_signal_arrives(engine: Engine, lab: Lab) -> None:
-    container = lab.container(entrypoint=["sh", "-c", "trap 'echo got USR2' USR2; while :; do sleep 0.05; done"])
+    container = lab.container(entrypoint=["sh", "-c", "trap 'echo got USR2' USR2; echo ready; while :; do sleep 0.05; done"])
+    await asyncio.to_thread(wait_until, lambda: container.logs() == b"ready\n", what="it listens to signals")
     await engine.kill(str(container.id), "USR2")
-    for _ in range(100):
-        if container.logs():
-            break
-        await asyncio.sleep(0.02)
-
-    assert container.logs() == b"got USR2\n"
+    await asyncio.to_thread(wait_until, lambda: container.logs() == b"ready\ngot USR2\n", what="the signal")
 
 
 async def get(engine: Engine, container: Container, path: str) -> tuple[tarfile.TarInfo, bytes] | None:

@@ -33,11 +33,11 @@ def net(lab: Lab) -> Net:
 
 
 class Member(Etcd):
-    """One of several."""
+    """One of several. As shipped they lose their leader after a second, which is short for three of them on a busy machine."""
 
     def command(self) -> str:
         return (
-            f"{super().command()} --name={self.address} --initial-advertise-peer-urls=http://{self.address}:2380"
+            f"{super().command()} --heartbeat-interval=300 --election-timeout=3000 --name={self.address} --initial-advertise-peer-urls=http://{self.address}:2380"
             f" --listen-peer-urls=http://{self.address}:2380"
         )
 
@@ -56,7 +56,7 @@ def cluster(net: Net) -> list[Member]:
 
 
 def url_of(members: Sequence[Member]) -> str:
-    return f"etcd://{','.join(f'{member.address}:2379' for member in members)}/{KEY}?timeout=2s"
+    return f"etcd://{','.join(f'{member.address}:2379' for member in members)}/{KEY}?timeout=5s"
 
 
 def the_leader(members: Sequence[Member]) -> Member:
@@ -69,7 +69,7 @@ def the_leader(members: Sequence[Member]) -> Member:
                 continue
         return None
 
-    found = wait_until(find, seconds=30, what="there is a leader")
+    found = wait_until(find, what="there is a leader")
     assert found
     return found
 
@@ -135,7 +135,7 @@ async def test_history_that_was_compacted_away_is_loaded_anew(net: Net, lab: Lab
     monkeypatch.setattr(Client, "_now", now)
     async with following(server) as it:
         await it.holds(old)
-        await it.until(lambda: len(asked) == 2)
+        await it.until(lambda: len(asked) >= 2)
         await do(server.put, account(server, new))
         await it.holds(new)
 
@@ -147,7 +147,7 @@ async def test_events_that_api_v2_has_forgotten_end_the_watch_so_that_all_is_loa
     with requests.Session() as session:
         for _ in range(1100):  # it remembers a thousand
             await asyncio.to_thread(
-                session.put, f"http://{server.address}:12379/v2/keys/another", data={"value": "x"}, timeout=5
+                session.put, f"http://{server.address}:12379/v2/keys/another", data={"value": "x"}, timeout=30
             )
     source = registry.create(server.url, Surroundings())
     assert isinstance(source, StoredSource)
@@ -166,7 +166,7 @@ async def test_an_idle_watch_of_api_v2_keeps_up_with_the_store(net: Net, lab: La
         with requests.Session() as session:
             for _ in range(1100):
                 url = f"http://{server.address}:12379/v2/keys/another"
-                await asyncio.to_thread(session.put, url, data={"value": "x"}, timeout=5)
+                await asyncio.to_thread(session.put, url, data={"value": "x"}, timeout=30)
         await do(server.put, as_stored("etcd2", traefik_v1_account(new)))
         await it.holds(new)
         assert it.message == ""

@@ -18,7 +18,7 @@ import pytest
 
 from controller import pki
 from tests.certs import Pair
-from tests.lab import DOMAIN, MAIL_PORTS, Controller, Lab, Mail, open_tls, served_leaf, wait_until
+from tests.lab import DOMAIN, GENEROUS, MAIL_PORTS, Controller, Lab, Mail, open_tls, served_leaf, wait_until
 
 VERSION = "org.opencontainers.image.version"
 POLL = {"DMS_CONFIG_POLL": "0.5"}
@@ -232,7 +232,7 @@ def archive_of(files: dict[str, bytes]) -> bytes:
 
 def test_a_container_that_gave_up_finds_its_certificate_at_the_next_start(lab: Lab) -> None:
     mail = lab.mailserver(environment=POLL)
-    mail.container.wait(timeout=20)
+    mail.container.wait(timeout=GENEROUS)
     pair = lab.issue()
     lab.acme.write(pair)
     certferry = lab.controller(settle="500ms", resync="1d")

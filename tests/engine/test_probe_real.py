@@ -20,9 +20,10 @@ from controller.domain.mail_ports import STANDARD_PORTS
 from controller.domain.observed import Served
 from controller.domain.target import ProbePort, Target, TargetKey
 from controller.engine import Engine
-from controller.probe import ContainerProbe, examine
+from controller.probe import ContainerProbe, examine, network
 from tests.certs import Authority, Pair
-from tests.lab import LABEL
+from tests.lab import GENEROUS, LABEL, wait_until
+from tests.sdk import connect
 
 pytestmark = pytest.mark.engine
 
@@ -36,7 +37,7 @@ Ask = Callable[..., ContainerProbe]
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[docker.DockerClient]:
-    client = docker.DockerClient(base_url=SOCKET)
+    client = connect(timeout=120)
     yield client
     client.close()
 
@@ -102,7 +103,7 @@ def address_of(container: Running) -> str:
 
 
 def wait_for(address: str, *ports: int) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + GENEROUS
     for port in ports:
         while time.monotonic() < deadline:
             with suppress(OSError), socket.create_connection((address, port), timeout=1):
@@ -138,7 +139,7 @@ def listen(container: Running, address: str, port: int, *, silent: bool = False)
     ]
     container.exec_run(["python3", "-c", source] if silent else tls, detach=True)
     opened = f"until grep -q ':{port:04X} ' /proc/net/tcp; do sleep 0.05; done"
-    assert container.exec_run(["timeout", "5", "sh", "-c", opened]).exit_code == 0
+    assert container.exec_run(["timeout", "60", "sh", "-c", opened]).exit_code == 0
 
 
 async def test_every_port_is_proved_over_the_network(
@@ -191,17 +192,18 @@ async def test_any_host_can_be_examined(mail: Running, pairs: dict[KeyType, Pair
     assert [one.refused for one in seen] == [False] * 8 + [True]
 
 
-async def test_postfix_sees_a_polite_client(engine: Engine, mail: Running, by_network: ContainerProbe) -> None:
+async def test_postfix_sees_a_polite_client(
+    engine: Engine, mail: Running, by_network: ContainerProbe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(network, "FAREWELL_SECONDS", GENEROUS)
     target = await target_of(engine, mail)
-    await asyncio.sleep(0.1)  # the log of the tests before
-    before = len(mail.logs().decode())
-    await asyncio.gather(*(by_network.served(target, ProbePort(*port)) for port in ((25, "smtp"), (465, "smtps"))))
     log = ""
-    for _ in range(40):
-        log = mail.logs().decode()[before:]
-        if log.count("quit=1") >= 2:
-            break
-        await asyncio.sleep(0.05)
+    while log != (log := mail.logs().decode()):  # noqa: ASYNC110 -- what the tests before left may still come
+        await asyncio.sleep(1)
+    before = len(log)
+    await asyncio.gather(*(by_network.served(target, ProbePort(*port)) for port in ((25, "smtp"), (465, "smtps"))))
+    await asyncio.to_thread(wait_until, lambda: mail.logs().decode()[before:].count("quit=1") >= 2, what="both have left")
+    log = mail.logs().decode()[before:]
     log = "\n".join(line for line in log.splitlines() if "[127.0.0.1]" not in line)  # those by exec are not
 
     assert "ehlo=1 starttls=1 quit=1 commands=3" in log

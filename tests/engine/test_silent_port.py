@@ -23,7 +23,7 @@ OTHERS = (25, 465, 993)
 
 @dataclass
 class Scene:
-    """A mail container whose submission service is throttled for 4 s and gets a new process for each client."""
+    """A mail container whose submission service is throttled for 9 s and gets a new process for each client."""
 
     lab: Lab
     mail: Mail
@@ -56,11 +56,11 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         mail = lab.mail(labels={"reload": f'doveadm reload; postfix reload; sh -c "test ! -e /throttle || {{ {THROTTLE}; }}"'})
         mail.wait_up()
         lab.acme.write(lab.issue())
-        timing = {"settle": "2s", "verify_timeout": "1s", "probe_timeout": "1s", "resync": "1d"}
+        timing = {"settle": "2s", "verify_timeout": "3s", "probe_timeout": "3s", "resync": "1d"}
         scene = Scene(lab, mail, lab.controller(argv=("-m", "tests.engine.impatient", "run"), **timing))
         scene.certferry.wait_ready(mail.name)
         mail.run("postconf", "-P", "submission/inet/max_use=1")
-        scene.set_up("-e", "service_throttle_time = 4s")
+        scene.set_up("-e", "service_throttle_time = 9s")
         yield scene
     finally:
         lab.close()
@@ -106,7 +106,7 @@ def test_silent_for_good(scene: Scene) -> None:
     before = scene.mail.reloads()
 
     pair = scene.renew()
-    wait_until(lambda: scene.reloads_since(before) == (2, 2), what="a second reload")
+    wait_until(lambda: scene.reloads_since(before) == (2, 2), what="a second reload", seconds=120)
     assert "port 587/smtp" in scene.certferry.wait_reason(scene.mail.name, "VerifyFailed")
     time.sleep(3)
     assert scene.reloads_since(before) == (2, 2)

@@ -19,7 +19,7 @@ from tests.engine.readers import SECOND_LOOK, beside, read_always, time_renames
 from tests.lab import Lab
 
 SWAPS = 50
-LIMIT = 100.0
+LIMIT = 110.0
 """Seconds for all swaps of a test, a fifth of one each on a quiet machine; only against hanging."""
 
 
