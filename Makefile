@@ -72,7 +72,7 @@ coverage: $(VENV)/installed
 
 engine: docker $(VENV)/installed
 	tests/images/build.sh
-	$(RUN)/pytest -q -n $(AT_ONCE) --dist loadfile tests/engine
+	$(RUN)/pytest -q -n $(AT_ONCE) --dist loadfile --no-loadscope-reorder tests/engine
 
 docker:
 	@docker info >/dev/null 2>&1 || { echo "no Docker Engine answers; these tests need a real one (docker info says why)" >&2; exit 1; }

@@ -16,6 +16,9 @@ from tests.hanging import limit
 from tests.lab import IMAGES_LIMIT, PROCESS, Lab, build_images, remove_everything, remove_leftovers
 from tests.sdk import connect
 
+LONGEST = ("test_stores", "test_leftovers", "test_promises", "test_kill", "test_commands", "test_discover_proxies")
+"""Files whose tests take two minutes together. They come first, so that none of them is left for the end."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Everything in this folder needs the engine."""
@@ -23,6 +26,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.engine)
+    items.sort(key=lambda item: item.path.stem not in LONGEST)
 
 
 IMAGES = ("plain", "bolt", "stores", "consul", "mail", "acme", "producers", "noshell")
