@@ -11,6 +11,14 @@ NO_ROUTE = "255.255.255.255"
 
 
 @contextmanager
+def closed_port(address: str = "127.0.0.1") -> Iterator[int]:
+    """A port at which nobody listens, and which nobody else is given meanwhile."""
+    with socket.socket() as taken:
+        taken.bind((address, 0))
+        yield taken.getsockname()[1]
+
+
+@contextmanager
 def black_hole(address: str, port: int = 0) -> Iterator[int]:
     """A port whose queue of connections is full: Linux drops what comes, so that nobody ever answers."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET

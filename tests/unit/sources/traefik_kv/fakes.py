@@ -62,7 +62,8 @@ async def saying(*chunks: bytes, hang: bool = False) -> AsyncIterator[str]:
         await asyncio.gather(*talks)
 
 
-def client_of(kind: str, *servers: str, options: str = "timeout=300ms") -> Client:
+def client_of(kind: str, *servers: str, options: str = "timeout=30s") -> Client:
+    """The limit is against hanging; give a short one where a server is to exceed it."""
     source = registry.create(f"{kind}://{','.join(servers)}/traefik/acme/account?{options}", Surroundings())
     assert isinstance(source, StoredSource)
     assert isinstance(source.storage, KeyValueStorage)
@@ -70,5 +71,5 @@ def client_of(kind: str, *servers: str, options: str = "timeout=300ms") -> Clien
 
 
 async def soon(awaitable: Awaitable[T]) -> T:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         return await awaitable

@@ -33,7 +33,7 @@ def fake(*words: dict[str, Any] | str, revisions: Callable[[], int] = lambda: 5,
             await response.write((word if isinstance(word, str) else json.dumps(word) + "\n").encode())
             await asyncio.sleep(0.02)
         if stay:
-            await asyncio.sleep(5)
+            await asyncio.sleep(60)
         return response
 
     return handler
@@ -86,7 +86,7 @@ async def test_a_message_without_end_is_refused():
         raise AssertionError("it is never silent")
 
     with pytest.raises(ValueError, match="without end"):
-        await soon(anext(messages(Endless(), limit=10_000, every=1.0, idle=idle)))
+        await soon(anext(messages(Endless(), limit=10_000, every=60.0, idle=idle)))
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,8 @@ class TestApiV2:
             if "wait" not in request.query:
                 return web.Response(text='{"node": {}}', headers={"X-Etcd-Index": "5"})
             waited.append(request.query["waitIndex"])
-            if len(waited) == 3:
+            if len(waited) == 3:  # this answer comes at once, and shall not be missed
+                monkeypatch.setattr(etcd_v2, "WAIT", 30.0)
                 return web.Response(text='{"node": {"modifiedIndex": 99}}', headers={"X-Etcd-Index": "98"})
             response = web.StreamResponse(headers={"X-Etcd-Index": str(40 * len(waited))})
             await response.prepare(request)

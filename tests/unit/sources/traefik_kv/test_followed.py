@@ -38,16 +38,16 @@ class BufferingGateway:
 
 
 @pytest.mark.parametrize(
-    ("headers", "limit", "message"),
+    ("headers", "limit", "watch_limit", "message"),
     [
-        (True, "5s", UNWATCHED),
-        (False, "5s", UNWATCHED),
-        (False, "100ms", f"{UNWATCHED}: etcd at SERVER does not answer within 0.1 s; is it well?"),
+        (True, "60s", 0.3, UNWATCHED),
+        (False, "60s", 0.3, UNWATCHED),
+        (False, "100ms", 3.0, f"{UNWATCHED}: etcd at SERVER does not answer within 0.1 s; is it well?"),
     ],
     ids=["the head of its answer comes", "nothing comes", "nothing comes, and the store's own limit is shorter"],
 )
-async def test_a_store_behind_a_gateway_that_buffers_is_read_again_and_again(monkeypatch, headers, limit, message):
-    monkeypatch.setattr(following, "WATCH_LIMIT", 0.3)
+async def test_a_store_behind_a_gateway_that_buffers_is_read_again_and_again(monkeypatch, headers, limit, watch_limit, message):
+    monkeypatch.setattr(following, "WATCH_LIMIT", watch_limit)
     gateway = BufferingGateway(headers=headers)
     store, changes = Store(), list[Any]()
     async with serving(gateway.answer) as server:

@@ -41,7 +41,7 @@ async def in_trouble(_request: web.Request) -> web.StreamResponse:
 async def test_a_server_that_is_no_consul_or_not_well_is_told_by_what_it_does(chunks, hang, words):
     async with saying(*chunks, hang=hang) as server:
         with pytest.raises(SourceUnavailable) as caught:
-            await soon(client_of("consul", server).get(OBJECT))
+            await soon(client_of("consul", server, options="timeout=300ms" if hang else "timeout=30s").get(OBJECT))
         assert words in str(caught.value)
         assert server in str(caught.value)
         assert "\n" not in str(caught.value)
@@ -51,7 +51,7 @@ async def test_an_answer_without_end_is_cut_off():
     endless = (b"HTTP/1.1 200 OK\r\nX-Consul-Index: 7\r\n\r\n", *([b"x" * 65536] * 200))
     async with saying(*endless) as server:
         with pytest.raises(SourceUnavailable, match="larger than 1 MiB"):
-            await soon(client_of("consul", server, options="timeout=5s&max-size=1MiB").get(OBJECT))
+            await soon(client_of("consul", server, options="timeout=30s&max-size=1MiB").get(OBJECT))
 
 
 async def test_the_next_server_is_asked_when_one_is_away_or_in_trouble_and_the_good_one_first_from_then_on():
@@ -106,7 +106,7 @@ async def test_nothing_is_unpacked_on_the_way():
 async def test_a_server_that_is_asked_for_tls_and_knows_none_is_named():
     async with saying(b"HTTP/1.1 400 Bad Request\r\n\r\n") as server:
         with pytest.raises(SourceUnavailable, match="does it speak TLS at all"):
-            await soon(client_of("consul", server, options="timeout=2s&tls=on").get(OBJECT))
+            await soon(client_of("consul", server, options="timeout=30s&tls=on").get(OBJECT))
 
 
 async def test_an_index_of_consul_that_goes_backwards_is_a_hint_and_counted_from_there():

@@ -8,6 +8,7 @@ import pytest
 
 from controller.domain.errors import SettingsError, SourceUnavailable
 from sources.traefik_kv import zookeeper_client
+from tests.unit.dead_ends import closed_port
 from tests.unit.sources.traefik_kv.fakes import OBJECT, client_of, saying, soon
 
 
@@ -29,8 +30,9 @@ def test_a_name_that_kazoo_cannot_look_for_is_refused():
 async def test_what_accepts_and_is_no_zookeeper_is_told_from_what_is_away(monkeypatch, hang):
     monkeypatch.setattr(zookeeper_client, "CLOSE", 0.2)
     monkeypatch.setattr(zookeeper_client, "SESSION", 0.6)
+    limit = "timeout=3s"  # the first connection has to stand within it, the session never does
     async with saying(b"220 mail.example.test ESMTP\r\n", hang=hang) as server:
         with pytest.raises(SourceUnavailable, match=r"is it ZooKeeper, does it want TLS"):
-            await soon(client_of("zookeeper", server).get(f"/{OBJECT}"))
-    with pytest.raises(SourceUnavailable, match=r"cannot be reached \(Connection refused\)"):
-        await soon(client_of("zookeeper", server).get(f"/{OBJECT}"))
+            await soon(client_of("zookeeper", server, options=limit).get(f"/{OBJECT}"))
+    with closed_port() as port, pytest.raises(SourceUnavailable, match=r"cannot be reached \(Connection refused\)"):
+        await soon(client_of("zookeeper", f"127.0.0.1:{port}").get(f"/{OBJECT}"))
