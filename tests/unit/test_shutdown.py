@@ -31,6 +31,10 @@ HANGING = 20.0
 """Seconds: ten times what the end takes at most on a machine that is not busy. What hangs in here hangs for longer."""
 IN_ORDER = "import controller.app\ncontroller.app.GOODBYE = 60.0\n"
 """So that on a busy machine the end in good order is not cut off."""
+PATIENT = "import controller.running\ncontroller.running.LAST_WORDS = 20.0\n"
+"""So that on a busy machine the last line is said."""
+LONG_ECHO = "import controller.running\ncontroller.running.ECHO = 30.0\n"
+"""So that on a busy machine two signals still come at once."""
 HUNG_READ = """
 import threading, sources.files, sources.local
 
@@ -124,13 +128,10 @@ class Process:
             await asyncio.sleep(0.02)
         pytest.fail(f"nothing of the kind within 60 s:\n{self.out}")
 
-    async def end(self, *signals: int, pause: float = 0.5) -> float:
-        """Seconds from the last of the signals to the end."""
-        for number in signals:
-            self.child.send_signal(number)
-            told = time.monotonic()
-            if number is not signals[-1] or len(signals) > 1:
-                await asyncio.sleep(pause if told else 0)
+    async def end(self, number: int) -> float:
+        """Seconds from the signal to the end."""
+        told = time.monotonic()
+        self.child.send_signal(number)
         await asyncio.to_thread(self.child.wait, 60)
         return time.monotonic() - told
 
@@ -184,7 +185,7 @@ async def test_a_hung_read_and_a_hung_command_together_end_within_the_drain_and_
 
 
 async def test_a_loop_that_hangs_is_ended_all_the_same(hung):
-    async with hung("run", patch=HUNG_LOOP) as (process, _):
+    async with hung("run", patch=PATIENT + HUNG_LOOP) as (process, _):
         await process.until(lambda: "HANGS" in process.out)
         assert await process.end(signal.SIGTERM) <= HANGING
     assert process.child.returncode == 128 + signal.SIGTERM
@@ -205,7 +206,8 @@ async def test_a_second_signal_ends_it_at_once(hung):
         await process.until(docker.reached.is_set)
         began = time.monotonic()
         process.child.send_signal(signal.SIGTERM)
-        await asyncio.sleep(1)
+        await process.until(lambda: "controller.stopping" in process.out)
+        await asyncio.sleep(0.5)  # until it is no echo of the first any more
         assert process.child.poll() is None
         process.child.send_signal(signal.SIGTERM)
         await asyncio.to_thread(process.child.wait, 60)
@@ -238,11 +240,13 @@ async def test_a_command_ends_at_a_signal_whatever_hangs(hung, argv, patch, numb
 
 async def test_a_signal_that_comes_twice_at_once_is_one(hung):
     """timeout(1) sends it to the process and to its group."""
-    async with hung("run", patch=IN_ORDER) as (process, docker):
+    async with hung("run", patch=IN_ORDER + LONG_ECHO) as (process, docker):
         await process.until(docker.reached.is_set)
+        began = time.monotonic()
         process.child.send_signal(signal.SIGTERM)
         await asyncio.sleep(0.01)
-        assert await process.end(signal.SIGTERM) >= DRAIN - 0.1
+        await process.end(signal.SIGTERM)
+        assert time.monotonic() - began >= DRAIN
     assert process.child.returncode == 0
 
 
