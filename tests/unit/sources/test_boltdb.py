@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from controller import pki
 from controller.domain.errors import SettingsError, SourceMalformed, SourceUnavailable
 from controller.domain.snapshot import Snapshot
-from sources import registry
+from sources import locks, registry
 from sources.archive import ArchiveTree, Node
 from sources.container import ContainerStorage
 from sources.layout import Tree
@@ -31,7 +31,7 @@ from tests.unit.sources import recorded, test_container
 from tests.unit.sources.bolt_files import KEY, Builder, account, store
 from tests.unit.sources.planted import Reader
 from tests.unit.sources.recorded import IMAP, MAIL
-from tests.unit.sources.test_locks import is_free
+from tests.unit.sources.test_locks import LIMIT, is_free
 from tests.unit.sources.toy import Followed, authority, followed
 
 RECORDED = "traefik-v1-boltdb/traefik.db"
@@ -281,8 +281,9 @@ class TestInAContainer:
 
 
 class TestLock:
-    async def test_a_writer_at_work_is_waited_for(self, path, pair):
+    async def test_a_writer_at_work_is_waited_for(self, path, pair, monkeypatch):
         """It has written half when the reading begins, and lets go of its lock when all is there."""
+        monkeypatch.setattr(locks, "PATIENCE", LIMIT)
         whole = store(account(pair))
         path.write_bytes(whole[:8192])
         with path.open("r+b") as file:

@@ -15,7 +15,7 @@ import pytest
 
 from controller.domain.errors import EngineUnavailable, SettingsError, SourceMalformed, SourceUnavailable, TargetGone
 from controller.ports import PathStat
-from sources import registry
+from sources import container, registry
 from sources.acme_companion import ACME_COMPANION
 from sources.archive import ArchiveTree, unpack
 from sources.caddy import CADDY
@@ -287,13 +287,18 @@ class TestTransfers:
 
 
 class TestHints:
+    @pytest.fixture(autouse=True)
+    def _no_long_pauses(self, monkeypatch):
+        """After a look that took half a second, on a busy machine, there would else be one of half a minute."""
+        monkeypatch.setattr(container, "SHARE", 1)
+
     async def hint(self, it: ContainerStorage, change) -> None:
         """Wait for the hint that a change gives."""
         async with it.subscribe() as hints:
             hint = asyncio.ensure_future(anext(hints))
             assert not (await asyncio.wait({hint}, timeout=0.3))[0]
             change()
-            assert (await asyncio.wait({hint}, timeout=30))[0]
+            assert (await asyncio.wait({hint}, timeout=60))[0]
 
     @pytest.fixture
     def store(self, engine: Engine) -> Path:
@@ -327,16 +332,16 @@ class TestHints:
         await source(it).load()
         async with it.subscribe() as hints:
             engine.own = store
-            await asyncio.wait_for(anext(hints), 30)
+            await asyncio.wait_for(anext(hints), 60)
             await source(it).load()
             hint = asyncio.ensure_future(anext(hints))
             assert not (await asyncio.wait({hint}, timeout=0.3))[0]
             store.write_bytes(b"")
-            assert (await asyncio.wait({hint}, timeout=30))[0]
+            assert (await asyncio.wait({hint}, timeout=60))[0]
 
     async def test_come_as_long_as_nothing_was_read(self, engine):
         it = storage(engine, poll="50ms")
-        async with it.subscribe() as hints, asyncio.timeout(30):
+        async with it.subscribe() as hints, asyncio.timeout(60):
             await anext(hints)
 
     @pytest.mark.parametrize("when", ["entering", "waiting"])

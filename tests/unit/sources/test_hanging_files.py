@@ -25,6 +25,7 @@ from sources.layout import FileOptions
 from sources.registry import LAYOUTS, create
 from sources.stored import StoredSource
 from sources.surroundings import Surroundings
+from tests.unit.sources.descriptors import inotifies, until_no_inotify_is_left
 from tests.unit.sources.test_container import Engine
 from tests.unit.sources.toy import GENEROUS, TOY, followed, put, toy
 
@@ -43,15 +44,20 @@ OF_A_SUBSCRIPTION = ("scandir", "readlink", "inotify_add_watch")
 
 
 class Mount:
-    """A folder whose file system can be told to hang. What asks it from the event loop fails the test."""
+    """A folder whose file system can be told to hang. What asks it from the event loop fails the test.
+
+    Patience with it is short while it hangs, and long before and after.
+    """
 
     def __init__(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.path = path
         self._monkeypatch = monkeypatch
         self._answers = threading.Event()
         self.asked: list[str] = []
+        self._limit(GENEROUS)
 
     def hang(self, name: str) -> None:
+        self._limit(0.5)
         module, attribute = CALLS[name]
         real = getattr(module, attribute)
 
@@ -65,7 +71,11 @@ class Mount:
         self._monkeypatch.setattr(module, attribute, call)
 
     def answer(self) -> None:
+        self._limit(GENEROUS)
         self._answers.set()
+
+    def _limit(self, seconds: float) -> None:
+        self._monkeypatch.setattr(threads, "LIMIT", seconds)
 
     def _is_ours(self, arguments: list[Any]) -> bool:
         return any(self._path_of(one).startswith(str(self.path)) for one in arguments)
@@ -78,7 +88,6 @@ class Mount:
 
 @pytest.fixture
 def mount(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mount]:
-    monkeypatch.setattr(threads, "LIMIT", 0.5)
     monkeypatch.setattr(local, "COARSEST", -1.0)
     folder = tmp_path / "nfs"
     put(folder, "a")
@@ -159,23 +168,19 @@ async def test_a_source_that_is_no_longer_wanted_ends_although_its_read_hangs(mo
 
 @pytest.mark.parametrize("hangs", [False, True], ids=["free", "while a look-up hangs"])
 async def test_the_descriptor_of_the_watches_is_closed_once_no_look_up_uses_it(mount, hangs):
-    def opened() -> int:
-        links = (Path(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd"))  # noqa: PTH208
-        return sum(link.is_symlink() and "inotify" in os.readlink(link) for link in links)  # noqa: PTH115
-
-    before = opened()
+    await until_no_inotify_is_left()
     source, _ = toy(mount.path)
     if not hangs:
         async with source.subscribe():
-            assert opened() == before + 1
+            assert len(inotifies()) == 1
     else:
         mount.hang("inotify_add_watch")
         with pytest.raises(SourceUnavailable):
             async with source.subscribe():
                 pytest.fail("entered")
-        assert opened() == before + 1, "another file would get its number, and be given the watches"
+        assert len(inotifies()) == 1, "another file would get its number, and be given the watches"
         mount.answer()
-    await until(lambda: opened() == before)
+    await until_no_inotify_is_left()
 
 
 async def test_a_file_of_a_container_seen_on_a_mount_that_hangs_is_told_as_well(mount):

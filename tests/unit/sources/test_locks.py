@@ -21,7 +21,7 @@ from sources.files import MIB, read_file
 HOLD = "import fcntl, sys; f = open(sys.argv[1]); fcntl.flock(f, int(sys.argv[2])); print(flush=True); sys.stdin.read()"
 
 
-LIMIT = 20.0
+LIMIT = 30.0
 """Seconds for what takes none; only against hanging."""
 
 
@@ -52,7 +52,8 @@ def is_free(path: Path) -> bool:
         return False
 
 
-def test_a_writer_is_waited_for_and_then_the_file_is_read(path):
+def test_a_writer_is_waited_for_and_then_the_file_is_read(path, monkeypatch):
+    monkeypatch.setattr(locks, "PATIENCE", LIMIT)
     with locked(path) as writer:
         let_go = threading.Event()
 
@@ -67,7 +68,8 @@ def test_a_writer_is_waited_for_and_then_the_file_is_read(path):
         timer.join(LIMIT)
 
 
-def test_what_was_written_while_it_waited_is_read_and_is_no_half_of_it(path):
+def test_what_was_written_while_it_waited_is_read_and_is_no_half_of_it(path, monkeypatch):
+    monkeypatch.setattr(locks, "PATIENCE", LIMIT)
     with locked(path) as writer:
 
         def finish() -> None:

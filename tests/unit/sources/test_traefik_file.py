@@ -182,13 +182,13 @@ async def test_while_traefik_rewrites_without_rest_a_load_is_right_or_says_that_
                 file.write(content[:12_288])
                 time.sleep(0.0001)
                 file.write(content[12_288:])
-            time.sleep(0.0005)
+            time.sleep(0.0005 * (turn % 20))  # now and then long enough for a whole load
 
     writer = threading.Thread(target=rewrite)
     writer.start()
     good = malformed = 0
     try:
-        for _ in range(4000):
+        while min(good, malformed) < 100:
             try:
                 snapshot = await source.load()
             except SourceMalformed:
@@ -199,5 +199,3 @@ async def test_while_traefik_rewrites_without_rest_a_load_is_right_or_says_that_
     finally:
         stop.set()
         writer.join(20)
-    assert good > 0
-    assert malformed > 0
