@@ -13,6 +13,8 @@ from pathlib import Path
 
 from tests.certs import Authority, Pair, self_signed
 
+PATIENT = 20.0
+"""Seconds for what takes milliseconds on a quiet machine."""
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 

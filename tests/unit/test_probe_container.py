@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import PurePosixPath
 
 import pytest
@@ -17,9 +16,11 @@ from controller.domain.target import Place, ProbePort, Slot, Target, TargetKey
 from controller.ports import Probe
 from controller.probe import ContainerProbe
 from controller.probe.container import server_name_of
+from tests.unit import dead_ends
 from tests.unit.dead_ends import NO_ROUTE
-from tests.unit.probe_server import pair, serving, smtp_server, tls_context
+from tests.unit.probe_server import PATIENT, pair, serving, smtp_server, tls_context
 
+pytestmark = pytest.mark.usefixtures("patient_probe")
 HERE = "127.0.0.1"
 FOUND = ExecResult(0, pair().chain, b"")
 REFUSED = ExecResult(1, b"", b"connect:errno=111\n")
@@ -55,7 +56,7 @@ def target(*domains: str, mode: str = "mail", **addresses: str) -> Target:
     return Target(TargetKey("local", container.id), container, "generic", domains or ("mail.example.com",), (place,))
 
 
-def probe(execute: Exec, *own: str, host: bool = False, timeout: float = 5) -> ContainerProbe:
+def probe(execute: Exec, *own: str, host: bool = False, timeout: float = PATIENT) -> ContainerProbe:
     return ContainerProbe(execute=execute, own_networks=lambda: None if host else frozenset(own), timeout=timeout)
 
 
@@ -66,10 +67,9 @@ async def open_port() -> AsyncIterator[int]:
 
 
 @pytest.fixture
-def closed_port() -> int:
-    with socket.socket() as taken:
-        taken.bind((HERE, 0))
-        return int(taken.getsockname()[1])
+def closed_port() -> Iterator[int]:
+    with dead_ends.closed_port(HERE) as port:
+        yield port
 
 
 def is_a_probe(_probe: Probe) -> None:
@@ -170,7 +170,7 @@ async def test_an_answer_over_the_network_is_not_asked_again_from_inside() -> No
 async def test_an_error_seen_from_inside_is_an_answer() -> None:
     seen = await probe(Exec(ExecResult(124, b"", b""))).served(target(), ProbePort(25, "smtp"))
 
-    assert (seen.way, seen.refused, seen.leaf, "no TLS within 5 s" in seen.error) == ("exec", False, None, True)
+    assert (seen.way, seen.refused, seen.leaf, "no TLS within 20 s" in seen.error) == ("exec", False, None, True)
 
 
 async def test_a_certificate_that_does_not_parse_is_an_error_of_the_port() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -13,8 +12,10 @@ from controller.domain.target import ProbePort
 from controller.probe import examine, judge
 from controller.probe.container import handed_out
 from tests.certs import Pair
-from tests.unit.probe_server import authority, imap_server, lonely, pair, serving, smtp_server, tls_server
+from tests.unit.dead_ends import closed_port
+from tests.unit.probe_server import PATIENT, authority, imap_server, lonely, pair, serving, smtp_server, tls_server
 
+pytestmark = pytest.mark.usefixtures("patient_probe")
 NAME = "mail.example.com"
 NOW = datetime.now(UTC)
 PORT = ProbePort(993, "imaps")
@@ -26,12 +27,10 @@ def served(held: Pair) -> Served:
 
 
 async def test_every_port_is_reported_in_the_order_asked() -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        closed = taken.getsockname()[1]
+    with closed_port() as closed:
         async with serving(smtp_server()) as smtp, serving(imap_server()) as imap, serving(tls_server()) as imaps:
             ports = [ProbePort(imap, "imap"), ProbePort(closed, "pop3"), ProbePort(imaps, "imaps"), ProbePort(smtp, "smtp")]
-            seen = await examine("127.0.0.1", ports, timeout=5)
+            seen = await examine("127.0.0.1", ports, timeout=PATIENT)
 
     assert [one.port for one in seen] == ports
     assert [one.refused for one in seen] == [False, True, False, False]
@@ -43,14 +42,14 @@ async def test_the_host_is_the_name_asked_for_unless_another_is_given() -> None:
     server = tls_server()
     async with serving(server) as port:
         ports = [ProbePort(port, "imaps")]
-        await examine("localhost", ports, timeout=5)
-        await examine("localhost", ports, server_name=NAME, timeout=5)
+        await examine("localhost", ports, timeout=PATIENT)
+        await examine("localhost", ports, server_name=NAME, timeout=PATIENT)
 
     assert server.server_names == ["localhost", NAME]
 
 
 async def test_a_host_without_address_is_an_error_of_every_port() -> None:
-    seen = await examine("mail.invalid", [PORT, ProbePort(25, "smtp")], timeout=5)
+    seen = await examine("mail.invalid", [PORT, ProbePort(25, "smtp")], timeout=PATIENT)
 
     assert ["has no address" in one.error for one in seen] == [True, True]
     assert not any(one.refused for one in seen)

@@ -22,12 +22,23 @@ from controller.probe.inside import MAXIMUM_OUTPUT, certificates_of, handshake_i
 from controller.probe.network import _context
 from controller.probe.starttls import DIALOGUES
 from tests.certs import Pair
-from tests.unit.probe_server import authority, imap_server, pair, pop3_server, serving, sieve_server, smtp_server, tls_server
+from tests.unit.probe_server import (
+    PATIENT,
+    authority,
+    imap_server,
+    pair,
+    pop3_server,
+    serving,
+    sieve_server,
+    smtp_server,
+    tls_server,
+)
 from tests.unit.test_probe_examine import NOW
-from tests.unit.test_probe_hostile import HANGS, failure_of
+from tests.unit.test_probe_hostile import HANGS, QUICK, failure_of
 from tests.unit.test_probe_inside import question
 from tests.unit.test_probe_starttls import play
 
+pytestmark = pytest.mark.usefixtures("patient_probe")
 SMTPS = ProbePort(465, "smtps")
 KERNEL = 32 * 2**20
 """Bytes that may lie in the kernel's buffers between two sockets, at the very most."""
@@ -92,7 +103,7 @@ async def test_a_server_that_drips_into_the_handshake_is_cut_off_in_time() -> No
             await asyncio.sleep(0.02)
 
     async with asyncio.timeout(HANGS):
-        error = await failure_of(drip, "imaps", seconds=1)
+        error = await failure_of(drip, "imaps", seconds=QUICK)
 
     assert error.kind in {Failure.SILENT, Failure.TLS}
 
@@ -107,7 +118,7 @@ async def test_tls_records_of_garbage_without_end_are_a_failed_handshake(record:
             await writer.drain()
 
     async with asyncio.timeout(HANGS):
-        error = await failure_of(flood, "imaps", seconds=5)
+        error = await failure_of(flood, "imaps")
 
     assert error.kind in {Failure.TLS, Failure.CLOSED}
 
@@ -141,7 +152,7 @@ async def test_a_chain_of_hundreds_of_certificates_is_said_to_be_too_large() -> 
 async def test_the_largest_chain_that_openssl_takes_is_told_by_its_length() -> None:
     held = with_chain_of(180)
     async with serving(tls_server(context=large_context(held))) as port:
-        shaken = await handshake("127.0.0.1", port, "imaps", timeout=20)
+        shaken = await handshake("127.0.0.1", port, "imaps", timeout=PATIENT)
 
     assert (shaken.chain_pem, len(shaken.chain_pem) > 100_000) == (held.chain, True)
     served = handed_out(SMTPS, shaken.chain_pem, "network")

@@ -12,6 +12,7 @@ import pytest
 from controller.domain.certificate import KeyType
 from controller.probe import Failure, HandshakeError, handshake
 from tests.unit.probe_server import (
+    PATIENT,
     Handler,
     MailServer,
     imap_server,
@@ -24,14 +25,15 @@ from tests.unit.probe_server import (
     tls_server,
 )
 
+pytestmark = pytest.mark.usefixtures("patient_probe")
 HOST = "127.0.0.1"
-QUICK = 1.0
+QUICK = 3.0
 """Seconds of patience with a server that will never answer: what it does say takes milliseconds."""
-HANGS = 20.0
-"""Seconds after which something hangs. The slowest here takes half a second; a server would keep us for 30 s or for ever."""
+HANGS = 25.0
+"""Seconds after which something hangs: more than `PATIENT`, and a server would keep us for 30 s or for ever."""
 
 
-async def failure_of(handler: Handler, protocol: str = "smtp", *, seconds: float = 5) -> HandshakeError:
+async def failure_of(handler: Handler, protocol: str = "smtp", *, seconds: float = PATIENT) -> HandshakeError:
     async with serving(handler) as port:
         with pytest.raises(HandshakeError) as caught:
             await handshake(HOST, port, protocol, server_name="mail.example.com", timeout=seconds)
@@ -49,7 +51,7 @@ async def failure_with_alert(context: ssl.SSLContext, *, key_type: KeyType | Non
 
         server = asyncio.create_task(asyncio.to_thread(accept))
         with pytest.raises(HandshakeError) as caught:
-            await handshake(HOST, listener.getsockname()[1], "smtps", timeout=5, key_type=key_type)
+            await handshake(HOST, listener.getsockname()[1], "smtps", timeout=PATIENT, key_type=key_type)
         await server
     return caught.value
 
@@ -71,7 +73,7 @@ async def test_a_server_that_ignores_the_goodbye_does_not_hold_up_the_probe() ->
     server = tls_server(replies={b"QUIT": b""}, greeting=b"")
     async with serving(server) as port:
         async with asyncio.timeout(HANGS):
-            assert (await handshake(HOST, port, "smtps", timeout=5)).leaf_der
+            assert (await handshake(HOST, port, "smtps", timeout=PATIENT)).leaf_der
 
 
 async def test_a_server_without_the_wanted_kind_is_an_error_that_says_so() -> None:
@@ -222,7 +224,7 @@ async def test_an_endless_reply_over_tls_does_not_hold_up_the_goodbye() -> None:
 
     async with serving(flood) as port:
         async with asyncio.timeout(HANGS):
-            assert (await handshake(HOST, port, "smtps", timeout=5)).leaf_der
+            assert (await handshake(HOST, port, "smtps", timeout=PATIENT)).leaf_der
 
 
 async def test_plain_text_where_tls_was_expected_names_starttls() -> None:
@@ -263,7 +265,7 @@ async def test_a_server_without_certificate_is_an_error_text() -> None:
 async def test_a_server_that_fails_without_an_alert_has_closed_during_the_handshake() -> None:
     async with serving(smtp_server(context=tls_context(pair("ecdsa")))) as port:
         with pytest.raises(HandshakeError, match="during the TLS handshake when asked for its RSA certificate") as caught:
-            await handshake(HOST, port, "smtp", timeout=5, key_type=KeyType.RSA)
+            await handshake(HOST, port, "smtp", timeout=PATIENT, key_type=KeyType.RSA)
 
     assert caught.value.kind is Failure.CLOSED
 

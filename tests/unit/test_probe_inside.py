@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +16,8 @@ from controller.domain.execution import ExecResult
 from controller.domain.target import ProbePort
 from controller.probe.failure import Failure, HandshakeError
 from controller.probe.inside import Question, certificates_of, handshake_inside, s_client
-from tests.unit.probe_server import SERVERS, Handler, pair, serving, smtp_server, tls_context
+from tests.unit.dead_ends import closed_port
+from tests.unit.probe_server import PATIENT, SERVERS, Handler, pair, serving, smtp_server, tls_context
 
 NAME = "mail.example.com"
 
@@ -61,11 +61,11 @@ class Scripted:
         return self.results.pop(0)
 
 
-def question(port: int, protocol: str = "smtp", *, timeout: float = 5, key_type: KeyType | None = None) -> Question:
+def question(port: int, protocol: str = "smtp", *, timeout: float = PATIENT, key_type: KeyType | None = None) -> Question:
     return Question(ProbePort(port, protocol), NAME, timeout, key_type)
 
 
-async def failure_of(handler: Handler, protocol: str = "smtp", *, seconds: float = 5) -> HandshakeError:
+async def failure_of(handler: Handler, protocol: str = "smtp", *, seconds: float = PATIENT) -> HandshakeError:
     async with serving(handler) as port:
         with pytest.raises(HandshakeError) as caught:
             await handshake_inside(run_here, "c", question(port, protocol, timeout=seconds))
@@ -91,10 +91,8 @@ async def test_one_of_two_certificates_can_be_asked_for(kind: KeyType) -> None:
 
 
 async def test_a_closed_port_refuses() -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        with pytest.raises(HandshakeError) as caught:
-            await handshake_inside(run_here, "c", question(taken.getsockname()[1]))
+    with closed_port() as port, pytest.raises(HandshakeError) as caught:
+        await handshake_inside(run_here, "c", question(port))
 
     assert caught.value.kind is Failure.REFUSED
 
@@ -119,7 +117,7 @@ async def test_a_server_that_keeps_the_connection_does_not_hold_up_the_command()
         return result
 
     async with serving(keep) as port:
-        assert await handshake_inside(run_and_note, "c", question(port, "imaps", timeout=20))
+        assert await handshake_inside(run_and_note, "c", question(port, "imaps", timeout=PATIENT))
 
     assert codes == [0], "it ended by itself; its limit would have ended it with 124"
 
@@ -135,7 +133,7 @@ async def test_a_missing_capability_is_an_error_of_its_own(protocol: str) -> Non
         "sieve": {"greeting": b'"VERSION" "1.0"\r\nOK\r\n', "replies": {b"STARTTLS": b"NO\r\n"}, "begin": b"-"},
     }
     server = SERVERS[protocol](**without[protocol], ends=(b"STARTTLS",))  # openssl goes on all the same, until it is refused
-    error = await failure_of(server, protocol, seconds=20)
+    error = await failure_of(server, protocol, seconds=PATIENT)
 
     assert error.kind is Failure.NO_STARTTLS
 

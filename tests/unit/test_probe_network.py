@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import socket
 import ssl
 from typing import cast
 
@@ -15,8 +14,9 @@ from controller.domain.certificate import KeyType
 from controller.probe import Failure, HandshakeError, handshake
 from controller.probe.channel import Channel
 from controller.probe.network import _sent_chain, sni_of
-from tests.unit.dead_ends import NO_ROUTE, black_hole
+from tests.unit.dead_ends import NO_ROUTE, black_hole, closed_port
 from tests.unit.probe_server import (
+    PATIENT,
     SERVERS,
     lonely,
     pair,
@@ -26,6 +26,7 @@ from tests.unit.probe_server import (
     tls_server,
 )
 
+pytestmark = pytest.mark.usefixtures("patient_probe")
 HOST = "127.0.0.1"
 
 
@@ -33,12 +34,12 @@ HOST = "127.0.0.1"
 async def test_every_protocol_leads_to_the_certificate(protocol: str) -> None:
     server = SERVERS[protocol]()
     async with serving(server) as port:
-        shaken = await handshake(HOST, port, protocol, server_name="mail.example.com", timeout=5)
+        shaken = await handshake(HOST, port, protocol, server_name="mail.example.com", timeout=PATIENT)
 
     assert hashlib.sha256(shaken.leaf_der).hexdigest() == pair().certificate.fingerprint
     assert shaken.chain_pem == pair().certificate.fullchain_pem
     assert shaken.tls_version == "TLSv1.3"
-    assert 0 < shaken.milliseconds < 5000
+    assert 0 < shaken.milliseconds < 1000 * PATIENT
     assert server.server_names == ["mail.example.com"]
 
 
@@ -47,7 +48,7 @@ async def test_the_probe_says_goodbye(protocol: str, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("controller.probe.network.FAREWELL_SECONDS", 30)  # until the server has hung up
     server = SERVERS[protocol]()
     async with serving(server) as port:
-        await handshake(HOST, port, protocol, server_name="mail.example.com", timeout=5)
+        await handshake(HOST, port, protocol, server_name="mail.example.com", timeout=PATIENT)
 
     assert server.heard[-1].split()[-1] in {b"QUIT", b"LOGOUT"}
 
@@ -55,7 +56,7 @@ async def test_the_probe_says_goodbye(protocol: str, monkeypatch: pytest.MonkeyP
 async def test_the_client_introduces_itself_by_its_address() -> None:
     server = smtp_server()
     async with serving(server) as port:
-        await handshake(HOST, port, "smtp", timeout=5)
+        await handshake(HOST, port, "smtp", timeout=PATIENT)
 
     assert server.heard[0] == b"EHLO [127.0.0.1]"
 
@@ -63,7 +64,7 @@ async def test_the_client_introduces_itself_by_its_address() -> None:
 async def test_ipv6_works_and_introduces_itself_as_such() -> None:
     server = await asyncio.start_server(lambda _reader, writer: writer.close(), "::1", 0)
     async with server:
-        channel = await Channel.connect(["::1"], server.sockets[0].getsockname()[1], seconds=2)
+        channel = await Channel.connect(["::1"], server.sockets[0].getsockname()[1], seconds=PATIENT)
         literal = channel.local_literal
         await channel.close()
         await asyncio.sleep(0.01)
@@ -84,14 +85,14 @@ def test_sni_is_sent_in_ascii_without_the_final_dot() -> None:
 async def test_one_of_two_certificates_can_be_asked_for(kind: KeyType) -> None:
     server = smtp_server(context=tls_context(pair("ecdsa"), pair("rsa")))
     async with serving(server) as port:
-        shaken = await handshake(HOST, port, "smtp", timeout=5, key_type=kind)
+        shaken = await handshake(HOST, port, "smtp", timeout=PATIENT, key_type=kind)
 
     assert (pki.parse_leaf_der(shaken.leaf_der).key_type, shaken.tls_version) == (kind, "TLSv1.2")
 
 
 async def test_a_self_signed_certificate_is_read_like_any_other() -> None:
     async with serving(tls_server(context=tls_context(lonely()))) as port:
-        shaken = await handshake(HOST, port, "imaps", timeout=5)
+        shaken = await handshake(HOST, port, "imaps", timeout=PATIENT)
 
     assert shaken.chain_pem == lonely().chain
 
@@ -99,7 +100,7 @@ async def test_a_self_signed_certificate_is_read_like_any_other() -> None:
 async def test_a_python_that_cannot_tell_the_chain_gives_the_leaf(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("controller.probe.network._sent_chain", lambda _session: [])
     async with serving(tls_server()) as port:
-        shaken = await handshake(HOST, port, "imaps", timeout=5)
+        shaken = await handshake(HOST, port, "imaps", timeout=PATIENT)
 
     assert shaken.chain_pem == pair().certificate.leaf_pem
 
@@ -120,28 +121,26 @@ async def test_a_session_that_is_gone_at_once_is_an_error(monkeypatch: pytest.Mo
     monkeypatch.setattr(Channel, "tls", None)
     async with serving(tls_server()) as port:
         with pytest.raises(HandshakeError, match="as soon as TLS stood"):
-            await handshake(HOST, port, "imaps", timeout=5)
+            await handshake(HOST, port, "imaps", timeout=PATIENT)
 
 
 async def test_a_closed_port_refuses() -> None:
-    with socket.socket() as taken:
-        taken.bind((HOST, 0))
-        with pytest.raises(HandshakeError, match="refused the connection") as caught:
-            await handshake(HOST, taken.getsockname()[1], "smtp", timeout=5)
+    with closed_port() as port, pytest.raises(HandshakeError, match="refused the connection") as caught:
+        await handshake(HOST, port, "smtp", timeout=PATIENT)
 
     assert caught.value.kind is Failure.REFUSED
 
 
 async def test_a_name_without_address_is_unreachable() -> None:
     with pytest.raises(HandshakeError, match="has no address") as caught:
-        await handshake("mail.invalid", 25, "smtp", timeout=5)
+        await handshake("mail.invalid", 25, "smtp", timeout=PATIENT)
 
     assert caught.value.kind is Failure.UNREACHABLE
 
 
 async def test_no_route_is_unreachable() -> None:
     with pytest.raises(HandshakeError, match=f"no connection to {NO_ROUTE}: Network is unreachable") as caught:
-        await handshake(NO_ROUTE, 25, "smtp", timeout=5)
+        await handshake(NO_ROUTE, 25, "smtp", timeout=PATIENT)
 
     assert caught.value.kind is Failure.UNREACHABLE
 
@@ -169,7 +168,7 @@ async def test_a_cancelled_probe_leaves_nothing_open(protocol: str) -> None:
             ended.set()
 
     async with serving(wait_for_the_end) as port, asyncio.timeout(30):
-        task = asyncio.create_task(handshake(HOST, port, protocol, timeout=20))
+        task = asyncio.create_task(handshake(HOST, port, protocol, timeout=PATIENT))
         await begun.wait()
         task.cancel()
         await asyncio.wait({task})
