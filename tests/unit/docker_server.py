@@ -74,7 +74,7 @@ async def listening(server: Any, path: Path) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def connected(server: Any, folder: Path, *, timeout: float = 5.0) -> AsyncIterator[Engine]:  # noqa: ASYNC109
+async def connected(server: Any, folder: Path, *, timeout: float = 30.0) -> AsyncIterator[Engine]:  # noqa: ASYNC109
     """An engine of certferry's that talks to such a server."""
     path = folder / "docker.sock"
     async with listening(server, path):

@@ -38,6 +38,7 @@ LABELS = {"certferry.domain": DOMAIN, "certferry.cert-path": str(CERT), "certfer
 @pytest.fixture(autouse=True)
 def _outside(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "own_container_id", lambda _: None)
+    monkeypatch.setattr(app, "GOODBYE", 60.0)  # what does not end within it ends the process, which is pytest here
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ def settings(folder: Path, **changes: Any) -> Settings:
         "http": "127.0.0.1:0",
         "retry_min": 0.1,
         "retry_max": 0.2,
-        "engine_timeout": 2.0,
+        "engine_timeout": 20.0,
     }
     return Settings(**{**given, **changes})
 

@@ -10,6 +10,7 @@ import gc
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -122,22 +123,15 @@ class TestPkcs12:
     def test_that_takes_hours_to_open_is_told_and_does_not_stop_the_loop(self, monkeypatch):
         monkeypatch.setattr(opener, "COMPUTING", 0)
         costly = costly_p12()
-        lags: list[float] = []
-
-        async def beat() -> None:
-            while True:
-                before = time.monotonic()
-                await asyncio.sleep(0.005)
-                lags.append(time.monotonic() - before)
 
         async def read() -> None:
-            beating = asyncio.create_task(beat())
             with pytest.raises(MalformedPem, match="to try its password takes more than"):
                 await OwnThread("test").run(lambda: open_bundle(costly, b"secret"), "/x")
-            beating.cancel()
 
+        before = time.process_time()
         asyncio.run(read())
-        assert max(lags) < 0.5, "0.01 s on a quiet machine; the whole second that it computes, were it in our process"
+        computed = time.process_time() - before
+        assert computed < 0.5, "0.01 s; the whole second that it computes, were it in our process, where nothing else runs then"
 
     def test_that_nobody_waits_for_any_more_ends_with_its_process(self):
         costly = costly_p12()
@@ -165,11 +159,11 @@ class TestPkcs12:
         assert _children() == []
 
     def test_after_one_that_was_refused_the_next_one_is_opened(self, monkeypatch):
-        monkeypatch.setattr(opener, "COMPUTING", 0)
         data = p12(2000)
         known = Bundles()
         with known.reading():
-            with pytest.raises(MalformedPem):
+            with monkeypatch.context() as patch, pytest.raises(MalformedPem):
+                patch.setattr(opener, "COMPUTING", 0)
                 known.open(costly_p12(), b"secret")
             assert known.open(data, b"secret").keys
 
@@ -299,8 +293,11 @@ def odd_certificate() -> bytes:
 
 def _children() -> list[int]:
     """The processes that open PKCS#12 files for this one."""
-    found = [file.read_text() for file in Path("/proc/self/task").glob("*/children")]
-    return [int(pid) for text in found for pid in text.split()]
+    found: list[int] = []
+    for file in Path("/proc/self/task").glob("*/children"):
+        with suppress(OSError):  # threads of other tests end meanwhile
+            found += map(int, file.read_text().split())
+    return found
 
 
 def _count(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:

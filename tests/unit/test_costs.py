@@ -1,13 +1,12 @@
 """What is decided takes a time that grows with what there is to decide on, not with its square.
 
 Work is measured in calls of functions, which is the same on every machine; where the work is inside one call, in processor
-time, the least of several runs.
+time, see `tests.unit.costs`.
 """
 
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -22,6 +21,7 @@ from controller.domain.finding import Reason
 from controller.domain.proxy import KeptStore
 from controller.domain.snapshot import Entry, Problem, Snapshot
 from controller.following import changed_names
+from tests.unit.costs import costs_at_most
 from tests.unit.made import NEW, OLD, PLACE, certificate, container, facts, installed, nothing, target
 from tests.unit.mailbox import Mailbox, World
 from tests.unit.virtual_time import virtually
@@ -44,17 +44,6 @@ def calls(work: Callable[[], object]) -> int:
     finally:
         sys.setprofile(before)
     return count
-
-
-def seconds(work: Callable[[], object]) -> float:
-    """Processor time, the least of three."""
-
-    def once() -> float:
-        begin = time.process_time()
-        work()
-        return time.process_time() - begin
-
-    return min(once() for _ in range(3))
 
 
 def older(number: int, *names: str) -> Certificate:
@@ -136,7 +125,7 @@ def test_two_thousand_names_cost_four_times_what_five_hundred_do(installed_alrea
         files = installed(PLACE, wide) if installed_already else nothing(PLACE)
         return lambda: policies.choose(facts(wide, files, on=wanted), snapshots)
 
-    assert seconds(choosing(2000)) < 10 * seconds(choosing(500))
+    assert costs_at_most(10, choosing(500), choosing(2000))
 
 
 def test_a_thousand_unusable_entries_and_two_thousand_names_are_looked_up_not_compared():
@@ -186,4 +175,4 @@ def many_names(number: int) -> Snapshot:
 )
 def test_ten_times_the_names_of_others_cost_no_more(work):
     few, many = many_names(20_000), many_names(200_000)
-    assert any(seconds(lambda: work(many)) < 3 * seconds(lambda: work(few)) for _ in range(3))
+    assert costs_at_most(3, lambda: work(few), lambda: work(many))

@@ -55,7 +55,7 @@ def docker() -> DockerServer:
 
 
 def engine_at(path: Path) -> Engine:
-    return Engine(f"unix://{path}", timeout=5.0, exec_timeout=5.0)
+    return Engine(f"unix://{path}", timeout=30.0, exec_timeout=30.0)
 
 
 async def failure_to_connect(engine: Engine) -> Error:

@@ -170,7 +170,7 @@ class TestAnswersOfAnySize:
         actor = {"ID": ID, "Attributes": {"x": "y" * 50_000_000}}
         docker.stream.put_nowait({"Type": "container", "Action": "start", "Actor": actor})
         docker.event("die", OTHER)
-        async with connected(docker, tmp_path) as engine, engine.events("0") as events:
+        async with connected(docker, tmp_path, timeout=60) as engine, engine.events("0") as events:
             assert [await anext(events), await anext(events)] == [Event("start", ID), Event("die", OTHER)]
 
     async def test_an_archive_is_read_no_further_than_its_limit(self, docker, tmp_path):
@@ -207,7 +207,7 @@ class TestHanging:
             await engine.labels()
             client = engine._requests._docker
             monkeypatch.setattr(aiodocker.Docker, "close", never)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await engine.close()
         monkeypatch.undo()
         await client.close()
@@ -230,7 +230,7 @@ class TestHanging:
     async def test_every_request_has_a_limit(self, docker, tmp_path, ask):
         async with connected(docker, tmp_path, timeout=0.2) as engine:
             docker.hangs = True
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 with pytest.raises(EngineUnavailable, match=r"no answer within 0\.2 s"):
                     await ask(engine)
 

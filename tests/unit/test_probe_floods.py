@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 from hypothesis import given
@@ -22,6 +21,7 @@ from controller.probe.inside import MAXIMUM_OUTPUT, certificates_of, handshake_i
 from controller.probe.network import _context
 from controller.probe.starttls import DIALOGUES
 from tests.certs import Pair
+from tests.unit.costs import costs_at_most
 from tests.unit.probe_server import (
     PATIENT,
     authority,
@@ -208,18 +208,16 @@ OUTPUT = [
 
 @pytest.mark.parametrize("piece", OUTPUT)
 def test_output_of_a_command_is_read_in_linear_time(piece: bytes) -> None:
-    def seconds(size: int) -> float:
+    def reading(size: int) -> Callable[[], None]:
         output = ExecResult(1, piece * (size // len(piece)), b"")
-        taken = []
-        for _ in range(3):
-            before = time.process_time()
+
+        def read() -> None:
             with pytest.raises((HandshakeError, ProbeUnavailable)):
                 certificates_of(output, question(465, "smtps"))
-            taken.append(time.process_time() - before)
-        return min(taken)
 
-    part, whole = seconds(MAXIMUM_OUTPUT // 8), seconds(MAXIMUM_OUTPUT)
-    assert whole < 24 * part + 0.02, "eight times as much takes about eight times as long; quadratic would be 64 times"
+        return read
+
+    assert costs_at_most(24, reading(MAXIMUM_OUTPUT // 8), reading(MAXIMUM_OUTPUT)), "eight times as much; 64 if quadratic"
 
 
 @given(

@@ -33,4 +33,4 @@ def tls_server(held: Pair) -> Iterator[int]:
     finally:
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()
-        thread.join(timeout=5)
+        thread.join(timeout=20)

@@ -339,7 +339,7 @@ async def test_only_the_changed_files_are_read_again(tmp_path):
         (tmp_path / f"h{number}.crt").write_bytes(made.chain)
         (tmp_path / f"h{number}.key").write_bytes(made.key)
     reader = Reader(PEM, tmp_path)
-    async with asyncio.timeout(30):  # what was just written is read once more, for the sake of coarse time stamps
+    async with asyncio.timeout(100):  # what was just written is read once more, for the sake of coarse time stamps
         before = -1
         while reader.storage.cache.reads != before:
             await asyncio.sleep(0.3)

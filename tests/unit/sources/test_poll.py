@@ -103,7 +103,7 @@ async def test_a_directory_that_vanishes_ends_the_subscription(path):
     async with polling(path) as hints:
         path.parent.rename(path.parent.with_name("gone"))
         with pytest.raises(SourceUnavailable, match="does not exist"):
-            await asyncio.wait_for(anext(hints), 20)
+            await asyncio.wait_for(anext(hints), 60)
 
 
 async def test_a_file_in_place_of_the_directory_is_said(path):

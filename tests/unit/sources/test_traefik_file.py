@@ -145,7 +145,7 @@ async def test_a_change_gives_a_hint_after_which_the_new_state_is_loaded(path, p
     async with source.subscribe() as hints:
         assert (await source.load()).entries == ()
         path.write_bytes(certs.acme_json(pair))
-        await asyncio.wait_for(anext(hints), 20)
+        await asyncio.wait_for(anext(hints), 60)
         assert (await source.load()).entries[0].certificate == pair.certificate
 
 

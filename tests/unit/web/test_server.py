@@ -108,12 +108,15 @@ async def test_serving_can_be_switched_off():
 
 async def test_the_port_is_free_again_after_the_end_even_with_an_open_connection():
     store = Store()
-    async with serve(LOOPBACK, store, metrics=Metrics(store), vitals=vitals()) as address:
-        assert address is not None
-        _, writer = await asyncio.open_connection(*address)
-    async with asyncio.timeout(20):
+    with socket.socket() as holder:  # it does not listen, so who does may share the port; nobody else is given it meanwhile
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", 0))
+        address = Address("127.0.0.1", holder.getsockname()[1])
         async with serve(address, store, metrics=Metrics(store), vitals=vitals()):
-            pass
+            _, writer = await asyncio.open_connection(*address)
+        async with asyncio.timeout(60):
+            async with serve(address, store, metrics=Metrics(store), vitals=vitals()):
+                pass
     writer.close()
 
 

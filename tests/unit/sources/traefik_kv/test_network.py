@@ -359,7 +359,7 @@ class TestTls:
                 stdin=terminal,
                 capture_output=True,
                 text=True,
-                timeout=20,
+                timeout=60,
                 check=True,
                 start_new_session=True,
             )

@@ -1,0 +1,29 @@
+"""How processor time grows with the work, judged so that whoever else uses the machine does not matter."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+TRIES = 10
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Processor time of this process."""
+    begin = time.process_time()
+    work()
+    return time.process_time() - begin
+
+
+def costs_at_most(times: float, part: Callable[[], object], whole: Callable[[], object]) -> bool:
+    """Whether the whole takes less than so many times as long as the part: the least of both, of up to ten tries.
+
+    Others only make it slower, through the caches that all share.
+    """
+    parts, wholes = [], []
+    for _ in range(TRIES):
+        wholes.append(seconds(whole))
+        parts.append(seconds(part))
+        if min(wholes) < times * min(parts):
+            return True
+    return False
