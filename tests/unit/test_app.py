@@ -38,6 +38,7 @@ LABELS = {"certferry.domain": DOMAIN, "certferry.cert-path": str(CERT), "certfer
 @pytest.fixture(autouse=True)
 def _outside(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "own_container_id", lambda _: None)
+    monkeypatch.setattr(asking, "TIMEOUT", 60.0)
     monkeypatch.setattr(app, "GOODBYE", 60.0)  # what does not end within it ends the process, which is pytest here
 
 

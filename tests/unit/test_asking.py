@@ -87,6 +87,7 @@ def test_a_name_server_that_hangs_does_not_hold_the_command(monkeypatch: pytest.
 @pytest.mark.parametrize("length", [b"", b"Content-Length: 1073741824\r\n"], ids=["without a length", "with its length"])
 def test_an_answer_of_a_gigabyte_is_not_read(length: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asking, "LARGEST", 2**20)
+    monkeypatch.setattr(asking, "TIMEOUT", 60.0)
     sent = 0
 
     def flood(client: socket.socket) -> None:

@@ -10,6 +10,7 @@ import asyncio
 import fcntl
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -54,9 +55,16 @@ class Mount:
         self._monkeypatch = monkeypatch
         self._answers = threading.Event()
         self.asked: list[str] = []
+        self._hangs_since = 0.0
         self._limit(GENEROUS)
 
     def hang(self, name: str) -> None:
+        class Work(threads._Work[Any]):
+            """Goes forward until it hangs, however long a busy machine takes for that."""
+
+            moved_at = property(lambda _: self._hangs_since or time.monotonic(), lambda *_: None)
+
+        self._monkeypatch.setattr(threads, "_Work", Work)
         self._limit(0.5)
         module, attribute = CALLS[name]
         real = getattr(module, attribute)
@@ -64,6 +72,7 @@ class Mount:
         def call(*arguments: Any, **named: Any) -> Any:
             if self._is_ours([*arguments, *named.values()]) and not self._answers.is_set():
                 assert threading.current_thread() is not threading.main_thread(), f"{name} in the event loop"
+                self._hangs_since = self._hangs_since or time.monotonic()
                 self.asked.append(name)
                 assert self._answers.wait(GENEROUS)
             return real(*arguments, **named)

@@ -18,7 +18,7 @@ def polling(path: Path) -> AbstractAsyncContextManager[AsyncIterator[None]]:
     return poll(path.parent, lambda: (path,), every=EVERY)
 
 
-async def hinted(hints: AsyncIterator[None], within: float = 20.0) -> bool:
+async def hinted(hints: AsyncIterator[None], within: float = 60.0) -> bool:
     try:
         await asyncio.wait_for(anext(hints), within)
     except TimeoutError:
