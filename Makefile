@@ -12,7 +12,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin
 # Files of tests with real containers that run at a time; most of their time is waiting.
-AT_ONCE ?= 3
+AT_ONCE ?= 4
 # Unit tests that run at a time; many of them wait for a limit or a process.
 UNITS_AT_ONCE ?= 4
 # How long make fuzz takes in all.

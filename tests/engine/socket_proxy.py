@@ -22,7 +22,8 @@ class SocketProxy:
 
     def cut(self) -> None:
         """End every connection and refuse new ones."""
-        self._server.shutdown(socket.SHUT_RDWR)
+        with suppress(OSError):  # it is cut already
+            self._server.shutdown(socket.SHUT_RDWR)
         self._server.close()
         for connection in list(self._connections):
             with suppress(OSError):
