@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Coroutine, Iterable
 from typing import Any, TypeVar
 
+from controller.ending import end
+
 T = TypeVar("T")
 A = TypeVar("A")
 B = TypeVar("B")
@@ -14,14 +16,21 @@ B = TypeVar("B")
 async def together(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     """What each gives, in the order given.
 
+    No `asyncio.TaskGroup`: up to Python 3.12 it leaves its task counted as being cancelled (`asyncio.Task.cancelling`) when
+    something fails while it waits, and what asks for that would end.
+
     Raises:
-        What the first that failed raises, as itself: a group of exceptions would be none of certferry's errors.
+        What the first that failed raises, as itself.
     """
+    tasks = [asyncio.create_task(work) for work in works]
     try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(work) for work in works]
-    except BaseExceptionGroup as failed:
-        raise _first(failed) from None
+        if tasks:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        for task in tasks:
+            if task.done() and not task.cancelled() and (error := task.exception()):
+                raise error
+    finally:
+        await end(*tasks)
     return [task.result() for task in tasks]
 
 
@@ -29,8 +38,3 @@ async def both(one: Coroutine[Any, Any, A], other: Coroutine[Any, Any, B]) -> tu
     """The same for two that give different things."""
     first, second = await together([one, other])
     return first, second  # type: ignore[return-value]
-
-
-def _first(failed: BaseExceptionGroup[BaseException]) -> BaseException:
-    first = failed.exceptions[0]
-    return _first(first) if isinstance(first, BaseExceptionGroup) else first

@@ -17,6 +17,7 @@ from controller.probe.container import NETWORK, failed, read
 from controller.probe.failure import HandshakeError
 from controller.probe.lookup import addresses_of
 from controller.probe.network import handshake
+from controller.together import together
 
 AT_ONCE = 4
 """Handshakes at a time; mail servers limit connections per client, some to ten."""
@@ -70,9 +71,7 @@ async def examine(
                 return failed(port, error, NETWORK)
             return await read(port, shaken.chain_pem, NETWORK)
 
-    async with asyncio.TaskGroup() as group:
-        asked = [group.create_task(ask(port), name=f"probe {host}:{port}") for port in wanted]
-    return [task.result() for task in asked]
+    return await together(ask(port) for port in wanted)
 
 
 async def examine_all(hosts: Iterable[str], ports: Iterable[ProbePort], *, server_name: str = "") -> list[list[Served]]:
@@ -83,9 +82,7 @@ async def examine_all(hosts: Iterable[str], ports: Iterable[ProbePort], *, serve
         async with gate:
             return await examine(host, wanted, server_name=server_name)
 
-    async with asyncio.TaskGroup() as group:
-        asked = [group.create_task(ask(host), name=f"probe {host}") for host in hosts]
-    return [task.result() for task in asked]
+    return await together(ask(host) for host in hosts)
 
 
 def judge(served: Served, name: str, now: datetime) -> Verdict:
