@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
+from controller.domain.errors import Error
 from controller.engine_files import first_member
 from controller.inspection import read_container
 from sinks import script
@@ -33,7 +34,7 @@ _CONTAINER: dict[str, Any] = {
 
 def _inspect(data: bytes) -> None:
     raw = json.loads(data)
-    read_container(raw, raw.get("Config") or {})
+    read_container(raw, (raw.get("Config") or {}) if isinstance(raw, dict) else {})
 
 
 def _unpack(data: bytes) -> None:
@@ -61,11 +62,9 @@ _PRINTED = b"F 0 0 600 /tls/cert.pem\nx\n--boundary\n\n--boundary\nN /tls/key.pe
 _SOCKETS = b"  sl  local_address rem_address   st\n   0: 00000000:0019 00000000:0000 0A 0 0 0 0 0\n"
 
 TARGETS = (
-    # Whoever asks for a container takes these for an answer that is none of Docker's.
-    Target(
-        "inspect", _inspect, lambda: [json.dumps(_CONTAINER).encode()], (LookupError, TypeError, ValueError, AttributeError)
-    ),
+    # What is no JSON is refused before.
+    Target("inspect", _inspect, lambda: [json.dumps(_CONTAINER).encode()], (Error, ValueError, RecursionError)),
     Target("archive", _unpack, _archives),
     Target("archive-head", first_member, _archives),
-    Target("observed", _observed, lambda: [_PRINTED + _SOCKETS], (ValueError,)),
+    Target("observed", _observed, lambda: [_PRINTED + _SOCKETS], (Error, ValueError)),
 )
