@@ -37,8 +37,8 @@ class Member(Etcd):
 
     def command(self) -> str:
         return (
-            f"{super().command()} --heartbeat-interval=300 --election-timeout=3000 --name={self.address} --initial-advertise-peer-urls=http://{self.address}:2380"
-            f" --listen-peer-urls=http://{self.address}:2380"
+            f"{super().command()} --heartbeat-interval=300 --election-timeout=3000 --name={self.address}"
+            f" --initial-advertise-peer-urls=http://{self.address}:2380 --listen-peer-urls=http://{self.address}:2380"
         )
 
     def is_leader(self) -> bool:

@@ -15,15 +15,15 @@ def seconds(work: Callable[[], object]) -> float:
     return time.process_time() - begin
 
 
-def costs_at_most(times: float, part: Callable[[], object], whole: Callable[[], object]) -> bool:
+def costs_at_most(times: float, part: Callable[[], object], whole: Callable[[], object], *, noise: float = 0.0) -> bool:
     """Whether the whole takes less than so many times as long as the part: the least of both, of up to ten tries.
 
-    Others only make it slower, through the caches that all share.
+    Others only make it slower, through the caches that all share. Below `noise` seconds a ratio says nothing.
     """
     parts, wholes = [], []
     for _ in range(TRIES):
         wholes.append(seconds(whole))
         parts.append(seconds(part))
-        if min(wholes) < times * min(parts):
+        if min(wholes) < max(noise, times * min(parts)):
             return True
     return False

@@ -9,6 +9,7 @@ import pytest
 from tests.fuzz.costly import COSTLY, Costly
 from tests.fuzz.target import CORPUS, Target, attempt
 from tests.fuzz.targets import TARGETS
+from tests.unit.costs import costs_at_most
 
 LINEAR = 1.5
 """The power of the size that the cost may grow with: one is linear, two is quadratic."""
@@ -31,13 +32,8 @@ def test_time_grows_no_faster_than_the_input(costly: Costly):
     part, whole = costly.make(costly.size // 4), costly.make(costly.size)
     times = len(whole) / len(part)
     assert times > 2
-    parts, wholes = [], []
-    for _ in range(10):  # whoever else uses the machine only makes it slower
-        wholes.append(attempt(target, whole))
-        parts.append(attempt(target, part))
-        if min(wholes) < max(NOISE, times**LINEAR * min(parts)):
-            return
-    raise AssertionError(f"{costly}: {min(wholes):.2f} s, and {min(parts):.2f} s for what is {times:.1f} times smaller")
+    cheap = costs_at_most(times**LINEAR, lambda: attempt(target, part), lambda: attempt(target, whole), noise=NOISE)
+    assert cheap, f"{costly}: more than {times**LINEAR:.1f} times what an input costs that is {times:.1f} times smaller"
 
 
 def test_every_kept_input_belongs_to_a_target():

@@ -27,13 +27,10 @@ from controller.supervisor import Supervisor
 from controller.workqueue import WorkQueue
 from tests.unit.made import NEW, NOW, OLD, certificate, snapshot, target
 from tests.unit.test_following import Script
+from tests.unit.test_threads import Panic
 from tests.unit.virtual_time import clock, virtually
 
 SETTINGS = Settings(workers=2, batch_window=0.25, resync=600.0, retry_min=1.0, retry_max=300.0, drain=8.0)
-
-
-class Panic(BaseException):
-    """What libraries written in Rust raise where they fail for good: no `Exception`."""
 
 
 def key(name: str) -> TargetKey:

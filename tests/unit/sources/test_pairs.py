@@ -6,6 +6,7 @@ from controller import pki
 from controller.domain.finding import Reason
 from sources.pairs import RawPair, label_of, printable, read_pairs
 from tests import certs
+from tests.unit.test_threads import Panic
 
 REMEDY = "do this"
 
@@ -154,10 +155,6 @@ def test_a_label_is_on_one_line_and_has_an_end(name, label):
 
 def test_a_message_is_on_one_line_and_whole():
     assert printable("x" * 500 + "\r\n" + "é") == "x" * 500 + "??é"
-
-
-class Panic(BaseException):
-    """As a library in Rust raises it (pyo3, ``PanicException``), which is no `Exception`."""
 
 
 def test_a_pair_that_makes_a_foreign_library_panic_is_a_problem_of_its_own(good, authority, monkeypatch):
