@@ -134,10 +134,10 @@ class HttpStore:
         name = (options.tls_server_name or None) if secure else None
         limits = aiohttp.ClientTimeout(total=None, sock_connect=min(CONNECT, options.timeout))
         with self.explaining(endpoint):
-            connector = aiohttp.TCPConnector(socket_factory=_socket)
-            async with aiohttp.ClientSession(
-                connector=connector, timeout=limits, headers=_AS_IT_IS, auto_decompress=False
-            ) as session:
+            async with (
+                _hanging_up() as connector,
+                aiohttp.ClientSession(connector=connector, timeout=limits, headers=_AS_IT_IS, auto_decompress=False) as session,
+            ):
                 async with asyncio.timeout(options.timeout + wait):
                     response = await session.request(
                         method, url, allow_redirects=False, ssl=context, server_hostname=name, **request
@@ -171,6 +171,35 @@ class HttpStore:
                 limit = f"{self.options.max_size / MIB:g} MiB"
                 raise SourceUnavailable(f"{self.where} holds a value larger than {limit}; correct the key, or raise max-size")
         return bytes(body)
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Knows the connections it made, also those that it gave up itself."""
+
+    def __init__(self) -> None:
+        super().__init__(socket_factory=_socket)
+        self.made: list[asyncio.Transport] = []
+
+    async def _create_connection(self, *request: Any) -> Any:
+        """Documented as what a connector of one's own overrides (aiohttp, Client Reference, ``BaseConnector``)."""
+        protocol = await super()._create_connection(*request)
+        if protocol.transport:
+            self.made.append(protocol.transport)
+        return protocol
+
+
+@asynccontextmanager
+async def _hanging_up() -> AsyncIterator[_Connector]:
+    """A connector whose connections are over at the end. asyncio waits 30 s for the other end to close TLS as well, and aiohttp
+    lets it, where an answer was not read to its end.
+    """
+    connector = _Connector()
+    try:
+        yield connector
+    finally:
+        for transport in connector.made:
+            transport.abort()
+        await asyncio.sleep(0)  # the transport gives its socket back in the next turn of the loop
 
 
 def _socket(address: tuple[Any, ...]) -> socket.socket:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import TypeVar
@@ -34,7 +35,7 @@ async def serving(handler: Handler) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def saying(*chunks: bytes, hang: bool = False) -> AsyncIterator[str]:
+async def saying(*chunks: bytes, hang: bool = False, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
     """A server that says the same to everybody, and hangs up or hangs; gives host and port."""
 
     over = asyncio.Event()
@@ -53,7 +54,7 @@ async def saying(*chunks: bytes, hang: bool = False) -> AsyncIterator[str]:
         with suppress(ConnectionError):
             await writer.wait_closed()
 
-    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    server = await asyncio.start_server(talk, "127.0.0.1", 0, ssl=tls)
     try:
         yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:

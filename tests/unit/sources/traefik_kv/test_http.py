@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import gzip
+import socket
+from contextlib import suppress
 
 import pytest
 from aiohttp import web
 
 from controller.domain.errors import SourceUnavailable
+from sources.traefik_kv import http
+from tests.unit.probe_server import tls_context
 from tests.unit.sources.traefik_kv.fakes import OBJECT, client_of, saying, serving, soon
 
 GOOD = {"X-Consul-Index": "7"}
@@ -45,6 +49,31 @@ async def test_a_server_that_is_no_consul_or_not_well_is_told_by_what_it_does(ch
         assert words in str(caught.value)
         assert server in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nX-Consul-Index: 7\r\nContent-Length: 5\r\n\r\nvalue",
+        b"HTTP/1.1 200 OK\r\nX-Consul-Index: 7\r\nContent-Length: 5\r\nConnection: close\r\n\r\nvalue",
+        b"HTTP/1.1 200 OK\r\nX-Consul-Index: 7\r\nContent-Length: 99\r\n\r\nhalf",
+        b"",
+    ],
+    ids=["whole", "the last one", "half", "none"],
+)
+async def test_a_tls_connection_is_over_when_it_is_left_though_the_server_does_not_say_goodbye(monkeypatch, answer):
+    made: list[socket.socket] = []
+
+    def make(address):
+        made.append(socket.socket(*address[:3]))
+        return made[-1]
+
+    monkeypatch.setattr(http, "_socket", make)
+    options = "tls-insecure-skip-verify=on&timeout=500ms"
+    async with saying(answer, hang=True, tls=tls_context()) as server:
+        with suppress(SourceUnavailable):
+            await soon(client_of("consul", server, options=options).get(OBJECT))
+        assert [found.fileno() for found in made] == [-1]
 
 
 async def test_an_answer_without_end_is_cut_off():
