@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
+from functools import partial
 from typing import Any
 
 from controller.domain.errors import ConfigError
@@ -20,6 +21,8 @@ class EternalTasks:
     def __init__(self) -> None:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._down: set[str] = set()
+        self._told: set[str] = set()
+        """Those that shall end."""
         self._faults = Faults()
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -30,7 +33,8 @@ class EternalTasks:
 
     def start(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         """Begin one: `work` is called again whenever it has ended, after a pause."""
-        self._tasks[name] = asyncio.create_task(self._keep(name, work), name=name)
+        self._told.discard(name)
+        self._begin(name, work)
 
     async def stop(self, name: str) -> None:
         """End one and wait until it has ended, within a limit; one that is not there is no matter."""
@@ -38,14 +42,30 @@ class EternalTasks:
             self._down.discard(name)
             await end(task)
 
+    def _begin(self, name: str, work: Callable[[], Awaitable[None]], *, after: float = 0.0) -> None:
+        task = self._tasks[name] = asyncio.create_task(self._keep(name, work, after), name=name)
+        task.add_done_callback(partial(self._look_after, name, work))
+
+    def _look_after(self, name: str, work: Callable[[], Awaitable[None]], task: asyncio.Task[None]) -> None:
+        """Begin anew what was cancelled though nobody told it: a library can leave a cancellation behind, or pass on that of
+        another task. Only here, since a task cannot tell it from one that is meant.
+        """
+        if not task.cancelled() or name in self._told or self._tasks.get(name) is not task:
+            return
+        error = RuntimeError(f"the task {name} was cancelled, though nobody told it to end")
+        self._faults.tell("task.crashed", error, about=name, task=name, message=str(error), next_in=RESTART_MIN)
+        self._begin(name, work, after=RESTART_MIN)
+
     def cancel(self, *, but: Collection[str] = ()) -> None:
         """Have all end, without those named."""
         for name, task in self._tasks.items():
             if name not in but:
+                self._told.add(name)
                 task.cancel()
 
     async def end(self, *, limit: float = END_LIMIT) -> None:
         """Have all end, and wait for that; those that do not within `limit` seconds are named in the log, and left behind."""
+        self._told.update(self._tasks)
         await end(*self._tasks.values(), limit=limit)
         if self._failed.done():
             self._failed.exception()  # whoever waited for it was told
@@ -65,9 +85,11 @@ class EternalTasks:
         if self._failed.done():
             self._failed.result()
 
-    async def _keep(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+    async def _keep(self, name: str, work: Callable[[], Awaitable[None]], after: float) -> None:
         pause = RESTART_MIN
         loop = asyncio.get_running_loop()
+        if after:
+            await self._rest(name, after)
         while True:
             pass_on_cancellation()
             begun = loop.time()
@@ -83,10 +105,13 @@ class EternalTasks:
                 if loop.time() - begun > RESTART_MAX:
                     pause = RESTART_MIN
                 self._faults.tell("task.crashed", error, about=name, task=name, message=str(error), next_in=pause)
-            self._down.add(name)
-            await asyncio.sleep(pause)
-            self._down.discard(name)
+            await self._rest(name, pause)
             pause = min(pause * 2, RESTART_MAX)
+
+    async def _rest(self, name: str, seconds: float) -> None:
+        self._down.add(name)
+        await asyncio.sleep(seconds)
+        self._down.discard(name)
 
 
 async def _never_end(name: str, work: Callable[[], Awaitable[None]]) -> None:

@@ -886,6 +886,38 @@ class TestTheEnd:
         house.stop.set()
         await task
 
+    @pytest.mark.parametrize("cause", ["a library leaves a cancellation behind", "what is awaited was cancelled"])
+    def test_a_worker_that_was_cancelled_though_nobody_told_it_to_end_is_told_and_begun_anew(self, cause, logged):
+        @virtually
+        async def test() -> None:
+            async with running("a", settings=SETTINGS.model_copy(update={"workers": 1})) as house:
+                sound = house.work.reconcile
+
+                async def cancelled(_looked_at: TargetKey) -> Outcome:
+                    house.work.reconcile = sound  # type: ignore[method-assign]
+                    if cause == "what is awaited was cancelled":
+                        awaited = asyncio.get_running_loop().create_future()
+                        awaited.cancel()
+                        await awaited
+                    task = asyncio.current_task()
+                    assert task
+                    task.cancel()
+                    with suppress(asyncio.CancelledError):
+                        await asyncio.sleep(0)
+                    raise TransientError("the container was removed")
+
+                house.work.reconcile = cancelled  # type: ignore[method-assign, assignment]
+                house.docker.event("b")
+                await asyncio.sleep(0.5)
+                assert house.supervisor.dead_tasks == ("worker-0",)
+                await asyncio.sleep(10)
+                assert not house.supervisor.dead_tasks
+                assert house.work.at("b"), "what it was at is not forgotten"
+
+        test()
+        (told,) = (line for line in logged if line["event"] == "task.crashed")
+        assert (told["task"], told["log_level"]) == ("worker-0", "error")
+
     @pytest.mark.parametrize("hanging", ["source", "worker"])
     def test_a_task_that_does_not_end_is_named_and_left_behind(self, hanging, logged):
         @virtually
