@@ -26,6 +26,9 @@ class Node:
     data: bytes | None = field(default=None, repr=False)
 
 
+_NOTHING = Node(is_folder=False, size=0, modified=0)
+"""A hard link to what is not in the archive, which Docker does not send."""
+
 Nodes = dict[PurePosixPath, Node]
 """By absolute path inside the container."""
 
@@ -41,11 +44,13 @@ def unpack(archive: bytes, parent: PurePosixPath, *, limit: int) -> Nodes:
         with tarfile.open(fileobj=io.BytesIO(archive), mode="r:") as tar:
             for member in tar:
                 step()
-                is_file = member.isreg() or member.islnk()  # a second name of a file before it is a hard link
-                file = tar.extractfile(member) if is_file and member.size <= limit else None
+                path = parent / member.name.strip("/")
+                if member.islnk():  # a second name of a file before it: the same bytes, not the same again for each name
+                    nodes[path] = nodes.get(parent / member.linkname.strip("/"), _NOTHING)
+                    continue
+                file = tar.extractfile(member) if member.isreg() and member.size <= limit else None
                 link = member.linkname if member.issym() else ""
-                node = Node(member.isdir(), member.size, int(member.mtime), link, file.read() if file else None)
-                nodes[parent / member.name.strip("/")] = node
+                nodes[path] = Node(member.isdir(), member.size, int(member.mtime), link, file.read() if file else None)
     except (tarfile.TarError, EOFError, ValueError, KeyError, OverflowError, RecursionError, OSError) as error:
         raise SourceMalformed(f"the archive of {parent} that the engine sent cannot be read ({error})") from error
     return nodes
@@ -110,7 +115,7 @@ class ArchiveTree:
                 f"{where} is larger than {self._limit / MIB:g} MiB; correct the path, or raise max-size if it is the right file"
             )
         if node.data is None:
-            raise SourceUnavailable(f"{where} is a pipe or device, not a file; correct the path")
+            raise SourceUnavailable(f"{where} is a pipe, a device or a broken link, not a file; correct the path")
         return node.data
 
     def _find(self, path: str) -> tuple[PurePosixPath | None, Node | None]:

@@ -78,6 +78,19 @@ def tar(path: Path) -> bytes:
     return buffer.getvalue()
 
 
+def hard_links(content: bytes, count: int, *, target: str = "file") -> bytes:
+    """An archive of a file and further names of it."""
+    archive, file = io.BytesIO(), tarfile.TarInfo("file")
+    file.size = len(content)
+    with tarfile.open(fileobj=archive, mode="w") as packed:
+        packed.addfile(file, io.BytesIO(content))
+        for number in range(count):
+            name = tarfile.TarInfo(f"name-{number}")
+            name.type, name.linkname = tarfile.LNKTYPE, target
+            packed.addfile(name)
+    return archive.getvalue()
+
+
 def age(root: Path) -> None:
     """Let all files be old, so that nothing of them is read twice for the sake of coarse time stamps."""
     for path in (root, *root.rglob("*")):
@@ -208,6 +221,24 @@ class TestTree:
         (root / "two").hardlink_to(root / "one")
         tree = ArchiveTree("p", PurePosixPath("/store"), unpack(tar(root), PurePosixPath("/"), limit=9), focus="", limit=9)
         assert (tree.read("one"), tree.read("two")) == (b"content", b"content")
+
+    def test_a_thousand_names_of_one_file_are_one_content(self):
+        nodes = unpack(hard_links(b"content" * 100, 1000), PurePosixPath("/"), limit=LIMIT)
+        assert len({id(node.data) for node in nodes.values()}) == 1
+
+    def test_a_second_name_of_a_file_that_is_too_large_is_too_large_as_well(self):
+        nodes = unpack(hard_links(b"content" * 100, 1), PurePosixPath("/"), limit=99)
+        tree = ArchiveTree("p", PurePosixPath("/"), nodes, focus="", limit=99)
+        with pytest.raises(SourceUnavailable, match="name-0 is larger than"):
+            tree.read("name-0")
+
+    @pytest.mark.parametrize("target", ["nowhere", "name-0", "name-0/below", ""])
+    def test_a_second_name_of_what_is_not_there_costs_that_one_only(self, target):
+        nodes = unpack(hard_links(b"content", 1, target=target), PurePosixPath("/"), limit=99)
+        tree = ArchiveTree("p", PurePosixPath("/"), nodes, focus="", limit=99)
+        assert tree.read("file") == b"content"
+        with pytest.raises(SourceUnavailable, match="name-0 is"):
+            tree.read("name-0")
 
 
 class TestTransfers:
