@@ -43,7 +43,7 @@ from controller.policies import Decision, Facts
 from controller.ports import Probe, Sink, Targets
 from controller.proof import HURRIED, Prover
 from controller.report import Reporter
-from controller.selection import Selection
+from controller.selection import Selection, count_held
 from controller.store import Store
 from controller.together import both
 from controller.wishes import Wishes
@@ -61,6 +61,10 @@ SILENT_PAUSE = 5.0
 
 FAILED_PAUSE = 20.0
 """Seconds between two looks at a target where something failed: it may heal by itself. Nothing is done to it meanwhile."""
+
+MANY = 100
+"""Certificates for the names of one target from which on the choice is made beside the loop: some 20,000 of them, as one store
+may hold, are worth more than a second of thinking. Real ones hold a handful."""
 
 UNREADABLE_PAUSE = 60.0
 """Seconds between two looks at a container whose files cannot be read: no event tells when somebody mends that."""
@@ -259,7 +263,8 @@ class Reconciler:
         facts = Facts(
             target, Selection(), observed, (), self._now(), self._timing.start_grace, age=self._age(target), moment=moment
         )
-        facts = policies.choose(facts, snapshots)
+        beside = count_held(target, snapshots.values()) > MANY
+        facts = await asyncio.to_thread(policies.choose, facts, snapshots) if beside else policies.choose(facts, snapshots)
         ports = policies.wanted_ports(target, observed.listening) if target.container.state == "running" else ()
         # A port that hangs must not hold up a new certificate: it is asked at length when it counts, after the reload.
         limit = HURRY if policies.decide(facts).write else None

@@ -90,6 +90,12 @@ def select(
     return Selection(tuple(chosen), _explain(_tell_refused(judged, chosen, refused), chosen, ranks))
 
 
+def count_held(target: Target, snapshots: Iterable[Snapshot]) -> int:
+    """How many certificates there are for the names of a target, some of them counted more than once."""
+    names = {name for domain in target.domains for name in (domain, pki.wildcard_of(domain))}
+    return sum(len(snapshot.by_name.get(name, ())) for snapshot in snapshots for name in names)
+
+
 def _candidates(domains: Sequence[str], snapshots: Iterable[Snapshot]) -> list[Candidate]:
     """Each once, however many of its names are asked for: in a store there may be thousands of both."""
     names = dict.fromkeys(name for domain in domains for name in (domain, pki.wildcard_of(domain)))

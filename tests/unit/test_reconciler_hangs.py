@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
+from controller import policies
 from controller.domain.errors import TransientError
 from controller.domain.observed import Observed
+from controller.domain.snapshot import Entry, Snapshot
 from controller.domain.target import Target
-from controller.reconciler import Result
+from controller.policies import Facts
+from controller.reconciler import MANY, Result
 from tests.unit.made import NEW, certificate
 from tests.unit.mailbox import TIMING, Mailbox, World
 from tests.unit.virtual_time import clock, virtually
@@ -65,3 +70,20 @@ async def test_a_pass_that_breaks_leaves_no_target_ready_of_which_nothing_is_kno
     world.box.oddity = None  # type: ignore[attr-defined]
     await world.look()
     assert world.status.condition.ready
+
+
+@pytest.mark.parametrize(("count", "beside"), [(1, False), (MANY + 1, True)])
+async def test_a_choice_among_thousands_of_certificates_is_made_beside_the_loop(monkeypatch, count, beside):
+    """In real time: there is a thread."""
+    threads: list[threading.Thread] = []
+    choose = policies.choose
+
+    def note(facts: Facts, snapshots: Mapping[str, Snapshot]) -> Facts:
+        threads.append(threading.current_thread())
+        return choose(facts, snapshots)
+
+    monkeypatch.setattr(policies, "choose", note)
+    world = World(Mailbox.holding(new))
+    world.offer_snapshot(Snapshot("traefik", tuple(Entry(f"le/{number}", new) for number in range(count))))
+    assert (await world.look()).result is Result.UNCHANGED
+    assert [thread is not threading.main_thread() for thread in threads] == [beside]
