@@ -21,19 +21,24 @@ async def end(*tasks: asyncio.Task[Any], limit: float = END_LIMIT) -> tuple[str,
     The names of those that live on after `limit` seconds, which are logged. They are told twice: libraries lose a cancellation
     at times.
     """
+    for task in tasks:
+        _see(task) if task.done() else task.add_done_callback(_see)
     pending = {task for task in tasks if not task.done()}
     for _ in range(2):
         if pending:
             for task in pending:
                 task.cancel()
             _, pending = await asyncio.wait(pending, timeout=limit / 2)
-    for task in tasks:
-        if task.done() and not task.cancelled():
-            task.exception()  # seen, so that nobody complains of it later
     hanging = tuple(sorted(task.get_name() for task in pending))
     if hanging:
         log.warning("task.hangs", tasks=", ".join(hanging), message=f"did not end within {limit:g} s; it is left behind")
     return hanging
+
+
+def _see(task: asyncio.Task[Any]) -> None:
+    """Otherwise asyncio complains, with the text of the exception, which may hold a key."""
+    if not task.cancelled():
+        task.exception()
 
 
 async def finish(work: Coroutine[Any, Any, object], *, what: str, limit: float) -> None:

@@ -56,6 +56,8 @@ class Followers:
         self._to_look_at: asyncio.Queue[str | None] = asyncio.Queue()
         """Containers something happened to; ``None`` for all."""
         self._searched = asyncio.Event()
+        self._begun = False
+        """Whether proxies were looked for before."""
         self._faults = Faults()
         self._waited = False
         """Whether work has waited long enough."""
@@ -129,6 +131,9 @@ class Followers:
 
     async def _follow(self, proxies: Proxies) -> None:
         """Look at containers as they come and go; what was missed while Docker did not answer, when it does again."""
+        if self._begun:  # anew, so what was to be looked at is not known any more
+            self.look_at_all()
+        self._begun = True
         pause, limit = self._pace.retry_min, GrowingLimit(LOOK_LIMIT, LONGEST_LOOK)
         while True:
             pass_on_cancellation()

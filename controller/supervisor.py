@@ -229,18 +229,19 @@ class Supervisor:
         while True:
             pass_on_cancellation()
             key = await self._queue.get()
-            blocked, over = False, False
+            seen, over = False, False
             try:
-                blocked = not self._stopping and not await self._work_on(key)
+                seen = self._stopping or await self._work_on(key)
                 over = True
             except Exception as error:  # a fault around the work on a target, whose own failures ended before
                 pass_on_cancellation()
                 self._faults.tell("worker.crashed", error, about=str(key), target=self._name(key), message=str(error))
+                seen = True
             finally:
                 if not over:  # also where the worker was cancelled: another one takes it up
                     self._queue.retry(key)
                 self._queue.done(key)
-                if self._unseen and not blocked:
+                if self._unseen and seen:
                     self._unseen.discard(key)
 
     async def _work_on(self, key: TargetKey) -> bool:

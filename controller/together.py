@@ -20,14 +20,18 @@ async def together(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     something fails while it waits, and what asks for that would end.
 
     Raises:
-        What the first that failed raises, as itself.
+        What the first that failed raises, as itself; `RuntimeError` where one was cancelled though nobody told it to end, which
+        would look as if its caller was.
     """
-    tasks = [asyncio.create_task(work) for work in works]
+    tasks: list[asyncio.Task[T]] = []
     try:
+        tasks += (asyncio.create_task(work) for work in works)
         if tasks:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
         for task in tasks:
-            if task.done() and not task.cancelled() and (error := task.exception()):
+            if task.cancelled():
+                raise RuntimeError(f"{task.get_name()} was cancelled, though nobody told it to end")
+            if task.done() and (error := task.exception()):
                 raise error
     finally:
         await end(*tasks)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from typing import Any
 
 import pytest
@@ -27,6 +28,16 @@ async def deaf(times: int) -> None:
     await asyncio.sleep(1e6)
 
 
+async def deaf_for(seconds: float) -> None:
+    """Takes so long, whoever cancels it."""
+    end = clock() + seconds
+    while clock() < end:
+        try:
+            await asyncio.sleep(end - clock())
+        except asyncio.CancelledError:
+            continue
+
+
 class TestEnd:
     @virtually
     async def test_waits_for_tasks_and_minds_nothing_that_they_raise(self):
@@ -47,6 +58,34 @@ class TestEnd:
         await asyncio.sleep(0)
         assert await end(task) == ()
         assert task.cancelled()
+
+    @pytest.mark.parametrize("cut_off", [False, True], ids=["too late", "while the end itself is cancelled"])
+    def test_what_a_task_raises_after_all_is_not_told_with_its_text(self, cut_off):
+        told: list[Any] = []
+
+        async def fail_late() -> None:
+            try:
+                await asyncio.sleep(1e6)
+            except asyncio.CancelledError:
+                await deaf_for(5)
+                raise ValueError("-----BEGIN PRIVATE KEY-----") from None
+
+        @virtually
+        async def test() -> None:
+            asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+            task = asyncio.create_task(fail_late())
+            await asyncio.sleep(0)
+            ending = asyncio.create_task(end(task))
+            await asyncio.sleep(0.1)
+            if cut_off:
+                ending.cancel()
+            await asyncio.sleep(10)
+            assert task.done()
+            del task
+            gc.collect()
+
+        test()
+        assert told == []
 
     def test_names_what_does_not_end_and_goes_on_without(self):
         @virtually

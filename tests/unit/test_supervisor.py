@@ -146,7 +146,7 @@ class Finder:
 
     looked_at = 3
 
-    def __init__(self, *changes: Change | Exception) -> None:
+    def __init__(self, *changes: Change | BaseException) -> None:
         self.changes = list(changes)
         self.looks: list[tuple[str, int]] = []
         self.seconds = 0.0
@@ -155,7 +155,7 @@ class Finder:
         await asyncio.sleep(self.seconds)
         self.looks.append(("all" if container_ids is None else " ".join(sorted(container_ids)), round(clock())))
         change = self.changes.pop(0) if self.changes else Change()
-        if isinstance(change, Exception):
+        if isinstance(change, BaseException):
             raise change
         return change
 
@@ -473,6 +473,22 @@ class TestWorking:
         house.stop.set()
         await task
 
+    def test_a_container_at_whose_first_look_the_worker_was_cancelled_was_not_worked_on(self, logged):
+        @virtually
+        async def test() -> None:
+            house = House(Docker("a"), settings=SETTINGS.model_copy(update={"workers": 1}))
+            house.work.answers["a"] = [asyncio.CancelledError()]  # type: ignore[list-item]
+            task = asyncio.create_task(house.supervisor.run(house.stop))
+            await asyncio.sleep(0.5)
+            assert not house.supervisor.first_pass_done
+            await asyncio.sleep(10)
+            assert house.supervisor.first_pass_done
+            house.stop.set()
+            await task
+
+        test()
+        assert events(logged).count("task.crashed") == 1
+
     @virtually
     async def test_without_containers_the_first_pass_is_done_at_once(self):
         async with running() as house:
@@ -627,6 +643,18 @@ class TestProxies:
             house.docker.cut()
             await asyncio.sleep(550)
             assert finder.looks == [("all", 0), ("all", 100), ("all", 600)]
+
+    def test_a_look_that_was_cancelled_though_nobody_told_it_is_made_up_for(self, logged):
+        @virtually
+        async def test() -> None:
+            finder = Finder(asyncio.CancelledError(), Change(follow=(found(OF_EDGE),)))
+            async with running("a", proxies=finder) as house:
+                await asyncio.sleep(10)
+                assert finder.looks == [("all", 0), ("all", 1)]
+                assert house.store.snapshots == {"edge": OF_EDGE}
+
+        test()
+        assert events(logged).count("task.crashed") == 1
 
     @virtually
     async def test_a_look_that_fails_is_tried_again(self):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -165,6 +165,34 @@ def test_a_cancellation_from_outside_is_passed_on_also_where_something_fails_in_
         task.cancel()
         with pytest.raises((asyncio.CancelledError, EngineUnavailable)):
             await task
+
+    test()
+
+
+def test_one_that_was_cancelled_though_nobody_told_it_does_not_look_as_if_its_caller_was():
+    async def give_up() -> None:
+        awaited = asyncio.get_running_loop().create_future()
+        awaited.cancel()
+        await awaited
+
+    @virtually
+    async def test() -> None:
+        with pytest.raises(RuntimeError, match="was cancelled, though nobody told it to end"):
+            await together([give_up(), asyncio.sleep(1)])
+
+    test()
+
+
+def test_works_that_cannot_all_be_made_leave_none_behind():
+    def works() -> Iterator[Coroutine[Any, Any, None]]:
+        yield asyncio.sleep(30)
+        raise ValueError("no more")
+
+    @virtually
+    async def test() -> None:
+        with pytest.raises(ValueError, match="no more"):
+            await together(works())
+        assert asyncio.all_tasks() == {asyncio.current_task()}
 
     test()
 
