@@ -10,6 +10,7 @@ from docker.models.containers import Container
 
 from controller.domain.errors import SourceUnavailable, TargetGone
 from controller.engine import Engine
+from sources.archive import unpack
 from sources.container import ContainerStorage
 from sources.registry import LAYOUTS
 from sources.stored import StoredSource
@@ -86,6 +87,19 @@ class TestEngine:
         ):
             await engine.get_archive(made.id, PurePosixPath("/store/huge"), limit=2**19)
         assert await engine.get_archive(made.id, PurePosixPath("/store/none"), limit=2**19) is None
+
+    async def test_a_file_of_several_names_comes_once(self, lab: Lab, engine: Engine) -> None:
+        made = proxy(lab)
+        put_files(made, {"/store/one": b"x" * 2**18})
+        assert (
+            made.exec_run(["sh", "-c", "mkdir /store/sub; for n in 1 2 3 4 5 6 7 8; do ln /store/one /store/sub/$n; done"])[0]
+            == 0
+        )
+        archive = await engine.get_archive(made.id, PurePosixPath("/store"), limit=2**19)
+        assert archive
+        nodes = unpack(archive, PurePosixPath("/"), limit=2**19)
+        assert {id(node.data) for node in nodes.values() if node.size} == {id(nodes[PurePosixPath("/store/one")].data)}
+        assert nodes[PurePosixPath("/store/sub/8")].size == 2**18
 
     async def test_files_on_a_volume_are_seen_where_the_engine_keeps_them(
         self, lab: Lab, engine: Engine, tmp_path: Path
