@@ -6,9 +6,9 @@ import asyncio
 import io
 import socket
 import tarfile
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
+from functools import partial
 
 import docker
 import pytest
@@ -103,14 +103,14 @@ def address_of(container: Running) -> str:
 
 
 def wait_for(address: str, *ports: int) -> None:
-    deadline = time.monotonic() + GENEROUS
     for port in ports:
-        while time.monotonic() < deadline:
-            with suppress(OSError), socket.create_connection((address, port), timeout=1):
-                break
-            time.sleep(0.05)
-        else:
-            pytest.fail(f"port {port} of the mail container did not open")
+        wait_until(partial(is_open, address, port), what=f"port {port} of the mail container is open")
+
+
+def is_open(address: str, port: int) -> bool:
+    with suppress(OSError), socket.create_connection((address, port), timeout=1):
+        return True
+    return False
 
 
 async def target_of(engine: Engine, container: Running) -> Target:
