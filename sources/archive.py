@@ -48,7 +48,8 @@ def unpack(archive: bytes, parent: PurePosixPath, *, limit: int) -> Nodes:
                 if member.islnk():  # a second name of a file before it: the same bytes, not the same again for each name
                     nodes[path] = nodes.get(parent / member.linkname.strip("/"), _NOTHING)
                     continue
-                file = tar.extractfile(member) if member.isreg() and member.size <= limit else None
+                whole = member.isreg() and not member.issparse()  # Docker sends holes as zeros; others cost nothing to claim
+                file = tar.extractfile(member) if whole and member.size <= limit else None
                 link = member.linkname if member.issym() else ""
                 nodes[path] = Node(member.isdir(), member.size, int(member.mtime), link, file.read() if file else None)
     except (tarfile.TarError, EOFError, ValueError, KeyError, OverflowError, RecursionError, OSError) as error:

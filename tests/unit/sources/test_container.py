@@ -232,6 +232,17 @@ class TestTree:
         with pytest.raises(SourceUnavailable, match="name-0 is larger than"):
             tree.read("name-0")
 
+    def test_holes_that_an_archive_claims_are_not_filled(self):
+        headers = {"GNU.sparse.major": "0", "GNU.sparse.minor": "1", "GNU.sparse.map": "0,0", "GNU.sparse.size": str(LIMIT)}
+        archive = io.BytesIO()
+        with tarfile.open(fileobj=archive, mode="w", format=tarfile.PAX_FORMAT) as packed:
+            for number in range(100):
+                file = tarfile.TarInfo(f"hole-{number}")
+                file.pax_headers = headers
+                packed.addfile(file)
+        nodes = unpack(archive.getvalue(), PurePosixPath("/"), limit=LIMIT)
+        assert {(node.size, node.data) for node in nodes.values()} == {(LIMIT, None)}
+
     @pytest.mark.parametrize("target", ["nowhere", "name-0", "name-0/below", ""])
     def test_a_second_name_of_what_is_not_there_costs_that_one_only(self, target):
         nodes = unpack(hard_links(b"content", 1, target=target), PurePosixPath("/"), limit=99)
