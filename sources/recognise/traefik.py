@@ -14,7 +14,7 @@ from controller.domain.container import Container
 from controller.domain.proxy import NOTHING, Files, KeptStore, Verdict
 from sources.pairs import label_of
 from sources.recognise import traefik_stores
-from sources.recognise.config import Tree, parse_config
+from sources.recognise.config import DEEPEST, Tree, parse_config
 from sources.recognise.hints import image_of, inside, programs, read_flags
 
 _IMAGE = re.compile(r"(.*-)?traefik")
@@ -125,8 +125,11 @@ def _lowered(tree: Any) -> Tree:
 
 
 def _nest(dotted: Mapping[str, str]) -> Tree:
+    """Settings by name, in sections; those deeper than any section, which Traefik knows none of, are left out."""
     tree: dict[str, Any] = {}
     for name, value in dotted.items():
+        if name.count(".") > DEEPEST:
+            continue
         *folders, last = name.split(".")
         branch = tree
         for folder in folders:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from sources.recognise import traefik
 from tests.unit.recognise.looks import container, judge, stores
 
 RESOLVER = "--certificatesresolvers.le.acme.storage=/letsencrypt/acme.json"
@@ -224,6 +225,13 @@ def test_a_configuration_that_refers_to_itself_is_no_trap():
     recursive = b"certificatesResolvers: &a\n  le: *a\n  acme: *a\n"
     left = judge(container("traefik", "traefik"), {"/etc/traefik/traefik.yml": recursive}).left
     assert "the alias 'a' names nothing before it" in left  # Traefik itself refuses such a file, too
+
+
+def test_names_of_more_parts_than_any_setting_has_are_left_out():
+    """A hundred thousand sections within each other took half a second, and more than Python can show."""
+    deep = f"certificatesresolvers{'.a' * 100_000}"
+    assert traefik._nest({deep: "1", "certificatesresolvers.le": "2"}) == {"certificatesresolvers": {"le": "2"}}
+    assert stores(judge(container("traefik", f"--{deep}=1", RESOLVER))) == ["traefik /letsencrypt/acme.json"]
 
 
 @pytest.mark.parametrize("image", ["traefik/whoami:v1", "thomseddon/traefik-forward-auth:2", "redis:7", ""])
