@@ -27,6 +27,7 @@ from tests.unit.mailbox import Mailbox, World
 from tests.unit.virtual_time import virtually
 
 held = certificate(hours_old=0.5, trust=Trust.PRIVATE)
+old, new, older_still = certificate(**OLD), certificate(**NEW), certificate(hours_old=96)  # made before anything is counted
 
 
 def calls(work: Callable[[], object]) -> int:
@@ -48,9 +49,8 @@ def calls(work: Callable[[], object]) -> int:
 
 def older(number: int, *names: str) -> Certificate:
     """Certificates that are all older than the installed one, so that each is refused."""
-    made = certificate(hours_old=48 + number, trust=Trust.PRIVATE) if number == 0 else older(0)
-    leaf = replace(made.leaf, fingerprint=f"{number:064x}", not_before=made.leaf.not_before.replace(microsecond=number))
-    return replace(made, leaf=replace(leaf, names=names or leaf.names))
+    leaf = replace(old.leaf, fingerprint=f"{number:064x}", not_before=old.leaf.not_before.replace(microsecond=number))
+    return replace(old, leaf=replace(leaf, names=names or leaf.names), trust=Trust.PRIVATE)
 
 
 def store(number: int, *names: str) -> dict[str, Snapshot]:
@@ -101,14 +101,14 @@ def test_each_installed_leaf_is_read_once_a_pass(parsings):
 
     @virtually
     async def test() -> None:
-        world = World(Mailbox.holding(certificate(**OLD)))
-        world.offer(certificate(**OLD))
+        world = World(Mailbox.holding(old))
+        world.offer(old)
         await world.look()
         assert parsings == {"parse_leaf": 1}
         parsings.clear()
-        world.box.files = Mailbox.holding(certificate(hours_old=96)).files
-        world.box.in_use = certificate(hours_old=96).leaf
-        world.offer(certificate(**NEW))
+        world.box.files = Mailbox.holding(older_still).files
+        world.box.in_use = older_still.leaf
+        world.offer(new)
         await world.look()
         assert parsings["parse_leaf"] == 2  # one by the mail server of the test, when it was reloaded
 
