@@ -56,16 +56,21 @@ def main() -> None:
         sys.exit(EX_INTERRUPTED)
 
 
+def _show_version(wanted: bool) -> None:
+    from importlib.metadata import version
+
+    if wanted:
+        typer.echo(f"certferry {version('certferry')}")
+        raise typer.Exit
+
+
 @cli.callback()
 def options(
-    version: Annotated[bool, typer.Option("--version", is_eager=True, help="Show the version and end.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version and end.")
+    ] = False,
 ) -> None:
-    """Say the version, which is an option of no command."""
-    from importlib.metadata import version as version_of
-
-    if version:
-        typer.echo(f"certferry {version_of('certferry')}")
-        raise typer.Exit
+    """Take the version, which is an option of no command."""
 
 
 @cli.command()

@@ -128,6 +128,11 @@ class TestHelp:
         assert ended.code in (OK, USAGE)
         assert all(name in ended.out + ended.err for name in ("run", "once", "plan", "sources", "probe", "status", "health"))
 
+    def test_the_version_is_told_without_a_command(self, certferry):
+        ended = certferry("--version")
+        assert (ended.code, ended.err) == (OK, "")
+        assert ended.out.startswith("certferry 0.")
+
     def test_exit_codes_are_told(self, certferry):
         ended = certferry("--help")
         assert ended.code == OK
