@@ -27,7 +27,7 @@ from sources.files import MIB
 from sources.traefik_kv.network import Endpoint, NetworkOptions, TlsMaterial, explain_os, explain_tls, read_secret
 
 CONNECT = 2.0
-"""Seconds for a connection to stand: who comes back shall not be missed for longer, and no network is that slow."""
+"""Seconds for a connection to stand, TLS included: who comes back is not missed for longer, and no network is that slow."""
 _AS_IT_IS = {"Accept-Encoding": "identity"}
 """Nothing is to be unpacked on the way, so that nothing can unpack to more than it seems."""
 _TROUBLE = 500
@@ -79,6 +79,10 @@ class HttpStore:
     def largest(self) -> int:
         """Bytes that an answer may have: values come in base64, which is a third more than themselves, and some around."""
         return self.options.max_size * 3 // 2 + MIB
+
+    @property
+    def _connect_limit(self) -> float:
+        return min(CONNECT, self.options.timeout)
 
     async def secret(self, value: SecretStr, file: Path | None) -> str:
         """As `read_secret`, in the source's thread: the file may lie on a mount that hangs."""
@@ -132,7 +136,7 @@ class HttpStore:
         url = URL(f"{'https' if secure else 'http'}://{endpoint}{path}", encoded=True)
         context = await self.thread.run(self._tls.context, self.where) if secure else True
         name = (options.tls_server_name or None) if secure else None
-        limits = aiohttp.ClientTimeout(total=None, sock_connect=min(CONNECT, options.timeout))
+        limits = aiohttp.ClientTimeout(total=None, sock_connect=self._connect_limit)
         with self.explaining(endpoint):
             async with (
                 _hanging_up() as connector,
@@ -153,7 +157,9 @@ class HttpStore:
             yield
         except TimeoutError as error:
             pass_on_cancellation()
-            raise NoServer(f"{server} does not answer within {self.options.timeout:g} s; is it well?") from error
+            connecting = isinstance(error, aiohttp.ConnectionTimeoutError)
+            limit = self._connect_limit if connecting else self.options.timeout
+            raise NoServer(f"{server} does not answer within {limit:g} s; is it well?") from error
         except (aiohttp.ClientError, ValueError) as error:
             pass_on_cancellation()
             raise NoServer(f"{server} {_explain(error, self.product)}") from error

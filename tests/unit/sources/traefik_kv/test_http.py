@@ -76,6 +76,13 @@ async def test_a_tls_connection_is_over_when_it_is_left_though_the_server_does_n
         assert [found.fileno() for found in made] == [-1]
 
 
+async def test_a_server_that_is_silent_in_the_tls_handshake_is_told_with_the_limit_that_was_kept(monkeypatch):
+    monkeypatch.setattr(http, "CONNECT", 0.2)
+    async with saying(hang=True) as server:
+        with pytest.raises(SourceUnavailable, match=r"does not answer within 0\.2 s"):
+            await soon(client_of("consul", server, options="tls=on&timeout=30s").get(OBJECT))
+
+
 async def test_an_answer_without_end_is_cut_off():
     endless = (b"HTTP/1.1 200 OK\r\nX-Consul-Index: 7\r\n\r\n", *([b"x" * 65536] * 200))
     async with saying(*endless) as server:
