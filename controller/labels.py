@@ -43,7 +43,8 @@ LABELS: tuple[LabelDefinition, ...] = (
         "domain",
         "mail.example.com",
         "required; its presence opts in",
-        "The names the certificate must cover, separated by commas. `auto` takes the container's own host name settings.",
+        "The names the certificate must cover, separated by commas, at most 250. `auto` takes the container's own host name"
+        " settings.",
     ),
     LabelDefinition(
         "profile", "docker-mailserver", "recognised from image and environment", "What kind of mail container this is."
