@@ -123,8 +123,11 @@ class Mail:
 
     def reloads(self) -> tuple[int, int]:
         """How often Dovecot and Postfix were reloaded, by their own logs."""
-        lines = b"".join(self.container.logs(stream=True, follow=False)).decode(errors="replace")
-        return lines.count("SIGHUP received"), lines.count("reload -- version")
+        return self.logged("SIGHUP received"), self.logged("reload -- version")
+
+    def logged(self, words: str) -> int:
+        """How often the container's log holds these words."""
+        return b"".join(self.container.logs(stream=True, follow=False)).count(words.encode())
 
     def run(self, *argv: str) -> str:
         """Run a command inside; its output."""

@@ -22,6 +22,7 @@ from tests.lab import DOMAIN, GENEROUS, MAIL_PORTS, Controller, Lab, Mail, open_
 
 VERSION = "org.opencontainers.image.version"
 POLL = {"DMS_CONFIG_POLL": "0.5"}
+DETECTED = "Change detected"
 INTERNAL = "/etc/dms/tls/cert"
 SMTP_PORTS = (25, 465, 587)
 
@@ -57,6 +58,10 @@ SETUPS = {
 }
 
 
+BY_CERTFERRY = {"read-only", "version-10-4", "detector-off"}
+"""The setups in which certferry reloads by itself."""
+
+
 @dataclass
 class Fleet:
     """All containers, after one renewal of all of them."""
@@ -67,6 +72,8 @@ class Fleet:
     pairs: dict[str, list[Pair]] = field(default_factory=dict)
     before: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Reloads before the renewal."""
+    detected: dict[str, int] = field(default_factory=dict)
+    """Changes that the detector met before it."""
 
     def create(self) -> None:
         for name, setup in SETUPS.items():
@@ -117,6 +124,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         fleet.wait_ready()
         fleet.start()
         fleet.wait_ready()
+        fleet.detected = {name: mail.logged(DETECTED) for name, mail in fleet.mails.items()}
         fleet.before = {name: mail.reloads() for name, mail in fleet.mails.items()}
         fleet.issue()
         fleet.wait_ready()
@@ -133,8 +141,17 @@ class TestRenewal:
             assert served == dict.fromkeys(served, pair.certificate.fingerprint)
 
     def test_it_cost_one_reload(self, fleet: Fleet, name: str) -> None:
-        before, now = fleet.before[name], fleet.mails[name].reloads()
-        assert (now[0] - before[0], now[1] - before[1]) == SETUPS[name].reloads
+        """Of certferry, or of the detector, which meets the renames in their middle now and then: then it does one more."""
+        mail, before = fleet.mails[name], fleet.before[name]
+
+        def cost_as_many_as_were_detected() -> bool:
+            detected, now = mail.logged(DETECTED) - fleet.detected[name], mail.reloads()
+            assert detected <= 2
+            assert (detected > 0) is (name not in BY_CERTFERRY)
+            expected = [times * max(detected, 1) for times in SETUPS[name].reloads]
+            return [now[0] - before[0], now[1] - before[1]] == expected
+
+        wait_until(cost_as_many_as_were_detected, what="one reload for each change that was met")
 
     def test_a_container_that_found_its_certificate_at_the_start_is_not_reloaded(self, fleet: Fleet, name: str) -> None:
         if not SETUPS[name].read_only:  # what its mount holds is always the old one
@@ -163,7 +180,7 @@ def test_the_detector_gets_its_time_before_certferry_reloads_by_itself(fleet: Fl
     waited_for = {line["target"] for line in fleet.certferry.events("reload.not_noticed")}
 
     names = {mail.name: name for name, mail in fleet.mails.items()}
-    assert {names[name] for name in by_certferry} == {"read-only", "version-10-4", "detector-off"}
+    assert {names[name] for name in by_certferry} == BY_CERTFERRY
     assert {names[name] for name in waited_for} == {"detector-off"}
 
 
