@@ -123,10 +123,13 @@ class Mail:
 
     def reloads(self) -> tuple[int, int]:
         """How often Dovecot and Postfix were reloaded, by their own logs."""
-        return self.logged("SIGHUP received"), self.logged("reload -- version")
+        return self._logged("SIGHUP received"), self._logged("reload -- version")
 
-    def logged(self, words: str) -> int:
-        """How often the container's log holds these words."""
+    def detected(self) -> int:
+        """How many changes docker-mailserver's detector met; it can meet the renames of one swap in their middle, too."""
+        return self._logged("Change detected")
+
+    def _logged(self, words: str) -> int:
         return b"".join(self.container.logs(stream=True, follow=False)).count(words.encode())
 
     def run(self, *argv: str) -> str:

@@ -22,7 +22,6 @@ from tests.lab import DOMAIN, GENEROUS, MAIL_PORTS, Controller, Lab, Mail, open_
 
 VERSION = "org.opencontainers.image.version"
 POLL = {"DMS_CONFIG_POLL": "0.5"}
-DETECTED = "Change detected"
 INTERNAL = "/etc/dms/tls/cert"
 SMTP_PORTS = (25, 465, 587)
 
@@ -124,7 +123,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         fleet.wait_ready()
         fleet.start()
         fleet.wait_ready()
-        fleet.detected = {name: mail.logged(DETECTED) for name, mail in fleet.mails.items()}
+        fleet.detected = {name: mail.detected() for name, mail in fleet.mails.items()}
         fleet.before = {name: mail.reloads() for name, mail in fleet.mails.items()}
         fleet.issue()
         fleet.wait_ready()
@@ -145,7 +144,7 @@ class TestRenewal:
         mail, before = fleet.mails[name], fleet.before[name]
 
         def cost_as_many_as_were_detected() -> bool:
-            detected, now = mail.logged(DETECTED) - fleet.detected[name], mail.reloads()
+            detected, now = mail.detected() - fleet.detected[name], mail.reloads()
             assert detected <= 2
             assert (detected > 0) is (name not in BY_CERTFERRY)
             expected = [times * max(detected, 1) for times in SETUPS[name].reloads]
