@@ -92,13 +92,18 @@ def select(
 
 def count_held(target: Target, snapshots: Iterable[Snapshot]) -> int:
     """How many certificates there are for the names of a target, some of them counted more than once."""
-    names = {name for domain in target.domains for name in (domain, pki.wildcard_of(domain))}
+    names = _names_for(target.domains)
     return sum(len(snapshot.by_name.get(name, ())) for snapshot in snapshots for name in names)
+
+
+def _names_for(domains: Sequence[str]) -> KeysView[str]:
+    """Each name that a certificate may hold for one of those asked for, once: the name itself, or the wildcard above it."""
+    return dict.fromkeys(name for domain in domains for name in (domain, pki.wildcard_of(domain))).keys()
 
 
 def _candidates(domains: Sequence[str], snapshots: Iterable[Snapshot]) -> list[Candidate]:
     """Each once, however many of its names are asked for: in a store there may be thousands of both."""
-    names = dict.fromkeys(name for domain in domains for name in (domain, pki.wildcard_of(domain)))
+    names = _names_for(domains)
     found: list[Candidate] = []
     for snapshot in snapshots:
         entries = {id(entry): entry for name in names for entry in snapshot.by_name.get(name, ())}
@@ -184,7 +189,7 @@ def _why_none(
     if judged:
         nearest = max(judged, key=lambda c: (c.reason is not Reason.NAME_MISMATCH, c.certificate.leaf.not_after))
         return Finding(nearest.reason or Reason.NO_MATCHING_CERTIFICATE, f"the certificate {nearest} {nearest.lost}")
-    wanted = frozenset(name for domain in target.domains for name in (domain, pki.wildcard_of(domain)))
+    wanted = frozenset(_names_for(target.domains))
     for source in sources:
         for problem in snapshots[source].problems if source in snapshots else ():
             if _concerns(problem, wanted):
