@@ -21,13 +21,14 @@ from controller.discovery import Discovery
 from controller.domain.errors import ConfigError, Error, SettingsError, TargetGone, TransientError
 from controller.domain.target import InvalidTarget, Target, TargetKey
 from controller.ending import end, finish, pass_on_cancellation
-from controller.engine import Engine, own_container_id
+from controller.engine import Engine
 from controller.faults import Faults
 from controller.followers import Followers
 from controller.label_values import AUTO, parse_domains
+from controller.machine import own_container_id
 from controller.policies import Decision, Facts
 from controller.ports import Source
-from controller.probe import ContainerProbe
+from controller.probe import ContainerProbe, Reach
 from controller.proxies import Proxies
 from controller.reconciler import Reconciler, Result, Timing, longest_pass
 from controller.running import GOODBYE, told_to_end
@@ -147,7 +148,7 @@ def build(settings: Settings) -> App:
         prefix=settings.label_prefix,
         own_id=own_container_id(Path("/proc/self/mountinfo")),
     )
-    probe = ContainerProbe(execute=engine.execute, own_networks=lambda: engine.own_networks, timeout=settings.probe_timeout)
+    probe = ContainerProbe(execute=engine.execute, reach=Reach(lambda: engine.own), timeout=settings.probe_timeout)
     reconciler = Reconciler(
         targets=discovery,
         sink=ContainerSink(engine),
