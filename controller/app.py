@@ -32,7 +32,7 @@ from controller.probe import ContainerProbe, Reach
 from controller.proxies import Proxies
 from controller.reconciler import Reconciler, Result, Timing, longest_pass
 from controller.running import GOODBYE, told_to_end
-from controller.settings import Settings
+from controller.settings import Settings, variable
 from controller.store import Store
 from controller.supervisor import Supervisor
 from controller.together import together
@@ -138,6 +138,7 @@ def build(settings: Settings) -> App:
         profiles=PROFILES,
         default=DEFAULT,
         sources=store.sources.keys(),
+        observing=f"{variable('observe')}=on" if settings.observe == "on" else "",
     )
     proxies = Proxies(
         engine,

@@ -74,12 +74,14 @@ def options(
 
 
 @cli.command()
-def run() -> None:
+def run(
+    observe: Annotated[bool, typer.Option("--observe", help="Look and report what would be done, and touch nothing.")] = False,
+) -> None:
     """Run the controller until SIGTERM."""
     from controller import app, running
 
     settings = _settings(level=None)
-    running.run(app.run(settings))
+    running.run(app.run(settings.model_copy(update={"observe": "on"}) if observe else settings))
 
 
 @cli.command()

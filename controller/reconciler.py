@@ -15,7 +15,7 @@ from pathlib import PurePosixPath
 
 import structlog
 
-from controller import policies
+from controller import pausing, policies
 from controller.attempts import Attempts
 from controller.clocks import Clocks
 from controller.delivery import SILENT_LIMIT, Delivery, describe_failure
@@ -96,6 +96,8 @@ class Result(StrEnum):
     REFUSED = "refused"
     FAILED = "failed"
     GONE = "gone"
+    PAUSED = "paused"
+    """Looked at and reported; nothing else."""
     BLOCKED = "blocked"
     """Not looked at: another target is worked on that shares files with it. It is called when it can be; see `Locks.call`."""
 
@@ -211,7 +213,8 @@ class Reconciler:
                 self._report.blocked(target)
                 return Outcome(Result.BLOCKED)
             facts = await self._gather(target)
-            return Outcome(Result.WAITING, 0.0) if self._leads_elsewhere(facts) else await self._bring(facts)
+            work = self._watch if target.paused_by else self._bring
+            return Outcome(Result.WAITING, 0.0) if self._leads_elsewhere(facts) else await work(facts)
         except TargetGone:
             return self._forget(key)
         except FilesUnreadable as error:
@@ -319,6 +322,12 @@ class Reconciler:
             self._attempts.failed(target.key, _input(facts), finding, self._clocks.elapsed())
             self._report.not_ready(facts, finding)
             return Outcome(Result.FAILED, FAILED_PAUSE)
+
+    async def _watch(self, facts: Facts) -> Outcome:
+        """Of a paused target the report is all that changes."""
+        problem, message = pausing.judge(facts, policies.decide(facts))
+        self._report.paused(facts, problem, message)
+        return Outcome(Result.PAUSED, _sooner(self._until_started(facts), self._until_change(facts)))
 
     def _leads_elsewhere(self, facts: Facts) -> bool:
         """Whether symbolic links lead to what is shared with yet others: that must be held, too, so it is looked at anew."""
