@@ -17,6 +17,8 @@ import structlog
 from controller import clocks
 from controller.adoption import Configured
 from controller.clocks import Clocks
+from controller.deliver import Claim, Deliveries, claimed_from
+from controller.delivery import SILENT_LIMIT
 from controller.discovery import Discovery
 from controller.domain.errors import ConfigError, Error, SettingsError, TargetGone, TransientError
 from controller.domain.target import InvalidTarget, Target, TargetKey
@@ -199,6 +201,7 @@ async def run(settings: Settings) -> None:
     queue = _queue(settings)
     metrics = Metrics(app.store, queue_depth=lambda: queue.depth)
     supervisor = _supervise(app, metrics, queue)
+    by_hand = deliveries(app, claimed_from(queue))
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     vitals = Vitals(dead_tasks=lambda: supervisor.dead_tasks, first_pass_done=lambda: supervisor.first_pass_done)
 
@@ -206,7 +209,7 @@ async def run(settings: Settings) -> None:
         loop.call_soon_threadsafe(stop.set)
 
     with told_to_end(end_it, limit=settings.drain + GOODBYE):
-        async with serve(settings.http, app.store, metrics=metrics, vitals=vitals) as address:
+        async with serve(settings.http, app.store, metrics=metrics, vitals=vitals, deliver=by_hand.deliver) as address:
             log.info("controller.started", http=str(address or "off"), sources=", ".join(source.name for source in app.sources))
             try:
                 await _connect(app, stop)
@@ -358,6 +361,13 @@ async def _plan(app: App, key: TargetKey) -> Plan | None:
         pass_on_cancellation()
         log.exception("plan.crashed", target=str(key), message=str(error))
         return Unplanned(str(key), f"a fault in certferry ({type(error).__name__}), see above")
+
+
+def deliveries(app: App, claim: Claim) -> Deliveries:
+    """What acts on a container when somebody says so."""
+    settings = app.settings
+    limit = settings.start_grace + settings.verify_timeout + settings.settle + 2 * SILENT_LIMIT
+    return Deliveries(app.discovery, app.reconciler, app.store, claim=claim, limit=limit, retry=settings.retry_min)
 
 
 async def once(settings: Settings) -> Store:

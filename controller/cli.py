@@ -107,6 +107,29 @@ def plan(as_json: Json = False) -> None:
 
 
 @cli.command()
+def deliver(
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="The name of a mail container, or the beginning of its id.")],
+    as_json: Json = False,
+) -> None:
+    """Bring one container to where it should be now, and print each step; 0 when it is ready."""
+    from controller import by_hand
+    from controller.domain.printable import printable
+
+    steps: list[str] = []
+
+    def say(line: str) -> None:
+        steps.append(line)
+        if not as_json:
+            typer.echo(printable(line))
+
+    ended = by_hand.deliver(_settings(), target, say)
+    say(f"{'ready' if ended.ready else 'not ready'}: {ended.message}")
+    if as_json:
+        _show({"target": target, "ready": ended.ready, "steps": steps}, str, as_json=True)
+    _exit(ok=ended.ready)
+
+
+@cli.command()
 def sources(as_json: Json = False) -> None:
     """Show what each source holds, never keys, and which proxies were left; 0 when all could be read."""
     from controller import app, running, views

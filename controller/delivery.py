@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
-import structlog
-
 from controller import policies
 from controller.domain.errors import (
     CheckFailed,
@@ -33,8 +31,9 @@ from controller.policies import Decision, Facts
 from controller.ports import Sink
 from controller.proof import HURRIED, PortsSilent, Prover, Question, questions
 from controller.report import Reporter
+from controller.steps import StepLog
 
-log = structlog.get_logger()
+log = StepLog()
 
 SILENT_LIMIT = 65.0
 """Seconds that a port which does not answer is given before a reload is tried for it. Postfix throttles a service that failed
@@ -90,7 +89,7 @@ class Delivery:
             if decision.write:
                 done.receipts.append(await self._install(facts, decision))
             if decision.write or decision.reload:
-                await self._sink.check(facts.target)
+                await self._check(facts.target)
             if not decision.reload:
                 return facts.served
             return await self._reload(await self._ask_patiently(facts), done)
@@ -115,6 +114,11 @@ class Delivery:
                     not_after=leaf.not_after.isoformat(),
                 )
         return receipt
+
+    async def _check(self, target: Target) -> None:
+        await self._sink.check(target)
+        if target.check:
+            log.info("target.checked", target=target.name, by=str(Reload("exec", target.check)))
 
     async def _ask_patiently(self, facts: Facts) -> Facts:
         """Which ports were silent before the reload must be sure: those asked in a hurry are asked again at length."""

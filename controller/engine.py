@@ -136,6 +136,11 @@ class Engine(EngineFiles, EngineExec, EngineEvents):
         best = max(found, key=lambda one: (one.running, one.created), default=None)
         return None if best is None else best.id
 
+    async def running(self, command: str) -> list[Container]:
+        """The running containers whose first process was started by a command that begins so."""
+        found = [one for one in await self._list("list containers") if one.running and one.command.startswith(command)]
+        return [container for one in found if (container := await self.inspect(one.id))]
+
     async def _list(self, what: str, **params: str) -> list[Listed]:
         async with self._guard(Ask.HOST, what):
             data = await self._requests.read("GET", "containers/json", limit=LARGEST_LIST, params={"all": "1", **params})

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from pathlib import PurePosixPath
-
-import structlog
 
 from controller import pausing, policies
 from controller.attempts import Attempts
@@ -44,11 +43,12 @@ from controller.ports import Probe, Sink, Targets
 from controller.proof import HURRIED, Prover
 from controller.report import Reporter
 from controller.selection import Selection, count_held
+from controller.steps import StepLog
 from controller.store import Store
 from controller.together import both
 from controller.wishes import Wishes
 
-log = structlog.get_logger()
+log = StepLog()
 
 STARTING_PAUSE = 0.5
 """Seconds between two looks at a container whose ports are not open yet."""
@@ -177,6 +177,7 @@ class Reconciler:
         self._delivery = Delivery(sink, self._prover, self._report, verify_timeout=timing.verify_timeout)
         self._attempts = Attempts(timing.resync)
         self._memory: defaultdict[TargetKey, _Memory] = defaultdict(_Memory)
+        self._hurried: set[TargetKey] = set()
         self._writers: dict[Area, TargetKey] = {}
         """Which target was written to last, by what it shares with others that are known."""
         self.locks = Locks()
@@ -298,7 +299,21 @@ class Reconciler:
             memory.started = started, elapsed - max(target.container.age or 0.0, 0.0)
         return elapsed - memory.started[1]
 
+    @contextmanager
+    def hurried(self, key: TargetKey) -> Iterator[None]:
+        """Work on a target through every wait while the context lasts: failures, start and silent ports put nothing off."""
+        self._attempts.forget(key)
+        memory = self._memory[key]
+        memory.written = memory.reloaded = None
+        self._hurried.add(key)
+        try:
+            yield
+        finally:
+            self._hurried.discard(key)
+
     async def _bring(self, facts: Facts) -> Outcome:
+        if facts.target.key in self._hurried:
+            facts = replace(facts, start_grace=0.0)
         target, decision = facts.target, policies.decide(facts)
         if decision.refused:
             self._report.not_ready(facts, self._or_source_trouble(decision.refused, target))
@@ -358,6 +373,8 @@ class Reconciler:
     def _put_off(self, facts: Facts, decision: Decision) -> Outcome | None:
         """Why nothing is to be done yet: the same failed a short while ago, or a silent port may come back by itself."""
         key = facts.target.key
+        if key in self._hurried:
+            return None
         if failure := self._attempts.standing(key, _input(facts), self._clocks.elapsed()):
             self._report.not_ready(facts, failure)
             return Outcome(Result.REFUSED, FAILED_PAUSE)

@@ -56,8 +56,8 @@ class TestReady:
         reason, message = judged(paused(new, installed(PLACE, old), serves(old, SMTP), serves(old)))
         assert reason is None
         assert message.startswith(
-            f"{old.leaf.short} until {old.leaf.not_after:%Y-%m-%d}, served on 25/smtp, 993/imaps; paused ({LABEL}), so nothing is"
-            " touched; certferry would write /tls/key.pem, /tls/cert.pem and reload (LeafDiffers: "
+            f"{old.leaf.short} until {old.leaf.not_after:%Y-%m-%d}, served on 25/smtp, 993/imaps; paused ({LABEL}), so nothing"
+            " is touched; certferry would write /tls/key.pem, /tls/cert.pem and reload (LeafDiffers: "
         )
 
     def test_while_the_chosen_one_is_served_from_elsewhere(self):
