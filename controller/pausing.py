@@ -51,7 +51,7 @@ def _served_problems(facts: Facts) -> Iterator[Finding]:
         where = f"port {served.port}"
         if served.leaf is None:
             excused = (served.refused or served.plain) and not facts.target.probe_required
-            reason = Reason.VERIFY_FAILED if served.unknown else Reason.SERVED_DIFFERS
+            reason = Reason.PORTS_NOT_ASKABLE if served.unknown else Reason.SERVED_DIFFERS
             if not excused:
                 yield Finding(reason, served.error if served.unknown else f"{where}: {served.error}")
         elif served.leaf.fingerprint not in known:
@@ -61,7 +61,7 @@ def _served_problems(facts: Facts) -> Iterator[Finding]:
         else:
             yield from _refusals(facts, served.leaf, f"{where} hands out {served.leaf.short},")
     if not any(served.leaf for served in facts.served):
-        yield Finding(Reason.SERVED_DIFFERS, "no port hands out a certificate")
+        yield Finding(Reason.NOTHING_LISTENS, "no port hands out a certificate")
 
 
 def _installed_problems(facts: Facts) -> Iterator[Finding]:

@@ -107,11 +107,11 @@ class TestNotReady:
 
     def test_where_a_port_cannot_be_asked(self):
         reason, message = judged(paused(new, installed(PLACE, new), serves(None, error="no openssl", unknown=True)))
-        assert (reason, message.startswith("no openssl")) == (Reason.VERIFY_FAILED, True)
+        assert (reason, message.startswith("no openssl")) == (Reason.PORTS_NOT_ASKABLE, True)
 
     def test_where_nothing_listens(self):
         reason, message = judged(paused(new, installed(PLACE, new), serves(None, **CLOSED)))
-        assert (reason, message.startswith("no port hands out a certificate")) == (Reason.SERVED_DIFFERS, True)
+        assert (reason, message.startswith("no port hands out a certificate")) == (Reason.NOTHING_LISTENS, True)
 
     def test_while_it_starts(self):
         situation = paused(new, installed(PLACE, new), serves(None, **CLOSED), container=STARTING)
@@ -127,9 +127,9 @@ def test_a_reload_alone_is_said_without_files():
 
 class TestReconciling:
     def world(self, **changes) -> World:
-        """A renewal is due, and what an interrupted run left is there."""
+        """A renewal is due, and what an interrupted run left is there: litter, and a previous pair to be put back."""
         wanted = target(paused_by=LABEL, **changes)
-        world = World(Mailbox.holding(old, wanted=wanted, litter=True, pending=True))
+        world = World(Mailbox.holding(old, wanted=wanted, litter=True, kept=installed(PLACE, certificate(hours_old=72))))
         world.offer(new)
         return world
 
