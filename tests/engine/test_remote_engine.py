@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from docker.types import IPAMConfig, IPAMPool
 from tests.engine.second_engine import ADDRESS, GATEWAY, SUBNET, second_engine, socket_of
 from tests.lab import DOMAIN, MAIL_IMAGE, Lab, Mail, wait_until
 
+SIEVE = 4190
 ENVIRONMENT = {"SSL_TYPE": "paths", "TLS_CERT_FILE": "/tls/cert.pem", "TLS_KEY_FILE": "/tls/key.pem", "TLS_SELF_SIGNED": "1"}
 LABELS = {"profile": "generic", "cert_path": "/tls/cert.pem", "key_path": "/tls/key.pem"}
 
@@ -88,8 +90,12 @@ def test_a_remote_container_on_its_hosts_network_is_not_asked_at_our_loopback(
     made = remote.containers.run(MAIL_IMAGE, detach=True, network_mode="host", environment=ENVIRONMENT, labels=labels)
     wait_until(lambda: is_running(made), what="its services run")
 
-    certferry = lab.controller(docker_host=socket_of(folder), settle="0s")
+    with socket.create_server(("127.0.0.1", SIEVE)) as here:
+        certferry = lab.controller(docker_host=socket_of(folder), settle="0s")
+        certferry.wait_ready(str(made.name), pair)
+        here.setblocking(False)
+        with pytest.raises(BlockingIOError):  # nobody came
+            here.accept()
 
-    certferry.wait_ready(str(made.name), pair)
     served = next(target["served"] for target in certferry.status()["targets"] if target["name"] == made.name)
     assert {port["way"] for port in served} == {"exec"}

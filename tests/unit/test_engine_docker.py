@@ -403,3 +403,14 @@ class TestEvents:
 
 def test_the_socket_of_another_machine_is_not_looked_for() -> None:
     Engine("tcp://docker.example.com:2376", timeout=1, exec_timeout=1)._check_socket()
+
+
+async def test_running_containers_are_found_by_the_command_that_started_them(docker, tmp_path):
+    docker.answers["/containers/json"] = [
+        {"Id": ID, "Command": "certferry run --observe", "State": "running"},
+        {"Id": "b" * 64, "Command": "certferry run", "State": "exited"},
+        {"Id": "c" * 64, "Command": "nginx", "State": "running"},
+        {"Id": "d" * 64, "State": "running"},
+    ]
+    async with connected(docker, tmp_path) as engine:
+        assert [container.id for container in await engine.running("certferry run")] == [ID]
