@@ -26,6 +26,8 @@ ATTEMPTS = 5
 """How often a failure that passes is tried again."""
 BLOCKED_PAUSE = 0.25
 """Seconds between two tries while a container with the same files is worked on."""
+LOOK_AFTER = 5.0
+"""Seconds after which the controller looks at the target as usual."""
 _OVER = (Result.FAILED, Result.REFUSED, Result.GONE, Result.PAUSED)
 
 
@@ -121,7 +123,7 @@ def claimed_from(queue: WorkQueue[TargetKey]) -> Claim:
             queue.forget(key)
             yield
         finally:
-            queue.add(key)
+            queue.add(key, LOOK_AFTER)
             queue.done(key)
 
     return claim

@@ -31,10 +31,6 @@ class StepLog:
     def __init__(self) -> None:
         self._log = structlog.get_logger()
 
-    def debug(self, event: str, **fields: Any) -> None:
-        self._step(event, fields)
-        self._log.debug(event, **fields)
-
     def info(self, event: str, **fields: Any) -> None:
         self._step(event, fields)
         self._log.info(event, **fields)
@@ -42,10 +38,6 @@ class StepLog:
     def warning(self, event: str, **fields: Any) -> None:
         self._step(event, fields)
         self._log.warning(event, **fields)
-
-    def error(self, event: str, **fields: Any) -> None:
-        self._step(event, fields)
-        self._log.error(event, **fields)
 
     @staticmethod
     def _step(event: str, fields: dict[str, Any]) -> None:
