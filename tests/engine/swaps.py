@@ -7,7 +7,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,8 +17,8 @@ from tests.lab import MAIL_IMAGE, Controller, Lab, Mail, open_tls, wait_until
 
 PORT = 587
 CLIENTS, LOOKERS = 2, 6
-"""Those that shake hands, and those that only look whether TLS is offered: a process of Postfix that could not read its pair does
-not. That takes a fraction of the time, so they meet more processes."""
+"""Those that shake hands, and those that hang up when the server has consented to: a process of Postfix that could not read its
+pair does not. They take a fraction of the time, so they meet more processes."""
 MOST = 100_000
 """Connections of one client."""
 TWO_FILES, ONE_FILE = "two files", "one file"
@@ -108,10 +108,11 @@ class Clients:
             return pki.parse_leaf_der(connection.getpeercert(binary_form=True) or b"").fingerprint
 
     def _look(self) -> str:
-        with smtplib.SMTP(self._address, PORT, local_hostname="localhost", timeout=30) as client:
+        with closing(smtplib.SMTP(self._address, PORT, local_hostname="localhost", timeout=30)) as client:
             client.ehlo()
-            if not client.has_extn("starttls"):
-                raise LookupError("TLS is not offered")
+            code, said = client.docmd("STARTTLS")
+            if code != 220:
+                raise smtplib.SMTPResponseException(code, said)
         return ""
 
 
