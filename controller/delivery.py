@@ -10,9 +10,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
-import structlog
-
 from controller import policies, rollback
+from controller.domain.container import State
 from controller.domain.errors import (
     CheckFailed,
     EngineUnavailable,
@@ -33,8 +32,9 @@ from controller.ports import Sink
 from controller.proof import HURRIED, REMEMBERED, Prover, Verified, questions
 from controller.reasons import RolledBack, describe
 from controller.report import Reporter
+from controller.steps import StepLog
 
-log = structlog.get_logger()
+log = StepLog()
 
 SILENT_MOMENTS = (20.0, 40.0, 65.0)
 """Seconds after a reload at which a port that does not answer is asked again. Postfix keeps a service that failed silent for
@@ -136,6 +136,8 @@ class Delivery:
             raise _Failed(_with(acted.failures[0].error, back))
         elif open_before and not decision.write:
             done.receipts.append(Receipt(target, open_before, facts.observed.resolved))
+        if _checked(target, acted):
+            log.info("target.checked", target=target.name, by=str(Reload("exec", target.check)))
         self._judge(facts, done, acted, steps)
 
     def _judge(self, facts: Facts, done: _Done, acted: Acted, steps: Sequence[Reload]) -> None:
@@ -308,6 +310,12 @@ def _was_silent_before(facts: Facts, verified: Verified) -> bool:
 
 def _with(error: Error, more: str) -> Error:
     return type(error)(f"{error}; {more}")
+
+
+def _checked(target: Target, acted: Acted) -> bool:
+    """Whether the container's own check was run, and passed."""
+    refused = any(isinstance(failure.error, CheckFailed) for failure in acted.failures)
+    return bool(target.check) and target.container.state is State.RUNNING and not refused
 
 
 def _by_itself(target: Target) -> bool:

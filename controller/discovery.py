@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 import structlog
 
@@ -23,10 +24,11 @@ _DYING = (State.REMOVING, State.DEAD)
 class Discovery:
     """Implements `controller.ports.Targets` for one Docker endpoint.
 
-    `sources` are the names a label may choose from; they may change meanwhile.
+    `sources` are the names a label may choose from; they may change meanwhile. `observing` names the setting by which all
+    targets are paused, if one does.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         engine: Engine,
         *,
@@ -35,9 +37,11 @@ class Discovery:
         profiles: Sequence[Profile],
         default: Profile,
         sources: Collection[str],
+        observing: str = "",
     ) -> None:
         self._engine, self._endpoint, self._prefix, self._sources = engine, endpoint, prefix, sources
         self._profiles, self._default = {profile.name: profile for profile in profiles}, default
+        self._observing = observing
         self._told: set[str] = set()
 
     def key(self, container_id: str) -> TargetKey:
@@ -64,7 +68,8 @@ class Discovery:
             chosen = (
                 self._profiles[spec.profile] if spec.profile else recognise(container, self._profiles.values(), self._default)
             )
-            return build_target(key, container, spec, chosen, prefix=self._prefix)
+            target = build_target(key, container, spec, chosen, prefix=self._prefix)
+            return replace(target, paused_by=self._observing or target.paused_by)
         except LabelError as error:
             return InvalidTarget(container, error.problems)
 

@@ -104,6 +104,12 @@ def _read_container(raw: Any, image: Mapping[str, Any]) -> Container:
             for network in networks.values()
             if network.get("IPAddress") or network.get("GlobalIPv6Address")
         },
+        gateways={
+            network["NetworkID"]: gateway
+            for network in networks.values()
+            if (gateway := network.get("Gateway") if network.get("IPAddress") else network.get("IPv6Gateway"))
+        },
+        pid=_number(raw["State"].get("Pid")),
         started_at=_moment(raw["State"].get("StartedAt")),
     )
 
@@ -126,6 +132,12 @@ def _mounts(raw: Mapping[str, Any]) -> list[Mount]:
     for path, options in (raw["HostConfig"].get("Tmpfs") or {}).items():
         mounts.append(Mount("tmpfs", "", PurePosixPath(path), "ro" not in options.split(",")))
     return mounts + [Mount("tmpfs", "", PurePosixPath(path), True) for path in _SYSTEM_TMPFS]
+
+
+def _number(raw: Any) -> int:
+    if not isinstance(raw or 0, int):
+        raise TypeError("no number")
+    return raw or 0
 
 
 def _is_root_limited(host: Mapping[str, Any]) -> bool:

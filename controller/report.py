@@ -39,6 +39,14 @@ class Reporter:
         message = "; ".join((finding.message, *_doubts(facts)))
         self._set(facts, facts.served if served is None else served, finding.reason, message)
 
+    def paused(self, facts: Facts, problem: Finding | None, message: str) -> None:
+        """The target is only watched; `message` says whether clients accept what it serves, and what would be done."""
+        text = "; ".join((message, *_doubts(facts)))
+        before = self._store.targets.get(facts.target.key)
+        self._set(facts, facts.served, problem.reason if problem else None, text)
+        if before is None or before.condition.message != text:
+            log.info("target.watched", target=facts.target.name, message=text)
+
     def failed(self, key: TargetKey, finding: Finding) -> None:
         """The target could not even be looked at; what was known of it before stays."""
         known = self._store.targets.get(key)

@@ -432,13 +432,13 @@ class Lab:
         self.docker.close()
 
 
-def put_files(container: Container, contents: Mapping[str, bytes | str], *, modified: int = 0) -> None:
+def put_files(container: Container, contents: Mapping[str, bytes | str], *, modified: int = 0, mode: int = 0o644) -> None:
     """Files into a container by absolute path; a text is where a symbolic link points. `modified`: Unix time, 0 for now."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for path, content in contents.items():
             header = tarfile.TarInfo(path.lstrip("/"))
-            header.mtime = modified or int(time.time())
+            header.mtime, header.mode = modified or int(time.time()), mode
             if isinstance(content, str):
                 header.type, header.linkname = tarfile.SYMTYPE, content
             else:

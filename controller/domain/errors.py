@@ -7,7 +7,8 @@
     │   └ EngineUnavailable, TargetGone, TargetNotRunning, ExecCut, ExecTimeout (StillRunning), ProbeUnavailable, WriteFailed
     └ PermanentError                                   retried only on new input or at the resync
         ├ CertificateError (KeyMismatch, BrokenChain, WeakKey, NameMissing, MalformedPem, EncryptedKey)
-        └ WriteRefused (FilesUnreadable), CheckFailed, ReloadFailed, VerifyFailed, RollbackFailed
+        ├ WriteRefused (FilesUnreadable), CheckFailed, ReloadFailed, VerifyFailed, RollbackFailed
+        └ DeliveryRefused
 
 A message names the thing (target, file, port) and the remedy, in one line.
 """
@@ -129,6 +130,10 @@ class ReloadFailed(PermanentError):
 
 class VerifyFailed(PermanentError):
     """A port does not hand out the certificate that was installed."""
+
+
+class DeliveryRefused(PermanentError):
+    """What was asked for by hand cannot be done: there is no such target, it is paused, or another certferry may work on it."""
 
 
 class RollbackFailed(PermanentError):
