@@ -28,7 +28,7 @@ from controller.label_values import AUTO, parse_domains
 from controller.policies import Decision, Facts
 from controller.ports import Source
 from controller.probe import ContainerProbe
-from controller.proxies import Proxies
+from controller.proxies import FilesOfProxies, Proxies
 from controller.reconciler import Reconciler, Result, Timing, longest_pass
 from controller.running import GOODBYE, told_to_end
 from controller.settings import Settings
@@ -137,16 +137,18 @@ def build(settings: Settings) -> App:
         profiles=PROFILES,
         default=DEFAULT,
         sources=store.sources.keys(),
+        unused=lambda: store.unused,
     )
     proxies = Proxies(
         engine,
         store,
         recognise=recognise,
-        create=lambda url, name: registry.create(url, surroundings, name=name),
+        create=lambda url, name: registry.create(url, found, name=name),
         configured=[configured(url, source.name) for url, source in zip(urls, sources, strict=True)],
         prefix=settings.label_prefix,
         own_id=own_container_id(Path("/proc/self/mountinfo")),
     )
+    found = Surroundings(containers=FilesOfProxies(engine, proxies.id_of), wishes=wishes)
     probe = ContainerProbe(execute=engine.execute, own_networks=lambda: engine.own_networks, timeout=settings.probe_timeout)
     reconciler = Reconciler(
         targets=discovery,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import structlog
 
 from controller.domain.container import Container, State
 from controller.domain.errors import LabelError
 from controller.domain.profile import Profile
-from controller.domain.proxy import without_discover
+from controller.domain.proxy import told_unused, without_discover
 from controller.domain.target import InvalidTarget, Target, TargetKey
 from controller.engine import Engine
 from controller.labels import is_opted_in, parse_labels
@@ -23,10 +23,11 @@ _DYING = (State.REMOVING, State.DEAD)
 class Discovery:
     """Implements `controller.ports.Targets` for one Docker endpoint.
 
-    `sources` are the names a label may choose from; they may change meanwhile.
+    `sources` are the names a label may choose from; they may change meanwhile. `unused` says what makes sources of containers
+    that look like proxies, by name.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         engine: Engine,
         *,
@@ -35,9 +36,11 @@ class Discovery:
         profiles: Sequence[Profile],
         default: Profile,
         sources: Collection[str],
+        unused: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
         self._engine, self._endpoint, self._prefix, self._sources = engine, endpoint, prefix, sources
         self._profiles, self._default = {profile.name: profile for profile in profiles}, default
+        self._unused = unused
         self._told: set[str] = set()
 
     def key(self, container_id: str) -> TargetKey:
@@ -66,7 +69,12 @@ class Discovery:
             )
             return build_target(key, container, spec, chosen, prefix=self._prefix)
         except LabelError as error:
-            return InvalidTarget(container, error.problems)
+            return InvalidTarget(container, (*error.problems, *self._explain_sources(container)))
+
+    def _explain_sources(self, container: Container) -> list[str]:
+        """Where a label names a container that looks like a proxy and is not used yet: how to use it."""
+        named = container.labels.get(f"{self._prefix}source", "").replace(",", " ").split()
+        return [told_unused(name, text) for name, text in self._unused().items() if name in named]
 
     def _asks(self, labels: Mapping[str, str]) -> bool:
         return is_opted_in(without_discover(labels, self._prefix), self._prefix)

@@ -40,6 +40,8 @@ class Store:
     """How each source was found that nobody configured."""
     left: dict[str, str] = field(default_factory=dict)
     """Containers that look like proxies and are no sources, by name, and why."""
+    unused: dict[str, str] = field(default_factory=dict)
+    """Those of them that would be sources did the operator say so: what was found, and the label that says it."""
     engine_up: bool = False
     engine_message: str = "not asked yet"
 
