@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote
@@ -71,7 +71,7 @@ class Choice:
     adopted: dict[str, Adopted]
     left: dict[str, str]
     dismissed: frozenset[str]
-    unused: dict[str, str]
+    unused: dict[str, str] = field(repr=False)
 
 
 def choose(seen: Iterable[Seen], configured: Collection[Configured], before: Mapping[str, Adopted]) -> Choice:

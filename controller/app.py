@@ -130,6 +130,7 @@ def build(settings: Settings) -> App:
     wishes = Wishes()
     surroundings = Surroundings(containers=engine, wishes=wishes)
     sources = registry.create_all(urls, surroundings)
+    store.origins.order = tuple(source.name for source in sources) if settings.sources else ()
     discovery = Discovery(
         engine,
         endpoint=ENDPOINT,

@@ -15,7 +15,7 @@ from pathlib import PurePosixPath
 
 import structlog
 
-from controller import policies
+from controller import choosing, policies
 from controller.attempts import Attempts
 from controller.clocks import Clocks
 from controller.delivery import SILENT_LIMIT, Delivery, describe_failure
@@ -38,6 +38,7 @@ from controller.domain.moment import Moment, read_clocks
 from controller.domain.observed import Served
 from controller.domain.snapshot import Snapshot
 from controller.domain.target import InvalidTarget, Place, ProbePort, Reload, Target, TargetKey
+from controller.installed import installed_fingerprints
 from controller.locks import Area, Locks, areas_of, meet
 from controller.policies import Decision, Facts
 from controller.ports import Probe, Sink, Targets
@@ -261,10 +262,19 @@ class Reconciler:
         snapshots = self._store.snapshots_in_order
         moment = self._what_time_it_is(snapshots)
         facts = Facts(
-            target, Selection(), observed, (), self._now(), self._timing.start_grace, age=self._age(target), moment=moment
+            target,
+            Selection(),
+            observed,
+            (),
+            self._now(),
+            self._timing.start_grace,
+            age=self._age(target),
+            moment=moment,
+            known=self._store.known(installed_fingerprints(target, observed)),
+            unused=self._store.unused,
         )
         beside = count_held(target, snapshots.values()) > MANY
-        facts = await asyncio.to_thread(policies.choose, facts, snapshots) if beside else policies.choose(facts, snapshots)
+        facts = await asyncio.to_thread(choosing.choose, facts, snapshots) if beside else choosing.choose(facts, snapshots)
         ports = policies.wanted_ports(target, observed.listening) if target.container.state == "running" else ()
         # A port that hangs must not hold up a new certificate: it is asked at length when it counts, after the reload.
         limit = HURRY if policies.decide(facts).write else None
@@ -417,6 +427,7 @@ class Reconciler:
         moments = [c.certificate.leaf.not_after for _, c in facts.selection.chosen]
         moments += [c.certificate.leaf.not_before for c in facts.selection.candidates if c.reason is Reason.NOT_YET_VALID]
         rests = [(moment - facts.now).total_seconds() + 1 for moment in moments if moment > facts.now]
+        rests += [] if facts.selection.again is None else [facts.selection.again + 1]
         return min((rest for rest in rests if rest < self._timing.resync), default=None)
 
     async def _act(self, facts: Facts, decision: Decision) -> Outcome:
