@@ -193,7 +193,7 @@ class Followers:
 
     def _tell_none(self, looked_at: int) -> None:
         """Say that nothing was found, unless what was left explains it; without any source that is worth a warning."""
-        if self._store.found or (self._store.left and self.each):
+        if self._store.found or self._store.unused or (self._store.left and self.each):
             return
         message = f"no proxy found yet: of {looked_at} containers none keeps certificates as the known proxies do"
         if self.each:
