@@ -37,6 +37,8 @@ LINKS = 5
 """Symbolic links that are followed to a configuration file."""
 
 NOTHING_KNOWN = "its label {label} asks to use it, but it looks like no known proxy; name its store in CERTFERRY_SOURCES"
+LONGEST_FOUND = 400
+"""Characters of what was found that is not used: an image may name any number of stores, and the remedy stands behind them."""
 UNUSED = "{found}: found, not used: put the label {label}=true on it to use it"
 
 
@@ -151,7 +153,7 @@ class Proxies:
                 except TargetGone:
                     raise
                 except (Error, ValueError) as error:
-                    return Verdict(left=f"its {path} cannot be read: {error}")
+                    return Verdict(left=f"its {path} cannot be read: {error}", vouched=verdict.vouched)
             verdict = await self._recognise_with(container, files)
         return verdict
 
@@ -176,7 +178,7 @@ class Proxies:
 
     def _decide(self) -> Change:
         choice = choose(self._seen.values(), self._configured, self._adopted)
-        unused = {name: UNUSED.format(found=found, label=self._label) for name, found in choice.unused.items()}
+        unused = {name: UNUSED.format(found=_shortened(found), label=self._label) for name, found in choice.unused.items()}
         left, follow = choice.left | {name: "; ".join((*_given(choice.left, name), text)) for name, text in unused.items()}, []
         for name, found in list(choice.adopted.items()):
             before = self._adopted.get(name)
@@ -239,6 +241,10 @@ class FilesOfProxies:
 
     async def own_path(self, container_id: str, path: PurePosixPath) -> Path | None:
         return await self._files.own_path(container_id, path)
+
+
+def _shortened(found: str) -> str:
+    return found if len(found) <= LONGEST_FOUND else f"{found[:LONGEST_FOUND]}…"
 
 
 def _given(left: dict[str, str], name: str) -> tuple[str, ...]:

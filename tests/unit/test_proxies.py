@@ -317,6 +317,13 @@ class TestWhatOnlyAnImageLooksLike:
         assert before.endswith("is already read by the source z")
         assert after == house.store.unused["edge"].partition("; ")[2]
 
+    async def test_however_much_it_is_the_label_can_be_seen(self):
+        stores = (f"--certificatesresolvers.r{n}.acme.storage=/{'x' * 1000}{n}.json" for n in range(60))
+        house = House(proxy("edge", "evil/traefik", *stores, own_command=()))
+        await house.look()
+        assert len(house.store.unused["edge"]) < 600
+        assert house.store.unused["edge"].endswith("…: found, not used: put the label certferry.discover=true on it to use it")
+
     async def test_becomes_a_source_when_it_is_recreated_with_the_label(self, logged):
         house = House(imitation())
         await house.look()
@@ -528,6 +535,16 @@ class TestAsContainersComeAndGo:
         house.loaded("edge")
         house.put(traefik(id="edge-2", labels={"certferry.discover": "false"}))
         assert (await house.proxies.look(["edge-1", "edge-2"])).retire == ("edge",)
+
+    @pytest.mark.parametrize("image", ["traefik:v3", "evil/traefik"])
+    async def test_one_whose_file_of_settings_cannot_be_read_now_keeps_its_source(self, image):
+        labels = {} if image == "traefik:v3" else {"certferry.discover": "true"}
+        house = House(proxy("edge", image, "traefik", labels=labels, own_command=()))
+        house.docker.files["/etc/traefik/traefik.yml"] = TestAConfigurationInTheContainer.YAML
+        assert await house.look() == [EDGE]
+        house.loaded("edge")
+        house.docker.files["/etc/traefik/traefik.yml"] = EngineUnavailable("busy")
+        assert (await house.proxies.look(["edge-1"])).retire == ()
 
     async def test_one_whose_settings_cannot_be_read_any_more_keeps_its_source(self):
         house = House(traefik())
