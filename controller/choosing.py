@@ -74,5 +74,5 @@ def _explain_choice(facts: Facts, selection: Selection) -> Selection:
         chosen=tuple((place, switched.get(id(candidate), candidate)) for place, candidate in selection.chosen),
         candidates=tuple(switched.get(id(candidate), candidate) for candidate in selection.candidates),
         finding=finding,
-        again=next_look(facts.known, facts.origins.values(), leaves, facts.now),
+        again=next_look(facts.known, tuple(facts.origins.values()), selection.candidates, leaves, facts.now),
     )

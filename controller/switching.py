@@ -165,9 +165,20 @@ def _minutes(seconds: float) -> str:
     return f"{int(seconds // 60)} min"
 
 
-def next_look(known: Known, origins: Iterable[Origin], chosen: Iterable[Leaf], now: datetime) -> float | None:
-    """Seconds until the choice may be another one by what is decided here: a source counts as gone, or a pair as late."""
-    rests = [GONE_AFTER - gone for gone in known.gone.values() if gone < GONE_AFTER]
-    moments = [*(origin.late for origin in origins if origin.late), *(leaf.late for leaf in chosen)]
+def next_look(
+    known: Known, origins: Collection[Origin], candidates: Iterable[Candidate], chosen: Iterable[Leaf], now: datetime
+) -> float | None:
+    """Seconds until the choice may be another one by what is decided here: a source counts as gone, or a pair as late.
+
+    Only where there is another source's candidate: each look costs a connection to every port.
+    """
+    sources = {candidate.source for candidate in candidates}
+    concerned = sources.union(*known.held.values(), *(origin.waits_for for origin in origins))
+    rests = [
+        GONE_AFTER - gone
+        for source, gone in known.gone.items()
+        if gone < GONE_AFTER and source in concerned and sources - {source}
+    ]
+    moments = [*(origin.late for origin in origins if origin.late), *(leaf.late for leaf in chosen if len(sources) > 1)]
     rests += [(moment - now).total_seconds() for moment in moments if moment > now]
     return min(rests, default=None)

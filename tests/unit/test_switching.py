@@ -396,9 +396,17 @@ class TestTheNextLook:
         world = World(held={"a": (OURS,), "b": (NEXT,)}, later=timedelta(days=42, seconds=-30))
         assert world.decided().selection.again == pytest.approx(30.0, abs=5.0)
 
-    def test_is_not_planned_where_nothing_can_change(self):
-        world = World(there=None, held={"a": (made(age=80),)})
-        assert world.decided().selection.again is None
+    def test_is_when_the_source_that_may_have_delivered_counts_as_gone(self):
+        world = World(held={"b": (OTHERS,)}, known=Known(unread=frozenset({"a"}), gone={"a": 590.0}))
+        assert world.decided().selection.again == 10.0
+
+    def test_is_when_the_source_that_delivered_and_is_known_no_more_counts_as_gone(self):
+        world = World(held={"b": (OTHERS,)}, known=Known(held=HELD_BY_A, gone={"a": 590.0}))
+        assert world.decided().selection.again == 10.0
+
+    @pytest.mark.parametrize("held", [{"a": (made(age=80),)}, {"a": (OURS,), "b": ()}, {}])
+    def test_is_not_planned_where_there_is_no_other_source(self, held):
+        assert World(held=held, known=Known(gone={"a": 10.0, "b": 10.0})).decided().selection.again is None
 
 
 def test_another_key_type_does_not_tell_who_delivered():
