@@ -62,8 +62,9 @@ def _explain_choice(facts: Facts, selection: Selection) -> Selection:
     """Say of a switch of source why it is one, where nothing fits what else there is, and when to look again."""
     switched = {}
     for place, candidate in selection.chosen:
-        if why := judge_source(facts, place, candidate).why:
-            switched[id(candidate)] = replace(candidate, switch=why)
+        verdict = judge_source(facts, place, candidate)
+        if verdict.allowed and verdict.why:
+            switched[id(candidate)] = replace(candidate, switch=verdict.why)
     leaves = [candidate.certificate.leaf for _, candidate in selection.chosen]
     finding = selection.finding
     if finding and facts.unused and not facts.target.sources:

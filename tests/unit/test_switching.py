@@ -327,6 +327,11 @@ class TestWhatPlanSays:
         assert [c.switch for c in situation.selection.candidates if not c.lost] == [told]
         assert all(finding.message.endswith(f"; {told}") for finding in decide(situation).findings)
 
+    def test_of_a_switch_that_is_none_once(self):
+        decision = decide(World(held={"b": (OTHERS,)}, known=Known(unread=frozenset({"a"}))).decided())
+        told = "; ".join([*map(str, decision.findings), str(decision.refused)])
+        assert told.count("nobody knows who delivered") == 1
+
     def test_of_its_own_next_nothing(self):
         situation = World(held={"a": (NEXT,)}, known=Known(held=HELD_BY_A)).decided()
         assert [c.switch for c in situation.selection.candidates] == [""]
