@@ -55,8 +55,8 @@ MEANING: dict[Reason, tuple[str, str]] = {
         "let the proxy ask for one: a router with these host names; `certferry sources` shows what there is",
     ),
     Reason.WOULD_DOWNGRADE: (
-        "a newer certificate than the candidate is installed",
-        "find out who installed it; remove the files in the container to take the older one",
+        "a newer certificate of the same authority is installed",
+        "was the proxy's store restored from a backup? Remove the files in the container to take the older one",
     ),
     Reason.OTHER_SOURCE: (
         "another source's certificate would replace a valid one whose source is not gone",
