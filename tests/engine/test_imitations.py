@@ -65,7 +65,7 @@ def test_an_image_that_imitates_a_proxy_gives_no_certificate_before_its_operator
     mail = lab.mail(labels={"domain": names[0]})
     other = lab.mail(labels={"domain": names[1]})
     for one in (mail, other):
-        one.wait_up((993,))
+        one.wait_up((25, 993))
     before = other.served(993)
     certferry = lab.controller(discover="on", settle="500ms", resync="1d")
     certferry.wait_ready(mail.name, ours, seconds=90)
