@@ -31,7 +31,7 @@ from controller.machine import own_container_id
 from controller.policies import Decision, Facts
 from controller.ports import Source
 from controller.probe import ContainerProbe, Reach
-from controller.proxies import Proxies
+from controller.proxies import FilesOfProxies, Proxies
 from controller.reconciler import Reconciler, Result, Timing, longest_pass
 from controller.running import GOODBYE, told_to_end
 from controller.settings import Settings, variable
@@ -133,6 +133,7 @@ def build(settings: Settings) -> App:
     wishes = Wishes()
     surroundings = Surroundings(containers=engine, wishes=wishes)
     sources = registry.create_all(urls, surroundings)
+    store.origins.order = tuple(source.name for source in sources) if settings.sources else ()
     discovery = Discovery(
         engine,
         endpoint=ENDPOINT,
@@ -141,16 +142,18 @@ def build(settings: Settings) -> App:
         default=DEFAULT,
         sources=store.sources.keys(),
         observing=f"{variable('observe')}=on" if settings.observe == "on" else "",
+        unused=lambda: store.unused,
     )
     proxies = Proxies(
         engine,
         store,
         recognise=recognise,
-        create=lambda url, name: registry.create(url, surroundings, name=name),
+        create=lambda url, name: registry.create(url, found, name=name),
         configured=[configured(url, source.name) for url, source in zip(urls, sources, strict=True)],
         prefix=settings.label_prefix,
         own_id=own_container_id(Path("/proc/self/mountinfo")),
     )
+    found = Surroundings(containers=FilesOfProxies(engine, proxies.id_of), wishes=wishes)
     probe = ContainerProbe(execute=engine.execute, reach=Reach(lambda: engine.own), timeout=settings.probe_timeout)
     reconciler = Reconciler(
         targets=discovery,

@@ -131,10 +131,15 @@ class Engine(EngineFiles, EngineExec, EngineEvents):
         """See `controller.ports.ContainerFiles.find`."""
         kind, pattern = ("label", selector) if "=" in selector else ("name", f"^/?{selector}$")
         found = await self._list(f"look for the container {selector}", filters=json.dumps({kind: [pattern]}))
+        found.sort(key=lambda one: (one.running, one.created), reverse=True)
         if kind == "name":
-            found = [one for one in found if f"/{selector}" in one.names]
-        best = max(found, key=lambda one: (one.running, one.created), default=None)
-        return None if best is None else best.id
+            return next((one.id for one in found if f"/{selector}" in one.names), None)
+        name, _, value = selector.partition("=")
+        for one in found:  # the list shows labels of images, too, and an image must not give certificates
+            container = await self.inspect(one.id)
+            if container and container.labels.get(name) == value:
+                return container.id
+        return None
 
     async def running(self, command: str) -> list[Container]:
         """The running containers whose first process was started by a command that begins so."""

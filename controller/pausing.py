@@ -8,7 +8,8 @@ from controller import pki
 from controller.domain.certificate import Leaf
 from controller.domain.container import State
 from controller.domain.finding import Finding, Reason
-from controller.policies import Decision, Facts, daemons_up, expected_leaves, installed_leaf
+from controller.installed import installed_leaf
+from controller.policies import Decision, Facts, daemons_up, expected_leaves
 
 
 def judge(facts: Facts, decision: Decision) -> tuple[Finding | None, str]:

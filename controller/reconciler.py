@@ -381,6 +381,7 @@ class Reconciler:
         moments = [c.certificate.leaf.not_after for _, c in facts.selection.chosen]
         moments += [c.certificate.leaf.not_before for c in facts.selection.candidates if c.reason is Reason.NOT_YET_VALID]
         rests = [(moment - facts.now).total_seconds() + 1 for moment in moments if moment > facts.now]
+        rests += [] if facts.selection.again is None else [facts.selection.again + 1]
         return min((rest for rest in rests if rest < self._timing.resync), default=None)
 
     async def _act(self, facts: Facts, decision: Decision) -> Outcome:

@@ -11,7 +11,8 @@ from controller.domain.condition import Condition
 from controller.domain.finding import Finding, Reason
 from controller.domain.observed import Served
 from controller.domain.target import InvalidTarget, Target, TargetKey
-from controller.policies import Facts, installed_leaf
+from controller.installed import installed_leaf
+from controller.policies import Facts
 from controller.store import Store, TargetStatus
 
 log = structlog.get_logger()

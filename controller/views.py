@@ -74,6 +74,7 @@ def _candidate(candidate: Candidate) -> Json:
         "not_after": leaf.not_after.isoformat(),
         "chosen": not candidate.lost,
         "lost": candidate.lost,
+        "switch": candidate.switch,
     }
 
 

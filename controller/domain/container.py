@@ -55,6 +55,8 @@ class Container:
     """What of the environment the operator set: an image must not choose which certificate it gets."""
     command: tuple[str, ...] = field(default=(), repr=False)
     """Program and arguments as the container was started, entrypoint and command together."""
+    own_command: tuple[str, ...] = field(default=(), repr=False)
+    """What of it the operator set: an image must not make itself look like a proxy."""
     working_dir: str = ""
     hostname: str = ""
     domainname: str = ""

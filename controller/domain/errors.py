@@ -3,7 +3,7 @@
     Error
     ├ ConfigError (SettingsError, LabelError)          the operator must act
     ├ TransientError                                   retried with backoff
-    │   ├ SourceUnavailable, SourceMalformed
+    │   ├ SourceUnavailable (SourceGone), SourceMalformed
     │   └ EngineUnavailable, TargetGone, TargetNotRunning, ExecCut, ExecTimeout (StillRunning), ProbeUnavailable, WriteFailed
     └ PermanentError                                   retried only on new input or at the resync
         ├ CertificateError (KeyMismatch, BrokenChain, WeakKey, NameMissing, MalformedPem, EncryptedKey)
@@ -42,6 +42,10 @@ class TransientError(Error):
 
 class SourceUnavailable(TransientError):
     """A source cannot be reached or read."""
+
+
+class SourceGone(SourceUnavailable):
+    """What a source would be read from was removed."""
 
 
 class SourceMalformed(TransientError):

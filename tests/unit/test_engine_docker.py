@@ -187,6 +187,11 @@ class TestContainers:
         assert found is not None
         assert (found.name, found.labels) == ("mail", {"certferry.domain": "mail.example.com"})
 
+    async def test_a_container_is_found_by_a_label_that_its_operator_set_and_by_none_of_its_image(self, docker, tmp_path):
+        async with connected(docker, tmp_path) as engine:
+            assert await engine.find("certferry.domain=mail.example.com") == ID
+            assert await engine.find("org.example.image=test") is None
+
     async def test_an_image_is_asked_for_once(self, docker, tmp_path):
         async with connected(docker, tmp_path) as engine:
             for _ in range(3):

@@ -11,7 +11,7 @@ import pytest
 
 from controller.domain.container import Container, Mount, State
 from controller.domain.errors import EngineUnavailable
-from controller.inspection import read_container
+from controller.inspection import config_of_image, read_container
 
 ID = "587727f4661f11e6f0871de6fb51e82fbf5c7179ddcaa4b4cec418849b18fcca"
 NETWORK = "cf07b27c71460efb810140e22a2530e2f08a61a53cfd1a34eb1a797ec1b9c612"
@@ -191,3 +191,27 @@ def test_the_first_process_is_known_where_there_is_one(pid: int | None, expected
 def test_a_process_that_is_no_number_is_not_what_the_api_promises() -> None:
     with pytest.raises(EngineUnavailable):
         read(changed("State", "Pid", to="1/../2"))
+
+
+@pytest.mark.parametrize(
+    ("entrypoint", "arguments", "own"),
+    [
+        (["/entry"], ["traefik", "--x"], ()),
+        (["/entry"], ["traefik", "--y"], ("traefik", "--y")),
+        (["/own"], ["traefik", "--x"], ("/own",)),
+        (["/own"], None, ("/own",)),
+        (None, ["run"], ("run",)),
+        (["/own"], ["run"], ("/own", "run")),
+    ],
+)
+def test_the_operators_command_is_what_the_image_does_not_say(entrypoint, arguments, own):
+    raw = changed("Config", "Entrypoint", to=entrypoint)
+    raw["Config"]["Cmd"] = arguments
+    image = config_of_image({"Config": {"Entrypoint": ["/entry"], "Cmd": ["traefik", "--x"]}})
+    assert read_container(raw, image).own_command == own
+
+
+def test_an_image_without_a_command_says_nothing_of_the_containers():
+    raw = changed("Config", "Cmd", to=["traefik"])
+    assert read_container(raw, config_of_image({})).own_command == ("traefik",)
+    assert read_container(RECORDED, config_of_image({"Config": None})).own_command == ()

@@ -15,7 +15,7 @@ from sinks.files import key_mode
 from tests.unit.made import certificate, container
 
 FOLDER = PurePosixPath("/tls")
-NAMES = st.text(st.characters(blacklist_characters="/\n\0", blacklist_categories=("Cs",)), min_size=1, max_size=9).filter(
+NAMES = st.text(st.characters(exclude_characters="/\n\0", exclude_categories=["Cs"]), min_size=1, max_size=9).filter(
     lambda name: name.strip(".") != ""
 )
 ENTRIES = st.one_of(
