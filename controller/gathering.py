@@ -23,7 +23,7 @@ from controller.installed import installed_fingerprints
 from controller.memory import Memory, input_of
 from controller.policies import Facts
 from controller.ports import Sink
-from controller.proof import Prover
+from controller.proof import REMEMBERED, Prover
 from controller.selection import Selection, count_held
 from controller.store import Store
 
@@ -90,7 +90,7 @@ class Gatherer:
         memory.settled, memory.partly = frozenset(), bool(settled)
         if writing:
             listening = observed.listening or frozenset()
-            return {port: served for port, served in known.items() if port.port in listening}
+            return {port: replace(was, way=REMEMBERED) for port, was in known.items() if port.port in listening}
         return {port: served for port, served in known.items() if port in settled}
 
     def _what_time_it_is(self, snapshots: Mapping[str, Snapshot]) -> Moment:
