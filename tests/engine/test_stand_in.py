@@ -196,6 +196,18 @@ def test_nothing_goes_on_before_the_first_account(them: Range) -> None:
     assert mail.serves(them.pair, (587, 993))
 
 
+def test_the_detector_may_look_before_postfix_runs_and_its_reload_is_lost_then(them: Range) -> None:
+    """No harm: Postfix starts with the new pair, and the change counts as met."""
+    mail = them.start(MANUAL | {"POSTFIX_AFTER": "/go"}, manual(them.pair))
+    wait_until(lambda: "up and running" in mail.container.logs().decode())
+    pair = them.lab.issue()
+    put_files(mail.container, manual(pair))
+    wait_until(lambda: "the Postfix mail system is not running" in mail.container.logs().decode())
+    mail.run("touch", "/go")
+    mail.wait_up((587, 993))
+    assert mail.serves(pair, (587, 993))
+
+
 def test_the_detector_takes_a_new_pair_out_of_acme_json_and_reloads_once(them: Range) -> None:
     mail = them.served["acme.json"]
     mail.wait_up((587, 993))
