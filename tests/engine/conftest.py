@@ -29,7 +29,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.stem not in LONGEST)
 
 
-IMAGES = ("plain", "bolt", "stores", "consul", "mail", "acme", "producers", "noshell")
+IMAGES = ("plain", "bolt", "stores", "consul", "mail24", "mail", "acme", "producers", "noshell")
 """All but certferry's own, which its test builds."""
 
 
