@@ -5,7 +5,7 @@ The only place that orders these steps. What is to be done is in the `Decision`;
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
@@ -29,6 +29,7 @@ from controller.domain.errors import (
 from controller.domain.finding import Finding, Reason
 from controller.domain.observed import Receipt, Served
 from controller.domain.target import Place, Reload, Target
+from controller.noticing import seconds_to_wait
 from controller.policies import Decision, Facts
 from controller.ports import Sink
 from controller.proof import HURRIED, PortsSilent, Prover, Question, questions
@@ -93,7 +94,7 @@ class Delivery:
                 await self._sink.check(facts.target)
             if not decision.reload:
                 return facts.served
-            return await self._reload(await self._ask_patiently(facts), done)
+            return await self._reload(await self._ask_patiently(facts), done, decision.write)
         except (WriteRefused, CheckFailed, ReloadFailed, VerifyFailed, ExecTimeout) as error:
             if not done.receipts:
                 raise
@@ -122,11 +123,11 @@ class Delivery:
         answers = {served.port: served for served in await self._prover.ask(facts.target, hurried)}
         return replace(facts, served=tuple(answers.get(served.port, served) for served in facts.served))
 
-    async def _reload(self, facts: Facts, done: _Done) -> tuple[Served, ...]:
+    async def _reload(self, facts: Facts, done: _Done, written: Collection[PurePosixPath]) -> tuple[Served, ...]:
         """Make the services use the files, and prove it."""
         target = facts.target
         if any(step.kind == "self" for step in target.reload):
-            if (served := await self._noticed(facts, done)) is not None:
+            if (served := await self._noticed(facts, done, written)) is not None:
                 return served
             if target.internal:
                 contents = _internal_contents(facts)
@@ -135,10 +136,10 @@ class Delivery:
         await self._run_reload(target, done.reload)
         return await self._prove(facts, done, self._verify_timeout)
 
-    async def _noticed(self, facts: Facts, done: _Done) -> tuple[Served, ...] | None:
+    async def _noticed(self, facts: Facts, done: _Done, written: Collection[PurePosixPath]) -> tuple[Served, ...] | None:
         """The proof that the container took up the files by itself; ``None`` when it did not, and can be made to."""
         target = facts.target
-        patience = max(step.patience for step in target.reload)
+        patience = seconds_to_wait(facts, written)
         if not patience and target.internal_reload:
             return None
         try:
@@ -204,8 +205,9 @@ class Delivery:
 
 
 def _internal_contents(facts: Facts) -> dict[PurePosixPath, bytes]:
-    inside: dict[Place, Place] = dict(zip(facts.target.places, facts.target.internal, strict=True))
+    inside: dict[Place, Place] = dict(zip(facts.target.places, facts.target.internal, strict=False))
     contents: dict[PurePosixPath, bytes] = {}
     for place, candidate in facts.selection.chosen:
-        contents |= inside[place].contents(candidate.certificate)
+        if place in inside:
+            contents |= inside[place].contents(candidate.certificate)
     return contents

@@ -11,13 +11,19 @@ from pathlib import PurePosixPath
 from controller import pki
 from controller.domain.certificate import Certificate, Leaf, Trust
 from controller.domain.container import State
-from controller.domain.errors import MalformedPem
+from controller.domain.errors import CertificateError, MalformedPem
 from controller.domain.finding import Finding, Reason
 from controller.domain.moment import EARLIEST, Moment
 from controller.domain.observed import InstalledFile, Observed, Served
 from controller.domain.snapshot import Snapshot
 from controller.domain.target import Place, ProbePort, Target
 from controller.selection import Candidate, Selection, select
+
+OTHERS_LIMIT = 60.0
+"""Seconds that whoever else writes the files is given to take up a new certificate."""
+
+LAST_PART = 0.2
+"""The part of a certificate's life within which it should have been renewed (design §4)."""
 
 EARLY = timedelta(hours=48)
 """A certificate may begin by so much after it was signed (CA/Browser Forum, Baseline Requirements 7.1.2.7)."""
@@ -36,6 +42,8 @@ class Facts:
     """Seconds after its start during which a container's ports may stay closed."""
     age: float | None = None
     """Seconds since the container's start by clocks that cannot jump; ``None`` where it is long ago."""
+    differs_for: float = 0.0
+    """Seconds since the files were first seen to differ; counted where another writes them (`Target.written_by`)."""
     moment: Moment | None = None
     """What time it is as far as dates of certificates are concerned; ``None`` where nothing speaks against `now`."""
 
@@ -59,6 +67,8 @@ class Decision:
     wait: bool = False
     silent: bool = False
     refused: Finding | None = None
+    pause: float | None = None
+    """Seconds until the next look, where `wait` is for something else than the daemons."""
 
 
 def proven_by(snapshots: Iterable[Snapshot]) -> datetime:
@@ -74,15 +84,34 @@ def choose(facts: Facts, snapshots: Mapping[str, Snapshot]) -> Facts:
     """
 
     def refuse(place: Place, candidate: Candidate) -> Finding | None:
-        different = compare_files(facts, place, candidate.certificate)
+        different = not facts.target.written_by and compare_files(facts, place, candidate.certificate)
         return preflight(facts, place, candidate.certificate) if different else None
 
-    selection = select(facts.target, snapshots, facts.at, refuse)
+    def fill(place: Place, first: Candidate) -> bool:
+        return _is_spare(place, first.certificate, facts)
+
+    selection = select(facts.target, snapshots, facts.at, refuse, fill)
     if selection.finding:
         best = select(facts.target, snapshots, facts.at)
         if not any(candidate.stand_in for _, candidate in best.chosen):
             selection = best
-    return replace(facts, selection=selection)
+    return replace(facts, selection=selection, target=_tell_filled(facts.target, selection))
+
+
+def _is_spare(place: Place, first: Certificate, facts: Facts) -> bool:
+    """Whether a place for another key type holds nothing of it that works."""
+    installed = installed_leaf(place, facts.observed)
+    return installed is None or installed.key_type is first.leaf.key_type or not _worth_keeping(installed, place, facts)
+
+
+def _tell_filled(target: Target, selection: Selection) -> Target:
+    winners = [(place, candidate.certificate.leaf.key_type) for place, candidate in selection.chosen]
+    filled = [place for place, key_type in winners[1:] if place.slot.fill and key_type is winners[0][1]]
+    if not filled:
+        return target
+    files = ", ".join(str(path) for place in filled for path in place.paths)
+    note = f"{files}: the same pair again, until a source holds one with another key type"
+    return replace(target, notes=(*target.notes, note))
 
 
 def decide(facts: Facts) -> Decision:
@@ -93,6 +122,8 @@ def decide(facts: Facts) -> Decision:
     write: dict[PurePosixPath, bytes] = {}
     for place, candidate in facts.selection.chosen:
         found = compare_files(facts, place, candidate.certificate)
+        if found and facts.target.written_by:
+            return _leave_to_other(facts, found[0])
         if found and (refusal := preflight(facts, place, candidate.certificate)):
             return Decision(findings=tuple(found), refused=refusal)
         findings += found
@@ -126,13 +157,36 @@ def _decide_without_writing(facts: Facts, *, running: bool) -> Decision:
     return Decision()
 
 
+def _leave_to_other(facts: Facts, found: Finding) -> Decision:
+    """What to do where another writes the files: give it its time, then go by what it wrote, if that works."""
+    running = facts.target.container.state is State.RUNNING
+    if not running or facts.differs_for < OTHERS_LIMIT:
+        text = f"{found.message}; waiting for {facts.target.written_by}"
+        return Decision((Finding(Reason.RELOAD_PENDING, text),), wait=True, pause=max(2.0, facts.differs_for / 2))
+    places = [place for place, _ in facts.selection.chosen]
+    held = [installed_leaf(place, facts.observed) for place in places]
+    works = [leaf and _worth_keeping(leaf, place, facts) for place, leaf in zip(places, held, strict=True)]
+    if all(works) and not any(leaf and _is_near_its_end(leaf, facts) for leaf in held):
+        return _decide_without_writing(facts, running=running)
+    return Decision(refused=Finding(found.reason, f"{found.message}; it was not brought by {facts.target.written_by}"))
+
+
+def _is_near_its_end(leaf: Leaf, facts: Facts) -> bool:
+    return facts.at.is_after(leaf.not_after - (leaf.not_after - leaf.not_before) * LAST_PART)
+
+
+def differs(facts: Facts) -> bool:
+    """Whether any file is not as the chosen certificates want it."""
+    return any(compare_files(facts, place, candidate.certificate) for place, candidate in facts.selection.chosen)
+
+
 def compare_files(facts: Facts, place: Place, certificate: Certificate) -> list[Finding]:
     """How the files of a place differ from the wanted ones."""
     present = {path: file for path in place.paths if (file := facts.observed.files.get(path))}
     if missing := [str(path) for path in place.paths if path not in present]:
         return [Finding(Reason.NOT_INSTALLED, f"missing: {', '.join(missing)}")]
     different = [path for path, content in place.contents(certificate).items() if present[path].content != content]
-    if different:
+    if different and not _installed(place, facts.observed).means(certificate):
         return [_name_difference(facts, place, certificate, different)]
     return _compare_modes(facts.target, place, present)
 
@@ -164,6 +218,8 @@ def preflight(facts: Facts, place: Place, certificate: Certificate) -> Finding |
     installed = installed_leaf(place, facts.observed)
     if installed is None or facts.target.allow_untrusted or not _worth_keeping(installed, place, facts):
         return None
+    if place.slot.fill and installed.key_type is not certificate.leaf.key_type:
+        return None  # it was filled with the first place's pair, or is about to be
     trust = _installed(place, facts.observed).trust
     if trust > certificate.trust:
         return Finding(
@@ -193,6 +249,12 @@ def _worth_keeping(installed: Leaf, place: Place, facts: Facts) -> bool:
     if place.slot.key_type not in (None, installed.key_type):
         return False
     return _covers_all(installed, facts.target.domains) and _installed(place, facts.observed).key_fits
+
+
+def is_good_until(leaf: Leaf, facts: Facts, rest: timedelta) -> bool:
+    """Whether a leaf names what is asked for, and is valid now and for so much longer."""
+    begun = not facts.at.is_before(leaf.not_before)
+    return begun and not facts.at.is_after(leaf.not_after - rest) and _covers_all(leaf, facts.target.domains)
 
 
 def _covers_all(leaf: Leaf, domains: Sequence[str]) -> bool:
@@ -236,8 +298,24 @@ class _Installed:
 
     @cached_property
     def key_fits(self) -> bool:
-        key = self._content(self._place.key or self._place.combined)
-        return self.leaf is not None and bool(key) and pki.key_fits(self.leaf, key)
+        return self.leaf is not None and bool(self._key) and pki.key_fits(self.leaf, self._key)
+
+    def means(self, certificate: Certificate) -> bool:
+        """Whether it is the same certificate, chain and key, in whatever form they are written."""
+        if self.leaf is None or self.leaf.fingerprint != certificate.fingerprint or self._whole is None:
+            return False
+        return self._whole.fullchain_pem == certificate.fullchain_pem
+
+    @cached_property
+    def _whole(self) -> Certificate | None:
+        try:
+            return pki.parse_certificate(self._certificate + b"\n" + self._content(self._place.chain), self._key)
+        except CertificateError:
+            return None
+
+    @property
+    def _key(self) -> bytes:
+        return self._content(self._place.key or self._place.combined)
 
     @property
     def _certificate(self) -> bytes:
@@ -253,7 +331,7 @@ def expected_leaves(facts: Facts) -> dict[str, Leaf]:
     leaves = {c.certificate.fingerprint: c.certificate.leaf for _, c in facts.selection.chosen}
     chosen_places = [place for place, _ in facts.selection.chosen]
     for place in facts.target.places:
-        if place not in chosen_places and (leaf := installed_leaf(place, facts.observed)):
+        if (place not in chosen_places or facts.target.written_by) and (leaf := installed_leaf(place, facts.observed)):
             leaves[leaf.fingerprint] = leaf
     return leaves
 

@@ -35,7 +35,7 @@ from controller.domain.errors import (
 )
 from controller.domain.finding import Finding, Reason
 from controller.domain.moment import Moment, read_clocks
-from controller.domain.observed import Served
+from controller.domain.observed import Observed, Served
 from controller.domain.snapshot import Snapshot
 from controller.domain.target import InvalidTarget, Place, ProbePort, Reload, Target, TargetKey
 from controller.locks import Area, Locks, areas_of, meet
@@ -140,8 +140,12 @@ class _Memory:
     proven_since: datetime | None = None
     started: tuple[datetime, float] | None = None
     """A start of the container by the engine's clock, and by ours that cannot jump."""
+    differs: tuple[_Input, float] | None = None
+    """What another who writes the files has not brought yet, and since when."""
     leads_to: frozenset[PurePosixPath] = frozenset()
     """Where the symbolic links among its paths led at the last look."""
+    beside: tuple[PurePosixPath, ...] = ()
+    """Files that its container was found to use at the last look: read at once at the next."""
     areas: frozenset[Area] = frozenset()
     """What it may share with others, links included."""
 
@@ -200,17 +204,17 @@ class Reconciler:
         blocked = False
         try:
             target = await self._targets.resolve(key)
-            if isinstance(target, InvalidTarget):
-                self._wishes.forget(key)
-                self._report.invalid(key, target)
-                return Outcome(Result.REFUSED)
-            if target is None:
-                return self._forget(key)
-            self._wishes.note(target)
+            if not isinstance(target, Target):
+                return self._refuse(key, target) if target else self._forget(key)
+            if target.places:  # else they are found in the container
+                self._wishes.note(target)
             if blocked := not self.locks.enter(key, self._note_areas(target)):
                 self._report.blocked(target)
                 return Outcome(Result.BLOCKED)
             facts = await self._gather(target)
+            if isinstance(facts, InvalidTarget):
+                return self._refuse(key, facts)
+            self._wishes.note(facts.target)
             return Outcome(Result.WAITING, 0.0) if self._leads_elsewhere(facts) else await self._bring(facts)
         except TargetGone:
             return self._forget(key)
@@ -234,6 +238,8 @@ class Reconciler:
         if not isinstance(target, Target):
             return target
         facts = await self._gather(target)
+        if isinstance(facts, InvalidTarget):
+            return facts
         decision = policies.decide(facts)
         if decision.refused:
             decision = replace(decision, refused=self._or_source_trouble(decision.refused, target))
@@ -246,6 +252,11 @@ class Reconciler:
         memory.areas = areas_of(target.container, (*(path for place in places for path in place.paths), *memory.leads_to))
         return memory.areas
 
+    def _refuse(self, key: TargetKey, target: InvalidTarget) -> Outcome:
+        self._wishes.forget(key)
+        self._report.invalid(key, target)
+        return Outcome(Result.REFUSED)
+
     def _forget(self, key: TargetKey) -> Outcome:
         self._attempts.forget(key)
         if (gone := self._memory.pop(key, None)) and gone.areas:
@@ -255,9 +266,26 @@ class Reconciler:
         self._report.gone(key)
         return Outcome(Result.GONE)
 
-    async def _gather(self, target: Target) -> Facts:
+    async def _look(self, target: Target) -> tuple[Target, Observed] | InvalidTarget:
+        """What is in the container, and the target as that corrects it: it may name files that were not thought of before."""
+        memory, paths = self._memory[target.key], frozenset(target.paths)
+        looked_at = replace(target, beside=(*target.beside, *memory.beside))
+        observed = await self._sink.observe(looked_at)
+        adapted = self._targets.adapt(target, observed)
+        if isinstance(adapted, Target) and not observed.files.keys() >= frozenset(adapted.paths):
+            observed = await self._sink.observe(adapted)
+            adapted = self._targets.adapt(target, observed)
+        if isinstance(adapted, InvalidTarget):
+            return adapted
+        memory.beside = tuple(path for path in adapted.paths if path not in paths)
+        return adapted, observed
+
+    async def _gather(self, target: Target) -> Facts | InvalidTarget:
         known = self._proven_ports(target)  # asked while the files are read: it saves the time of a round of handshakes
-        observed, early = await both(self._sink.observe(target), self._prover.ask(target, sorted(known), seconds=HURRY))
+        looked, early = await both(self._look(target), self._prover.ask(target, sorted(known), seconds=HURRY))
+        if isinstance(looked, InvalidTarget):
+            return looked
+        target, observed = looked
         snapshots = self._store.snapshots_in_order
         moment = self._what_time_it_is(snapshots)
         facts = Facts(
@@ -265,6 +293,7 @@ class Reconciler:
         )
         beside = count_held(target, snapshots.values()) > MANY
         facts = await asyncio.to_thread(policies.choose, facts, snapshots) if beside else policies.choose(facts, snapshots)
+        facts = replace(facts, differs_for=self._differs_for(facts))
         ports = policies.wanted_ports(target, observed.listening) if target.container.state == "running" else ()
         # A port that hangs must not hold up a new certificate: it is asked at length when it counts, after the reload.
         limit = HURRY if policies.decide(facts).write else None
@@ -272,6 +301,16 @@ class Reconciler:
         rest = await self._prover.ask(target, [port for port in ports if port not in answers], seconds=limit)
         answers |= {served.port: served for served in rest}
         return replace(facts, served=tuple(answers[port] for port in ports))
+
+    def _differs_for(self, facts: Facts) -> float:
+        """Seconds since another who writes the files was first seen not to have brought what is chosen now."""
+        memory, chosen = self._memory[facts.target.key], _input(facts)
+        if not facts.target.written_by or not policies.differs(facts):
+            memory.differs = None
+            return 0.0
+        if memory.differs is None or memory.differs[0] != chosen:
+            memory.differs = chosen, self._clock()
+        return self._clock() - memory.differs[1]
 
     def _what_time_it_is(self, snapshots: Mapping[str, Snapshot]) -> Moment:
         """As far as that is known; a doubt is logged once, and again when it is over."""
@@ -367,7 +406,7 @@ class Reconciler:
         """Nothing to write or reload: ready, or waiting for the daemons to come up."""
         if decision.wait:
             self._report.not_ready(facts, decision.findings[0])
-            return Outcome(Result.WAITING, STARTING_PAUSE)
+            return Outcome(Result.WAITING, decision.pause or STARTING_PAUSE)
         if facts.observed.litter:
             await self._sink.settle(facts.target, facts.observed)
         if facts.target.container.state is State.RESTARTING:

@@ -100,9 +100,10 @@ class Reporter:
 
 def _ready_message(facts: Facts) -> str:
     ports = ", ".join(str(served.port) for served in facts.served if served.leaf)
-    leaves = " and ".join(
-        f"{c.certificate.leaf.short} until {c.certificate.leaf.not_after:%Y-%m-%d}" for _, c in facts.selection.chosen
-    )
+    chosen = [c.certificate.leaf for _, c in facts.selection.chosen]
+    held = [installed_leaf(place, facts.observed) for place, _ in facts.selection.chosen]
+    there = [leaf for leaf in held if leaf] if facts.target.written_by else chosen
+    leaves = " and ".join(dict.fromkeys(f"{leaf.short} until {leaf.not_after:%Y-%m-%d}" for leaf in there))
     if ports:
         inside = any(served.leaf and served.way == "exec" for served in facts.served)
         return f"{leaves}, served on {ports}" + (" (asked from inside: no network in common)" if inside else "")

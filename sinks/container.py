@@ -59,12 +59,11 @@ class ContainerSink:
 
     async def observe(self, target: Target) -> Observed:
         """See `controller.ports.Sink.observe`."""
-        paths = _paths((*target.places, *target.internal))
-        container = target.container
+        paths, container = target.paths, target.container
         if not await self._has_shell(container):
             return await archive.observe(self._access, container.id, paths)
         boundary = script.new_boundary()
-        result = await self._shell(container, script.observe(paths, boundary))
+        result = await self._shell(container, script.observe(paths, boundary, target.ask))
         try:
             return script.parse_observed(result.stdout, paths, boundary)
         except ValueError as error:

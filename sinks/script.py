@@ -106,8 +106,8 @@ def _line(content: bytes) -> bytes:
     return (text if text[:1] != "-" else f"\\055{text[1:]}").encode() + b"\n"  # no format begins like an option
 
 
-def observe(paths: Sequence[PurePosixPath], boundary: str) -> str:
-    """Print owner, mode and content of each file, what is left of an earlier run, and the listening sockets."""
+def observe(paths: Sequence[PurePosixPath], boundary: str, ask: str = "") -> str:
+    """Print owner, mode and content of each file, what is left of an earlier run, what `ask` prints, and what listens."""
     end = f"printf '\\n%s\\n' {boundary}"
     lines = [_RESOLVE, _SHOW]
     for path in paths:
@@ -119,6 +119,8 @@ def observe(paths: Sequence[PurePosixPath], boundary: str) -> str:
             f'if [ -e "$s/{PENDING}" ]; then echo P; elif [ -e "$s" ]; then echo L; fi',
             end,
         ]
+    if ask:
+        lines += [ask, end]
     lines.append("cat /proc/net/tcp /proc/net/tcp6 2>/dev/null; true")
     return "\n".join(lines)
 
@@ -136,6 +138,7 @@ def parse_observed(output: bytes, paths: Sequence[PurePosixPath], boundary: str)
         ValueError: the output is not what the script prints.
     """
     *parts, sockets = output.split(b"\n" + boundary.encode() + b"\n")
+    answers = parts.pop() if len(parts) == 2 * len(paths) + 1 else b""
     files: dict[PurePosixPath, InstalledFile | None] = {}
     resolved: dict[PurePosixPath, PurePosixPath] = {}
     marks = b""
@@ -143,7 +146,8 @@ def parse_observed(output: bytes, paths: Sequence[PurePosixPath], boundary: str)
         head, _, content = part.partition(b"\n")
         files[path], resolved[path] = _parse_file(path, head.decode(errors="surrogateescape"), content)
         marks += mark
-    return Observed(files, resolved, _listening(sockets.decode()), pending=b"P" in marks, litter=b"L" in marks)
+    told = answers.decode(errors="replace")
+    return Observed(files, resolved, _listening(sockets.decode()), b"P" in marks, b"L" in marks, told)
 
 
 def _parse_file(path: PurePosixPath, head: str, content: bytes) -> tuple[InstalledFile | None, PurePosixPath]:

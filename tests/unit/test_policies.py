@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import PurePosixPath
+from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -39,6 +42,7 @@ from tests.unit.made import (
     nothing,
     pair,
     serves,
+    snapshot,
     target,
 )
 
@@ -475,3 +479,125 @@ def test_whatever_is_found_a_decision_makes_sense(files, held, leaf, state, flag
     assert not decision.reload or state is State.RUNNING
     assert not (decision.write or decision.reload or decision.wait) or decision.findings
     assert decide(situation) == decision
+
+
+class TestTheForm:
+    """What is installed is compared by what it means."""
+
+    def chain(self, held: Any) -> bytes:
+        return b"a comment\n" + held.leaf_pem + b"\n\n" + held.chain_pem
+
+    def test_other_line_ends_and_comments_are_no_difference(self):
+        files = installed(PLACE, new) | {CERT: file(CERT, self.chain(new)), PRIVATE: file(PRIVATE, new.key_pem + b"\n\n")}
+        assert not policies.differs(facts(new, files))
+
+    def test_the_same_key_in_another_form_is_none(self):
+        key = serialization.load_pem_private_key(new.key_pem, None)
+        older = key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
+        assert older != new.key_pem
+        assert not policies.differs(facts(new, installed(PLACE, new) | {PRIVATE: file(PRIVATE, older)}))
+
+    @pytest.mark.parametrize(
+        "files",
+        [
+            {PRIVATE: file(PRIVATE, old.key_pem)},
+            {PRIVATE: file(PRIVATE, b"no key")},
+            {CERT: file(CERT, old.fullchain_pem)},
+            {CERT: file(CERT, new.fullchain_pem + new.fullchain_pem)},
+        ],
+        ids=["another key", "no key", "another certificate", "twice"],
+    )
+    def test_another_meaning_is_one(self, files):
+        assert policies.differs(facts(new, installed(PLACE, new) | files))
+
+
+FILLED = Place(Slot(alternative=True, optional=True, fill=True), ALT_CERT, ALT_PRIVATE)
+rsa = certificate(kind="rsa", **OLD)
+
+
+def chosen(held: list[Any], files: dict[PurePosixPath, InstalledFile | None]) -> Facts:
+    """What is chosen for two places, the second of which must not be empty."""
+    asked = target(places=(PLACE, FILLED))
+    return policies.choose(facts(held, files, on=asked), {"traefik": snapshot(*held)})
+
+
+class TestASecondPlaceThatMustNotBeEmpty:
+    @pytest.mark.parametrize(
+        "alternative",
+        [
+            nothing(FILLED),
+            installed(FILLED, old),
+            installed(FILLED, certificate(kind="rsa", days=1, hours_old=48)),
+            installed(FILLED, certificate("other.example.com", kind="rsa")),
+            installed(FILLED, rsa) | {ALT_PRIVATE: file(ALT_PRIVATE, new.key_pem)},
+        ],
+        ids=["empty", "the previous pair of the first", "ended", "another name", "not its key"],
+    )
+    def test_gets_the_first_pair_again_where_it_holds_nothing_of_use(self, alternative):
+        found = chosen([new], nothing(PLACE) | alternative)
+        assert [c.certificate for _, c in found.selection.chosen] == [new, new]
+        assert found.target.notes == (
+            f"{ALT_PRIVATE}, {ALT_CERT}: the same pair again, until a source holds one with another key type",
+        )
+        assert decide(found).refused is None
+
+    def test_keeps_another_that_works(self):
+        found = chosen([new], nothing(PLACE) | installed(FILLED, rsa))
+        assert ([c.certificate for _, c in found.selection.chosen], found.target.notes) == ([new], ())
+
+    def test_gets_the_other_type_when_it_comes_though_it_is_older(self):
+        found = chosen([new, rsa], installed(PLACE, new) | installed(FILLED, new))
+        assert [c.certificate for _, c in found.selection.chosen] == [new, rsa]
+        assert decide(found).write.keys() == set(FILLED.paths)
+        assert found.target.notes == ()
+
+    def test_is_left_empty_where_there_is_no_first(self):
+        found = chosen([], nothing(PLACE, FILLED))
+        assert found.selection.finding is not None
+        assert found.selection.finding.reason is Reason.NO_MATCHING_CERTIFICATE
+
+
+class TestAnotherWritesTheFiles:
+    OTHER = target(written_by="somebody else")
+
+    def decided(self, held: Any, waited: float, *served: Served, on: Any = None, want: Any = new) -> Decision:
+        there = facts(want, installed(PLACE, held) if held else nothing(PLACE), *served, on=on or self.OTHER)
+        return decide(replace(there, differs_for=waited))
+
+    def test_it_is_given_its_time(self):
+        found = self.decided(old, 10.0, serves(old))
+        assert (found.write, found.reload, found.wait, found.pause) == ({}, False, True, 5.0)
+        assert found.findings[0].reason is Reason.RELOAD_PENDING
+        assert found.findings[0].message.endswith("waiting for somebody else")
+        assert self.decided(old, 0.0, serves(old)).pause == 2.0
+
+    def test_what_it_wrote_is_good_while_it_works(self):
+        assert self.decided(old, 60.0, serves(old)) == Decision()
+
+    def test_it_must_be_in_use(self):
+        found = self.decided(old, 60.0, serves(other))
+        assert (found.write, found.reload, found.findings[0].reason) == ({}, True, Reason.SERVED_DIFFERS)
+
+    def test_what_is_as_wanted_must_be_in_use_too(self):
+        assert self.decided(new, 0.0, serves(new)) == Decision()
+        assert self.decided(new, 0.0, serves(other)).reload
+
+    @pytest.mark.parametrize(
+        "held",
+        [None, other, certificate(days=10, hours_old=217), certificate(days=1, hours_old=48)],
+        ids=["nothing", "another name", "near its end", "ended"],
+    )
+    def test_where_it_brings_nothing_of_use_that_is_told_and_nothing_is_written(self, held):
+        found = self.decided(held, 60.0, serves(old))
+        assert (found.write, found.reload) == ({}, False)
+        assert found.refused is not None
+        assert found.refused.message.endswith("; it was not brought by somebody else")
+
+    def test_a_container_that_does_not_run_is_waited_for(self):
+        created = replace(self.OTHER, container=container(state=State.CREATED))
+        assert self.decided(None, 600.0, on=created).wait
+
+    def test_what_it_holds_may_be_newer_than_what_the_source_has(self):
+        there = facts(old, installed(PLACE, new), on=self.OTHER)
+        found = policies.choose(there, {"traefik": snapshot(old)})
+        assert (found.selection.finding, decide(found).refused) == (None, None)
