@@ -40,7 +40,8 @@ PROCESS = f"{LABEL}.process"
 """The process that made it: several test runs may use the engine at a time."""
 IMAGES_LIMIT = 1200
 """Seconds for building them all on a new machine; it takes four minutes on a quiet one."""
-MAIL_IMAGE = "certferry-test/docker-mailserver:15.1.0"
+MAIL_IMAGE = os.environ.get("CERTFERRY_TEST_MAIL_IMAGE", "certferry-test/docker-mailserver:15.1.0")
+"""Another may be named, to play the tests of its stand-in on the real docker-mailserver."""
 PLAIN_IMAGE = "certferry-test/plain:latest"
 NOSHELL_IMAGE = "certferry-test/noshell:latest"
 ACME_IMAGE = "certferry-test/acme:latest"

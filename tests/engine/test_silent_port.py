@@ -14,7 +14,7 @@ import pytest
 from tests.certs import Pair
 from tests.lab import Controller, Lab, Mail, wait_until
 
-AUTH = "/var/spool/postfix/private/auth"
+AUTH = "/dev/shm/sasl-auth.sock"
 STARTTLS = "timeout 5 openssl s_client -starttls smtp -connect 127.0.0.1:587 </dev/null"
 THROTTLE = f"sleep 0.5; mv {AUTH} {AUTH}.away; {STARTTLS}; mv {AUTH}.away {AUTH}; sleep 1.5"
 """A service that has its first client ends when it does not find the socket after STARTTLS, and is throttled a second later."""
