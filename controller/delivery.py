@@ -210,4 +210,6 @@ def _internal_contents(facts: Facts) -> dict[PurePosixPath, bytes]:
     for place, candidate in facts.selection.chosen:
         if place in inside:
             contents |= inside[place].contents(candidate.certificate)
+    for place in policies.unfilled(facts):
+        contents |= dict.fromkeys(inside[place].paths, b"")
     return contents

@@ -87,31 +87,12 @@ def choose(facts: Facts, snapshots: Mapping[str, Snapshot]) -> Facts:
         different = not facts.target.written_by and compare_files(facts, place, candidate.certificate)
         return preflight(facts, place, candidate.certificate) if different else None
 
-    def fill(place: Place, first: Candidate) -> bool:
-        return _is_spare(place, first.certificate, facts)
-
-    selection = select(facts.target, snapshots, facts.at, refuse, fill)
+    selection = select(facts.target, snapshots, facts.at, refuse)
     if selection.finding:
         best = select(facts.target, snapshots, facts.at)
         if not any(candidate.stand_in for _, candidate in best.chosen):
             selection = best
-    return replace(facts, selection=selection, target=_tell_filled(facts.target, selection))
-
-
-def _is_spare(place: Place, first: Certificate, facts: Facts) -> bool:
-    """Whether a place for another key type holds nothing of it that works."""
-    installed = installed_leaf(place, facts.observed)
-    return installed is None or installed.key_type is first.leaf.key_type or not _worth_keeping(installed, place, facts)
-
-
-def _tell_filled(target: Target, selection: Selection) -> Target:
-    winners = [(place, candidate.certificate.leaf.key_type) for place, candidate in selection.chosen]
-    filled = [place for place, key_type in winners[1:] if place.slot.fill and key_type is winners[0][1]]
-    if not filled:
-        return target
-    files = ", ".join(str(path) for place in filled for path in place.paths)
-    note = f"{files}: the same pair again, until a source holds one with another key type"
-    return replace(target, notes=(*target.notes, note))
+    return replace(facts, selection=selection)
 
 
 def decide(facts: Facts) -> Decision:
@@ -129,6 +110,9 @@ def decide(facts: Facts) -> Decision:
         findings += found
         if found:
             write |= place.contents(candidate.certificate)
+    if fillers := filled(facts):
+        findings.append(Finding(Reason.NOT_INSTALLED, f"to be empty: {', '.join(map(str, fillers))}"))
+        write |= fillers
     running = facts.target.container.state is State.RUNNING
     if write and facts.target.container.state is State.PAUSED:
         return Decision(
@@ -155,6 +139,34 @@ def _decide_without_writing(facts: Facts, *, running: bool) -> Decision:
     if stale:
         return Decision((Finding(Reason.SERVED_DIFFERS, "; ".join(stale)),), reload=True, silent=silent)
     return Decision()
+
+
+def filled(facts: Facts) -> dict[PurePosixPath, bytes]:
+    """The files that must be there and be empty: of a place for another key type for which there is no certificate.
+
+    docker-mailserver does not start without the files that its environment names, and with a second pair of the first's key
+    type Postfix offers no TLS; empty files both it and Dovecot pass over (seen with Postfix 3.7, Dovecot 2.3).
+    """
+    contents: dict[PurePosixPath, bytes] = {}
+    for place in unfilled(facts):
+        files = [facts.observed.files.get(path) for path in place.paths]
+        if not all(file is not None and not file.content for file in files):
+            contents |= dict.fromkeys(place.paths, b"")
+    return contents
+
+
+def unfilled(facts: Facts) -> list[Place]:
+    """The places for another key type that hold nothing of it that fits together, and get nothing."""
+    chosen = [place for place, _ in facts.selection.chosen]
+    return [place for place in facts.target.places if place.slot.fill and place not in chosen and _is_spare(place, facts)]
+
+
+def _is_spare(place: Place, facts: Facts) -> bool:
+    first = facts.selection.chosen[0][1].certificate.leaf if facts.selection.chosen else None
+    installed = installed_leaf(place, facts.observed)
+    if installed is None or not _installed(place, facts.observed).key_fits:
+        return True
+    return first is not None and installed.key_type is first.key_type
 
 
 def _leave_to_other(facts: Facts, found: Finding) -> Decision:
@@ -219,7 +231,7 @@ def preflight(facts: Facts, place: Place, certificate: Certificate) -> Finding |
     if installed is None or facts.target.allow_untrusted or not _worth_keeping(installed, place, facts):
         return None
     if place.slot.fill and installed.key_type is not certificate.leaf.key_type:
-        return None  # it was filled with the first place's pair, or is about to be
+        return None  # two of one type would leave the services without any
     trust = _installed(place, facts.observed).trust
     if trust > certificate.trust:
         return Finding(
@@ -364,7 +376,8 @@ def port_problem(served: Served, expected: dict[str, Leaf], target: Target) -> s
 
 def daemons_up(facts: Facts) -> bool:
     """Whether there is anything to reload and prove: a port answers, or none is to be asked, or the start is long past."""
-    if not facts.target.probe or any(served.leaf or not served.refused for served in facts.served):
+    up = not facts.target.probe or any(served.leaf or not served.refused for served in facts.served)
+    if up and not facts.target.starting:
         return True
     return facts.age is None or facts.age > facts.start_grace
 

@@ -213,7 +213,7 @@ class Reconciler:
                 return Outcome(Result.BLOCKED)
             facts = await self._gather(target)
             if isinstance(facts, InvalidTarget):
-                return self._refuse(key, facts)
+                return replace(self._refuse(key, facts), again=UNREADABLE_PAUSE)  # its own settings may change
             self._wishes.note(facts.target)
             return Outcome(Result.WAITING, 0.0) if self._leads_elsewhere(facts) else await self._bring(facts)
         except TargetGone:

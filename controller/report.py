@@ -11,7 +11,7 @@ from controller.domain.condition import Condition
 from controller.domain.finding import Finding, Reason
 from controller.domain.observed import Served
 from controller.domain.target import InvalidTarget, Target, TargetKey
-from controller.policies import Facts, installed_leaf
+from controller.policies import Facts, installed_leaf, unfilled
 from controller.store import Store, TargetStatus
 
 log = structlog.get_logger()
@@ -31,7 +31,7 @@ class Reporter:
 
     def ready(self, facts: Facts) -> None:
         """The target is as desired."""
-        said = (_ready_message(facts), *_stand_ins(facts), *_doubts(facts), *facts.target.notes)
+        said = (_ready_message(facts), *_stand_ins(facts), *_empty(facts), *_doubts(facts), *facts.target.notes)
         self._set(facts, facts.served, None, "; ".join(said))
 
     def not_ready(self, facts: Facts, finding: Finding, served: tuple[Served, ...] | None = None) -> None:
@@ -116,6 +116,12 @@ def _ready_message(facts: Facts) -> str:
 def _stand_ins(facts: Facts) -> tuple[str, ...]:
     names = dict.fromkeys(candidate.source for _, candidate in facts.selection.chosen if candidate.stand_in)
     return (f"a stand-in of {', '.join(names)} that no client trusts, until a source holds a real one",) if names else ()
+
+
+def _empty(facts: Facts) -> tuple[str, ...]:
+    """Places for a second key type that nothing was found for."""
+    paths = ", ".join(str(path) for place in unfilled(facts) for path in place.paths)
+    return (f"{paths} empty, until a source holds a certificate with another key type",) if paths else ()
 
 
 def _doubts(facts: Facts) -> tuple[str, ...]:

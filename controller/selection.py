@@ -62,20 +62,8 @@ def _refuse_nothing(_place: Place, _candidate: Candidate) -> None:
     return None
 
 
-Fill = Callable[[Place, Candidate], bool]
-"""Whether a place for another certificate is to get the one of the first place, since it holds nothing usable itself."""
-
-
-def _fill_nothing(_place: Place, _first: Candidate) -> bool:
-    return False
-
-
 def select(
-    target: Target,
-    snapshots: Mapping[str, Snapshot],
-    now: datetime | Moment,
-    refuse: Refuse = _refuse_nothing,
-    fill: Fill = _fill_nothing,
+    target: Target, snapshots: Mapping[str, Snapshot], now: datetime | Moment, refuse: Refuse = _refuse_nothing
 ) -> Selection:
     """Choose a certificate for every place of a target: the best that fits and is not refused."""
     moment = now if isinstance(now, Moment) else Moment.at(now)
@@ -96,9 +84,7 @@ def select(
                 chosen.append((place, candidate))
                 break
         else:
-            if place.slot.fill and chosen and fill(place, chosen[0][1]):
-                chosen.append((place, chosen[0][1]))
-            elif not place.slot.optional:
+            if not place.slot.optional:
                 told = _tell_refused(judged, (), refused)
                 return Selection((), _explain(told, (), ranks), _why_none(place.slot, told, snapshots, sources, target))
     return Selection(tuple(chosen), _explain(_tell_refused(judged, chosen, refused), chosen, ranks))

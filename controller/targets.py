@@ -65,6 +65,7 @@ def build_target(
         ask=layout.ask,
         beside=layout.beside,
         written_by=layout.written_by,
+        starting=layout.starting,
         detector=layout.detector,
     )
 

@@ -16,8 +16,8 @@ from controller.domain.target import Place, ProbePort, Reload
 class Layout:
     """What a profile found for one container; the fields are those of `Target` with the same names.
 
-    `places` are one, or two: the second is for a certificate of another key type, and with `fill` gets the first's where there
-    is none. `also` are further places for the same certificates; in an alternative slot those of the second place.
+    `places` are one, or two: the second is for a certificate of another key type; with `fill` its files must be there, if
+    empty. `also` are further places for the same certificates; in an alternative slot those of the second place.
     """
 
     places: tuple[Place, ...] = ()
@@ -31,6 +31,7 @@ class Layout:
     ask: str = field(default="", repr=False)
     beside: tuple[PurePosixPath, ...] = ()
     written_by: str = ""
+    starting: bool = False
     detector: Detector | None = None
 
 

@@ -38,8 +38,8 @@ class Slot:
     """Which certificate goes into a place.
 
     `key_type` is the wanted type, ``None`` the best of any. An `alternative` slot takes the best of another type than the first
-    place got. An `optional` slot may stay as it is when no certificate fits; with `fill` it gets what the first place got
-    where nothing usable of another type is installed.
+    place got. An `optional` slot may stay as it is when no certificate fits; with `fill` its files must be there, and are made
+    empty where they hold no pair of another type.
     """
 
     key_type: KeyType | None = None
@@ -139,6 +139,8 @@ class Target:
     """Further files that are looked at and not written."""
     written_by: str = ""
     """What else writes the files, as the subject of a sentence; then certferry does not, and sees that they are used."""
+    starting: bool = False
+    """Its own start is going on: services may be up, and others not yet."""
     detector: Detector | None = None
     """Who in the container looks for changed files, where that could be asked."""
 

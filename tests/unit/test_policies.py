@@ -521,40 +521,51 @@ def chosen(held: list[Any], files: dict[PurePosixPath, InstalledFile | None]) ->
     return policies.choose(facts(held, files, on=asked), {"traefik": snapshot(*held)})
 
 
-class TestASecondPlaceThatMustNotBeEmpty:
+EMPTY: dict[PurePosixPath, InstalledFile | None] = {path: file(path, b"") for path in FILLED.paths}
+
+
+class TestASecondPlaceWhoseFilesMustBeThere:
+    """With two pairs of one type Postfix has no TLS; two empty files do no harm."""
+
     @pytest.mark.parametrize(
         "alternative",
         [
             nothing(FILLED),
             installed(FILLED, old),
-            installed(FILLED, certificate(kind="rsa", days=1, hours_old=48)),
-            installed(FILLED, certificate("other.example.com", kind="rsa")),
             installed(FILLED, rsa) | {ALT_PRIVATE: file(ALT_PRIVATE, new.key_pem)},
+            installed(FILLED, rsa) | {ALT_PRIVATE: file(ALT_PRIVATE, b"")},
+            installed(FILLED, rsa) | {ALT_PRIVATE: None},
+            EMPTY | {ALT_PRIVATE: None},
         ],
-        ids=["empty", "the previous pair of the first", "ended", "another name", "not its key"],
+        ids=["nothing there", "the same type", "not its key", "an empty key", "no key", "one missing"],
     )
-    def test_gets_the_first_pair_again_where_it_holds_nothing_of_use(self, alternative):
-        found = chosen([new], nothing(PLACE) | alternative)
-        assert [c.certificate for _, c in found.selection.chosen] == [new, new]
-        assert found.target.notes == (
-            f"{ALT_PRIVATE}, {ALT_CERT}: the same pair again, until a source holds one with another key type",
-        )
-        assert decide(found).refused is None
+    def test_gets_empty_files_where_it_holds_no_pair_of_another_type(self, alternative):
+        found = chosen([new], installed(PLACE, new) | alternative)
+        assert [c.certificate for _, c in found.selection.chosen] == [new]
+        assert decide(found).write == dict.fromkeys(FILLED.paths, b"")
+        assert decide(found).findings[0].reason is Reason.NOT_INSTALLED
+        assert policies.unfilled(found) == [FILLED]
 
-    def test_keeps_another_that_works(self):
-        found = chosen([new], nothing(PLACE) | installed(FILLED, rsa))
-        assert ([c.certificate for _, c in found.selection.chosen], found.target.notes) == ([new], ())
+    def test_stays_empty(self):
+        found = chosen([new], installed(PLACE, new) | EMPTY)
+        assert decide(replace(found, served=(serves(new),))) == Decision()
+
+    @pytest.mark.parametrize("held", [rsa, certificate(kind="rsa", days=1, hours_old=48)])
+    def test_keeps_another_pair(self, held):
+        found = chosen([new], installed(PLACE, new) | installed(FILLED, held))
+        assert (decide(found).write, policies.unfilled(found)) == ({}, [])
 
     def test_gets_the_other_type_when_it_comes_though_it_is_older(self):
-        found = chosen([new, rsa], installed(PLACE, new) | installed(FILLED, new))
-        assert [c.certificate for _, c in found.selection.chosen] == [new, rsa]
-        assert decide(found).write.keys() == set(FILLED.paths)
-        assert found.target.notes == ()
+        for alternative in (EMPTY, installed(FILLED, new)):
+            found = chosen([new, rsa], installed(PLACE, new) | alternative)
+            assert [c.certificate for _, c in found.selection.chosen] == [new, rsa]
+            assert decide(found).write.keys() == set(FILLED.paths)
 
-    def test_is_left_empty_where_there_is_no_first(self):
+    def test_is_left_alone_where_there_is_no_first(self):
         found = chosen([], nothing(PLACE, FILLED))
+        assert decide(found).write == {}
         assert found.selection.finding is not None
-        assert found.selection.finding.reason is Reason.NO_MATCHING_CERTIFICATE
+        assert policies.unfilled(found) == [FILLED]
 
 
 class TestAnotherWritesTheFiles:
@@ -601,3 +612,21 @@ class TestAnotherWritesTheFiles:
         there = facts(old, installed(PLACE, new), on=self.OTHER)
         found = policies.choose(there, {"traefik": snapshot(old)})
         assert (found.selection.finding, decide(found).refused) == (None, None)
+
+
+class TestItsOwnStart:
+    """While it goes on, one service may be up and the next not yet."""
+
+    WANTED = target(starting=True, container=STARTING)
+
+    def test_nothing_is_reloaded(self):
+        found = decide(facts(new, installed(PLACE, new), serves(old), on=self.WANTED))
+        assert (found.wait, found.reload) == (True, False)
+
+    def test_what_is_wanted_is_written(self):
+        found = decide(facts(new, installed(PLACE, old), serves(old), on=self.WANTED))
+        assert (bool(found.write), found.wait, found.reload) == (True, True, False)
+
+    def test_it_is_over_some_time(self):
+        for_long = target(starting=True)
+        assert decide(facts(new, installed(PLACE, new), serves(old), on=for_long)).reload

@@ -12,7 +12,7 @@ from typing import Any
 from controller.domain.observed import Observed
 from controller.domain.target import InvalidTarget, Place, Slot, Target
 from controller.ports import Wish
-from controller.reconciler import Outcome, Reconciler, Result
+from controller.reconciler import UNREADABLE_PAUSE, Outcome, Reconciler, Result
 from controller.wishes import Wishes
 from tests.unit.made import CERT, DOMAIN, KEY, NEW, NOW, OLD, PLACE, certificate, target
 from tests.unit.mailbox import TIMING, Mailbox, World
@@ -99,7 +99,7 @@ async def test_there_may_be_none_before():
 @virtually
 async def test_what_it_answers_may_leave_nothing_to_be_done():
     world, box = asked(PLACE, adapted=lambda wanted: InvalidTarget(wanted.container, ("it is not to be had",)))
-    assert await world.look() == Outcome(Result.REFUSED)
+    assert await world.look() == Outcome(Result.REFUSED, UNREADABLE_PAUSE)
     assert (world.reason, box.files, world.wishes.wanted()) == ("InvalidLabels", {}, frozenset())
     assert isinstance(await world.reconciler.plan(KEY), InvalidTarget)
 

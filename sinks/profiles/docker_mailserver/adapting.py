@@ -19,6 +19,8 @@ from sinks.profiles.docker_mailserver.detector import asked_detector
 from sinks.profiles.docker_mailserver.settings import has_detector, letsencrypt_names
 
 EXTRACTS = f"docker-mailserver itself, from {files.ACME_JSON}"
+FIRST_MOMENTS = 5.0
+"""Seconds from the container's start until its start script has surely begun."""
 _REMOVE_MOUNT = f"to let certferry do it, remove the mount at {files.ACME_JSON}"
 
 
@@ -29,7 +31,7 @@ def adapt(container: Container, layout: Layout, observed: Observed) -> Layout:
         LabelError: nothing offers TLS.
         TargetNotRunning: that cannot be told before the start is over.
     """
-    answers = read(observed.answers) if observed.answers else None
+    answers = _with_start(container, read(observed.answers)) if observed.answers else None
     ssl_type = container.environment.get("SSL_TYPE", "")
     if ssl_type == "letsencrypt":
         layout = _letsencrypt(container, layout, observed, answers)
@@ -42,7 +44,13 @@ def adapt(container: Container, layout: Layout, observed: Observed) -> Layout:
     if not answers.starting:
         layout = _with_used(layout, answers.used)
     layout = _with_notes(layout, answers)
-    return replace(layout, detector=asked_detector(container, layout, observed, answers))
+    return replace(layout, starting=answers.starting, detector=asked_detector(container, layout, observed, answers))
+
+
+def _with_start(container: Container, answers: Answers) -> Answers:
+    """In its first moments not even the start script runs."""
+    young = container.age is not None and container.age < FIRST_MOMENTS
+    return replace(answers, starting=answers.starting or (young and not answers.detector))
 
 
 def _letsencrypt(container: Container, layout: Layout, observed: Observed, answers: Answers | None) -> Layout:

@@ -19,9 +19,10 @@ MOST = 20_000
 """Characters of an answer that are read; a real one has some 2,000."""
 LONGEST_PATH = 4096
 
-_TEXT = """[ -f /etc/letsencrypt/acme.json ] && echo acme.json
+_TEXT = r"""[ -f /etc/letsencrypt/acme.json ] && echo acme.json
+b=
 for p in /proc/[0-9]*/comm; do
-read -r c <"$p" && case $c in check-for-chang*) echo detector ;; start-mailserve*) echo starting ;; esac
+read -r c <"$p" && case $c in check-for-chang*) echo detector ;; start-mailserve*) b=1; echo starting ;; esac
 done
 grep -F SUMS
 postfix() {
@@ -38,20 +39,21 @@ for w in $c; do case $w in /etc/dms/tls/* | /etc/letsencrypt/live/*) ;; /*) set 
 [ $# = 0 ] || grep -l -e '-----BEGIN .*PRIVATE KEY-----' -- "$@" | while IFS= read -r f; do printf 'key %s\n' "$f"; done
 }
 dovecot() {
-timeout 3 doveconf -P "$@" | while IFS= read -r l; do case $l in
-ssl_*' = <'*|ssl_server_*' = /'*) printf '%s\n' "$l" ;;
+timeout 3 doveconf -P ssl_cert ssl_key ssl_alt_cert ssl_alt_key \
+ssl_server/cert_file ssl_server/key_file ssl_server/alt_cert_file ssl_server/alt_key_file |
+while IFS= read -r l; do case $l in
+ssl_*' = <'*) printf '%s\n' "$l" ;;
+'  '*_file' = /'*) printf 'ssl_server_%s\n' "${l#  }" ;;
 ssl_*' = '?*) printf '%s = !\n' "${l%% = *}" ;;
+'  '*_file' = '?*) l=${l#  }; printf 'ssl_server_%s = !\n' "${l%% = *}" ;;
 esac; done
 }
-command -v postconf >/dev/null && postfix &
-command -v doveconf >/dev/null && {
-d=$(dovecot ssl_cert ssl_key ssl_alt_cert ssl_alt_key)
-[ -n "$d" ] || d=$(dovecot ssl_server_cert_file ssl_server_key_file ssl_server_alt_cert_file ssl_server_alt_key_file)
-printf '%s\n' "$d"
-} &
+[ -z "$b" ] && command -v postconf >/dev/null && postfix &
+[ -z "$b" ] && command -v doveconf >/dev/null && dovecot &
 wait"""
 """What of it costs time is run side by side, and services are asked one by one only where ``master.cf`` has such a setting.
-A script shows in ``comm`` by the first 15 bytes of its name (proc(5))."""
+While the start goes on the configuration is still being made. A script shows in ``comm`` by the first 15 bytes of its name
+(proc(5))."""
 
 _POSTFIX = ("chain_files", "cert_file", "key_file")
 _PAIRS = (

@@ -297,6 +297,12 @@ class TestWithoutAType:
             adapted(mail(), answers=answers)
         assert caught.value.problems[0].startswith(problem)
 
+    @pytest.mark.parametrize(("age", "early"), [(0.0, True), (4.9, True), (5.0, False), (None, False)])
+    def test_in_the_first_moments_its_start_has_not_even_begun(self, age, early):
+        found = adapted(mail(MANUAL, age=age), answers=SETTINGS)
+        assert found.starting is early
+        assert not adapted(mail(MANUAL, age=age), answers=RUNS).starting
+
     def test_while_it_starts_it_is_too_early_to_tell(self):
         with pytest.raises(TargetNotRunning, match="still starting"):
             adapted(mail(), answers=f"starting\n{SHIPPED}")

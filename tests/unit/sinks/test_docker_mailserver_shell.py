@@ -53,7 +53,7 @@ def test_what_postfix_and_dovecot_are_set_to_is_told(place, tmp_path):
     key.write_text(KEY)
     chain.write_text("-----BEGIN CERTIFICATE-----\n")
     place.play("postconf", f"smtpd_tls_chain_files = {key}, {chain}\nsmtpd_tls_cert_file =\n", unless="*/*/")
-    place.play("doveconf", f"ssl_cert = <{chain}\nssl_key = <{key}\nssl_alt_cert = \n", unless="_file")
+    place.play("doveconf", f"ssl_cert = <{chain}\nssl_key = <{key}\nssl_alt_cert = \n", unless="nothing")
     answer = place.ask()
     pair = (PurePosixPath(key), PurePosixPath(chain))
     assert read(answer).used == (Used("Postfix", *pair), Used("Dovecot", *pair))
@@ -62,11 +62,11 @@ def test_what_postfix_and_dovecot_are_set_to_is_told(place, tmp_path):
 
 
 def test_the_newer_dovecot_is_asked_by_its_own_words(place):
-    place.play("doveconf", "ssl_server_cert_file = /c\nssl_server_key_file = /k\n", unless="ssl_cert")
+    place.play("doveconf", "ssl_server {\n  cert_file = /c\n}\nssl_server {\n  key_file = /k\n}\n", unless="nothing")
     assert read(place.ask()).used == (Used("Dovecot", PurePosixPath("/k"), PurePosixPath("/c")),)
 
 
-@pytest.mark.parametrize("setting", ["ssl_key", "ssl_alt_key", "ssl_server_key_file", "ssl_key_password"])
+@pytest.mark.parametrize("setting", ["ssl_key", "ssl_alt_key", "  key_file", "ssl_key_password"])
 @pytest.mark.parametrize("value", [KEY, KEY.replace("\n", " "), "\n" + KEY, "inline:" + KEY])
 def test_a_key_that_stands_in_the_configuration_never_leaves_the_container(place, setting, value):
     place.play("doveconf", f"ssl_cert = </c\n{setting} = {value}\n", unless="nothing")
