@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -21,8 +20,15 @@ class Place:
 
     def __init__(self, shell: str, folder: Path) -> None:
         self.shell, self.folder = shell, folder
+        self.run("sleep")
         for name in TOOLS:
             (folder / name).symlink_to(shutil.which(name) or name)
+
+    def run(self, name: str) -> None:
+        """A process, of those that are there to be seen."""
+        process = self.folder / "proc" / str(len(list(self.folder.glob("proc/*"))) + 1)
+        process.mkdir(parents=True)
+        (process / "comm").write_text(f"{name[:15]}\n")
 
     def play(self, name: str, output: str, *, unless: str = "-P -x") -> None:
         """A command that prints a text, but where it is asked for single services."""
@@ -32,7 +38,8 @@ class Place:
         script.chmod(0o755)
 
     def ask(self) -> str:
-        argv = [SHELLS[self.shell], "-c", ask([PurePosixPath("/tls/it's")])]
+        text = ask([PurePosixPath("/tls/it's")]).replace("/proc/", f"{self.folder}/proc/")
+        argv = [SHELLS[self.shell], "-c", text]
         argv = [argv[0], "sh", *argv[1:]] if self.shell == "busybox" else argv
         result = subprocess.run(argv, capture_output=True, text=True, timeout=30, env={"PATH": str(self.folder)}, check=False)
         assert result.stderr == ""
@@ -76,19 +83,14 @@ def test_a_key_that_stands_in_the_configuration_never_leaves_the_container(place
     assert "ssl_cert = </c" in answer
 
 
-@pytest.fixture
-def running(tmp_path: Path) -> Iterator[None]:
-    """A process that is called as the detector's is; its end is the end of its input."""
-    script = tmp_path / "check-for-changes.sh"
-    script.write_text("#!/bin/sh\necho up\nread -r _\n")
-    script.chmod(0o755)
-    with subprocess.Popen([script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        yield
-        process.communicate(timeout=30)
-
-
-@pytest.mark.usefixtures("running")
 def test_a_detector_that_runs_is_found(place):
+    assert not read(place.ask()).detector
+    place.run("check-for-changes.sh")
     assert read(place.ask()).detector
+
+
+def test_while_the_start_goes_on_the_configuration_is_not_asked_for(place):
+    place.play("doveconf", "ssl_cert = </c\nssl_key = </k\n", unless="nothing")
+    place.run("start-mailserver.sh")
+    found = read(place.ask())
+    assert (found.starting, found.used) == (True, ())
