@@ -51,7 +51,7 @@ class Gatherer:
 
     async def gather(self, target: Target, memory: Memory) -> Facts | InvalidTarget:
         """All of it, read now; the target is as its container's answers correct it."""
-        looked = await self._look(target, memory)
+        looked = await self.look(target, memory)
         if isinstance(looked, InvalidTarget):
             return looked
         target, observed = looked
@@ -63,7 +63,7 @@ class Gatherer:
         facts = replace(facts, loaded=memory.in_use == input_of(facts), differs_for=self._differs_for(facts, memory))
         return replace(facts, served=await self._served(facts, memory))
 
-    async def _look(self, target: Target, memory: Memory) -> tuple[Target, Observed] | InvalidTarget:
+    async def look(self, target: Target, memory: Memory) -> tuple[Target, Observed] | InvalidTarget:
         """What is in the container, and the target as that corrects it: it may name files that were not thought of before."""
         paths = frozenset(target.paths)
         observed = await self.sink.observe(replace(target, beside=(*target.beside, *memory.beside)))

@@ -125,7 +125,13 @@ class Reconciler:
         self._report = Reporter(store, now)
         self._gatherer = Gatherer(targets, sink, prover, store, self._clocks, now, timing.start_grace)
         self._delivery = Delivery(
-            sink, prover, self._report, verify_timeout=timing.verify_timeout, clock=clock, unchanged=self._is_unchanged
+            sink,
+            prover,
+            self._report,
+            verify_timeout=timing.verify_timeout,
+            clock=clock,
+            unchanged=self._is_unchanged,
+            look=self._look_again,
         )
         self._attempts = Attempts(timing.resync)
         self._memory: defaultdict[TargetKey, Memory] = defaultdict(Memory)
@@ -203,6 +209,11 @@ class Reconciler:
             known.state,
             known.started_at,
         )
+
+    async def _look_again(self, target: Target) -> Target:
+        """A target as its container's answers correct it now."""
+        looked = await self._gatherer.look(target, Memory())
+        return target if isinstance(looked, InvalidTarget) else looked[0]
 
     def _note_areas(self, target: Target) -> frozenset[Area]:
         """What must not be written to by two workers at once."""

@@ -141,7 +141,7 @@ def _line(content: bytes) -> bytes:
 def observe(paths: Sequence[PurePosixPath], boundary: str, ask: str = "") -> str:
     """Print owner, mode and content of each file, what is left of an earlier run, and the listening sockets.
 
-    What is left is told for the folder of each file, once, and for the root folder. Before the sockets stands what `ask` prints.
+    What is left is told for the folder of each file, once, and for the root folder. Before the sockets comes what `ask` prints.
     """
     end = f"printf '\\n%s\\n' {boundary}"
     lines = [_RESOLVE, _SHOW, _LEFT, "seen=:"]

@@ -9,12 +9,13 @@ from datetime import timedelta
 from pathlib import PurePosixPath
 from typing import Any
 
+from controller.domain.detector import Detector
 from controller.domain.observed import Observed
-from controller.domain.target import InvalidTarget, Place, Slot, Target
+from controller.domain.target import InvalidTarget, Place, Reload, Slot, Target
 from controller.ports import Wish
 from controller.reconciler import UNREADABLE_PAUSE, Outcome, Reconciler, Result
 from controller.wishes import Wishes
-from tests.unit.made import CERT, DOMAIN, KEY, NEW, NOW, OLD, PLACE, certificate, target
+from tests.unit.made import CERT, DOMAIN, KEY, NEW, NOW, OLD, PLACE, RELOAD, certificate, target
 from tests.unit.mailbox import TIMING, Mailbox, World
 from tests.unit.virtual_time import clock, virtually
 
@@ -145,3 +146,64 @@ async def test_once_the_files_are_right_they_must_be_in_use():
     assert (await world.look()).result is Result.CHANGED
     assert world.done() == ["check", "postfix reload"]
     assert world.box.in_use == new.leaf
+
+
+WATCHED = frozenset(PLACE.paths)
+NOTICING = target(
+    ask="postconf",
+    reload=(Reload("self", patience=20.0),),
+    internal_reload=(RELOAD,),
+    detector=Detector(20.0, WATCHED),
+)
+
+
+@dataclass
+class WithDetector(Mailbox):
+    """It has a detector that takes note of a change after some seconds, or dies instead."""
+
+    dies_after: float = 1e9
+    looks: int = 0
+
+    async def observe(self, wanted: Target) -> Observed:
+        self.looks += 1
+        return await super().observe(wanted)
+
+    def adapt(self, target: Target, _observed: Observed) -> Target | InvalidTarget:
+        if clock() >= self.dies_after:
+            return replace(target, detector=Detector())
+        noticed = self.notices_after is not None and clock() >= self.notices_after
+        return replace(target, detector=Detector(20.0, WATCHED, WATCHED if noticed else frozenset()))
+
+
+def with_detector(**options: Any) -> tuple[World, WithDetector]:
+    box = WithDetector.holding(old, wanted=NOTICING, **options)
+    assert isinstance(box, WithDetector)
+    world = World(box)
+    world.offer(new)
+    return world, box
+
+
+class TestADetector:
+    @virtually
+    async def test_that_takes_note_is_left_to_it(self):
+        world, box = with_detector(notices_after=8.0)
+        assert (await world.look()).result is Result.CHANGED
+        assert RELOAD.command not in box.log
+        assert box.in_use == new.leaf
+        assert 8 <= clock() < 10
+        assert box.looks < 20
+
+    @virtually
+    async def test_that_does_not_take_note_in_time_is_not_waited_for_longer(self):
+        world, box = with_detector()
+        await world.look()
+        assert RELOAD.command in box.log
+        assert box.in_use == new.leaf
+        assert 18 < clock() < 21
+
+    @virtually
+    async def test_that_dies_meanwhile_is_not_waited_for(self):
+        world, box = with_detector(dies_after=3.0)
+        await world.look()
+        assert RELOAD.command in box.log
+        assert 3 <= clock() < 5
