@@ -179,7 +179,8 @@ def _leave_to_other(facts: Facts, found: Finding) -> Decision:
     works = [leaf and _worth_keeping(leaf, place, facts) for place, leaf in zip(places, held, strict=True)]
     if all(works) and not any(leaf and _is_near_its_end(leaf, facts) for leaf in held):
         return _decide_without_writing(facts, running=running)
-    return Decision(refused=Finding(found.reason, f"{found.message}; it was not brought by {facts.target.written_by}"))
+    text = "; ".join((f"{found.message}; it was not brought by {facts.target.written_by}", *facts.target.notes))
+    return Decision(refused=Finding(found.reason, text))
 
 
 def _is_near_its_end(leaf: Leaf, facts: Facts) -> bool:

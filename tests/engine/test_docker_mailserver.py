@@ -257,6 +257,31 @@ def test_a_read_only_mount_that_holds_the_right_pair_is_no_trouble(fleet: Fleet)
     assert not [line for line in fleet.certferry.log if line.get("target") == mail and line.get("reason") == "WriteRefused"]
 
 
+def test_read_only_originals_that_another_replaces_are_copied_once(lab: Lab) -> None:
+    """As with nginx-proxy's certificates, mounted for SSL_TYPE=manual."""
+    folder = lab.folder / "theirs"
+    folder.mkdir()
+
+    def replaced() -> Pair:
+        pair = lab.issue()
+        (folder / "key.pem").write_bytes(pair.key)
+        (folder / "cert.pem").write_bytes(pair.chain)
+        lab.acme.write(pair)
+        return pair
+
+    first = replaced()
+    volumes = {str(folder): {"bind": "/tls", "mode": "ro"}}
+    mail = lab.mailserver(volumes=volumes, environment=MANUAL | {"DMS_CONFIG_POLL": "5"})
+    mail.wait_up(seconds=60)
+    certferry = lab.controller(settle="0s", resync="1d")
+    certferry.wait_ready(mail.name, first)
+    second = replaced()
+    certferry.wait_ready(mail.name, second, seconds=60)
+    assert mail.serves(second)
+    assert mail.reloads() == (mail.detected(), mail.detected())
+    assert certferry.events("target.reloaded") == []
+
+
 def test_a_mistyped_type_is_told_with_the_nearest_word(lab: Lab) -> None:
     mail = lab.mailserver(start=False, environment={"SSL_TYPE": "letsencrpyt"})
     certferry = lab.controller()

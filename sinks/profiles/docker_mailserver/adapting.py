@@ -9,16 +9,18 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 
 from controller.domain.container import Container, State
+from controller.domain.detector import Detector
 from controller.domain.errors import LabelError, TargetNotRunning
 from controller.domain.observed import Observed
 from controller.domain.profile import Layout
-from controller.domain.target import Place, Slot
+from controller.domain.target import Place, Reload, Slot
 from sinks.profiles.docker_mailserver import files
 from sinks.profiles.docker_mailserver.asking import Answers, Used, read
 from sinks.profiles.docker_mailserver.detector import asked_detector
 from sinks.profiles.docker_mailserver.settings import has_detector, letsencrypt_names
 
 EXTRACTS = f"docker-mailserver itself, from {files.ACME_JSON}"
+KEEPS_READ_ONLY = "whoever keeps these files, which are read-only here"
 FIRST_MOMENTS = 5.0
 """Seconds from the container's start until its start script has surely begun."""
 _REMOVE_MOUNT = f"to let certferry do it, remove the mount at {files.ACME_JSON}"
@@ -37,6 +39,8 @@ def adapt(container: Container, layout: Layout, observed: Observed) -> Layout:
         layout = _letsencrypt(container, layout, observed, answers)
     elif ssl_type == "self-signed":
         layout = _self_signed(layout, observed)
+    elif ssl_type == "manual" and answers:
+        layout = _manual(container, layout, observed, answers)
     elif ssl_type in ("", "snakeoil"):
         layout = _by_own_settings(ssl_type, layout, answers)
     if answers is None:
@@ -79,6 +83,30 @@ def _extracts_now(container: Container, answers: Answers | None) -> bool:
     if answers:
         return answers.detector or answers.starting
     return container.state is State.CREATED or (container.state is State.PAUSED and has_detector(container))
+
+
+def _manual(container: Container, layout: Layout, observed: Observed, answers: Answers) -> Layout:
+    """Read-only originals that another has just replaced are about to be copied by the detector: it must not be done twice."""
+    originals = files.manual(container)
+    if layout.internal or not _has_news(
+        asked_detector(container, replace(layout, places=originals), observed, answers), observed
+    ):
+        return layout
+    return Layout(
+        places=originals,
+        reload=(Reload("self"),),
+        internal=layout.places,
+        internal_reload=layout.reload,
+        ask=layout.ask,
+        written_by=KEEPS_READ_ONLY,
+        fill=layout.fill,
+    )
+
+
+def _has_news(detector: Detector, observed: Observed) -> bool:
+    """Whether files that it looks at are there as it has not seen them."""
+    there = {path for path in detector.watched if observed.files.get(path)}
+    return bool(detector.patience and there - detector.seen)
 
 
 def _is_mounted(container: Container, path: PurePosixPath) -> bool:

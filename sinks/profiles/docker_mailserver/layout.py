@@ -86,7 +86,8 @@ def _inside(container: Container) -> PurePosixPath:
 def _copied(container: Container, originals: tuple[Place, ...], copies: tuple[Place, ...], *, by_detector: bool) -> Layout:
     """Originals of which the services use copies: made at the start, and by the detector if it looks at these."""
     if not _writable(container, originals):
-        return Layout(places=copies, reload=reload(container), notes=(_ONLY_COPIES,))
+        beside = tuple(path for place in originals for path in place.paths)
+        return Layout(places=copies, reload=reload(container), notes=(_ONLY_COPIES,), beside=beside)
     noticed = _noticed(container) if by_detector else Reload("self")
     return Layout(places=originals, reload=(noticed,), internal=copies, internal_reload=reload(container))
 

@@ -159,6 +159,28 @@ class TestManual:
         assert found.notes == ("ssl_key of Dovecot holds no path; it cannot be renewed there",)
 
 
+class TestReadOnlyOriginals:
+    THERE = mail(MANUAL, mounts=mounted("/tls", writable=False))
+    NAMES = ("/tls/cert.pem", "/tls/key.pem")
+    SEEN = "".join(f"{hashlib.sha512(b'x').hexdigest()}  {name}\n" for name in NAMES)
+
+    def test_are_looked_at_and_the_copies_are_written(self):
+        assert adapted(self.THERE).places == (INSIDE,)
+        assert adapted(self.THERE, *self.NAMES, answers=f"{RUNS}{self.SEEN}").places == (INSIDE,)
+
+    def test_that_another_has_just_replaced_are_left_to_the_detector(self):
+        found = adapted(self.THERE, *self.NAMES, answers=RUNS)
+        assert (found.places, found.internal) == ((place(*self.NAMES),), (INSIDE,))
+        assert (found.reload[0].kind, found.written_by != "") == ("self", True)
+
+    @pytest.mark.parametrize(("names", "answers"), [(NAMES, SETTINGS), ((), RUNS)], ids=["no detector", "no files"])
+    def test_are_not_waited_for_in_vain(self, names, answers):
+        assert adapted(self.THERE, *names, answers=answers).places == (INSIDE,)
+
+    def test_that_can_be_written_are_certferrys(self):
+        assert not adapted(mail(MANUAL), *self.NAMES, answers=RUNS).written_by
+
+
 class TestLetsEncrypt:
     @pytest.mark.parametrize(
         ("names", "expected"),
