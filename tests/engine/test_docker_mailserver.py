@@ -327,8 +327,8 @@ class TestTheStart:
         lab.acme.write(pair)
         return mail, pair
 
-    def test_a_detector_that_does_not_run_yet_is_not_waited_for(self, lab: Lab) -> None:
-        mail, pair = self.started(lab, DETECTOR_AFTER="3600")
+    def test_a_detector_that_does_not_run_is_not_waited_for(self, lab: Lab) -> None:
+        mail, pair = self.started(lab, DETECTOR="0")
         certferry = lab.controller(settle="0s", resync="1d")
         certferry.wait_ready(mail.name, pair)
         new = lab.issue()
@@ -337,6 +337,19 @@ class TestTheStart:
         assert mail.serves(new)
         assert (mail.detected(), mail.reloads()) == (0, (1, 1))
         assert certferry.events("reload.not_noticed") == []
+
+    def test_one_that_is_about_to_run_gets_what_came_before(self, lab: Lab) -> None:
+        """Between the services and the detector, which compares with what was there when the copies were made."""
+        mail, _ = self.started(lab, DETECTOR_AFTER="15")
+        new = lab.issue()
+        lab.acme.write(new)
+        certferry = lab.controller(settle="0s", resync="1d")
+        certferry.wait_for("target.installed")
+        assert mail.detected() == 0
+        certferry.wait_ready(mail.name, new)
+        assert mail.serves(new)
+        assert (mail.detected(), mail.reloads()) == (1, (1, 1))
+        assert certferry.events("target.reloaded") == []
 
     def test_a_change_that_was_recorded_but_not_copied_is_not_waited_for(self, lab: Lab) -> None:
         """Between the copies and the record of what is there, another pair came."""
