@@ -44,7 +44,7 @@ from controller.web.server import serve
 from controller.wishes import Wishes
 from controller.workqueue import WorkQueue
 from sinks.container import ContainerSink
-from sinks.profiles import DEFAULT, PROFILES
+from sinks.profiles import DEFAULT, OLDER, PROFILES
 from sources import registry
 from sources.recognise import recognise
 from sources.self_signed import SelfSigned
@@ -140,6 +140,7 @@ def build(settings: Settings) -> App:
         prefix=settings.label_prefix,
         profiles=PROFILES,
         default=DEFAULT,
+        older=OLDER,
         sources=store.sources.keys(),
         observing=f"{variable('observe')}=on" if settings.observe == "on" else "",
         unused=lambda: store.unused,

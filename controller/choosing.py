@@ -34,7 +34,7 @@ def choose(facts: Facts, snapshots: Mapping[str, Snapshot]) -> Facts:
     )
 
     def refuse(place: Place, candidate: Candidate) -> Finding | None:
-        if not compare_files(facts, place, candidate.certificate):
+        if facts.target.written_by or not compare_files(facts, place, candidate.certificate):
             return None
         if place not in origins and (origin := _find_origin(facts, place, snapshots, judged)):
             origins[place] = origin

@@ -6,6 +6,7 @@ The only place that orders these steps. What is to be done is in the `Decision`;
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
@@ -27,6 +28,7 @@ from controller.domain.errors import (
 from controller.domain.finding import Finding, Reason
 from controller.domain.observed import Acted, Failure, Receipt, Served
 from controller.domain.target import Place, Reload, Target
+from controller.noticing import seconds_to_wait
 from controller.policies import Decision, Facts
 from controller.ports import Sink
 from controller.proof import HURRIED, REMEMBERED, Prover, Verified, questions
@@ -35,6 +37,9 @@ from controller.report import Reporter
 from controller.steps import StepLog
 
 log = StepLog()
+
+NOTE_PAUSES = (0.1, 1.0)
+"""Seconds between two looks at what a container's detector took note of: at first, and at last."""
 
 SILENT_MOMENTS = (20.0, 40.0, 65.0)
 """Seconds after a reload at which a port that does not answer is asked again. Postfix keeps a service that failed silent for
@@ -59,6 +64,7 @@ class _Done:
     """What would have to be undone, by which steps the services were made to use the files, and what did not work of those."""
 
     reload: tuple[Reload, ...]
+    written: frozenset[PurePosixPath]
     receipts: list[Receipt] = field(default_factory=list)
     failures: tuple[Failure, ...] = ()
     finding: Finding | None = None
@@ -76,10 +82,11 @@ class _Failed(Exception):
 class Delivery:
     """Acts through a `Sink` and verifies through a `Prover`; `verify_timeout` is in seconds, `clock` gives seconds.
 
-    `unchanged` tells whether a target's container still runs, and was not restarted meanwhile.
+    `unchanged` tells whether a target's container still runs, and was not restarted meanwhile; `look` gives a target as its
+    container answers now.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         sink: Sink,
         prover: Prover,
@@ -88,9 +95,10 @@ class Delivery:
         verify_timeout: float,
         clock: Callable[[], float],
         unchanged: Callable[[Target], Awaitable[bool]],
+        look: Callable[[Target], Awaitable[Target]],
     ) -> None:
         self._sink, self._prover, self._report = sink, prover, report
-        self._verify_timeout, self._clock, self._unchanged = verify_timeout, clock, unchanged
+        self._verify_timeout, self._clock, self._unchanged, self._look = verify_timeout, clock, unchanged, look
 
     async def deliver(self, facts: Facts, decision: Decision) -> Delivered:
         """Do what was decided.
@@ -103,7 +111,7 @@ class Delivery:
         """
         if decision.reload:
             facts = await self._ask_patiently(facts)
-        done = _Done(facts.target.reload)
+        done = _Done(facts.target.reload, frozenset(decision.write))
         try:
             await self._act(facts, decision, done)
             if not decision.reload:
@@ -182,16 +190,32 @@ class Delivery:
     async def _noticed(self, facts: Facts, done: _Done) -> tuple[Served, ...] | None:
         """What is served once the container took up the files by itself; ``None`` when it did not, and can be made to."""
         target = facts.target
-        patience = max(step.patience for step in target.reload)
+        patience = seconds_to_wait(facts, done.written)
         if not patience and target.internal_reload:
             return None
+        if target.detector and not await self._took_note(target, patience):
+            log.warning("reload.not_noticed", target=target.name, seconds=patience)
+            return None
         try:
-            return await self._verify(facts, done, patience)
+            return await self._verify(facts, done, self._verify_timeout if target.detector else patience)
         except _Failed:
             if not target.internal_reload:
                 raise
         log.warning("reload.not_noticed", target=target.name, seconds=patience)
         return None
+
+    async def _took_note(self, target: Target, patience: float) -> bool:
+        """Whether the detector dealt with the files in time. Its records are asked: a port would log each question."""
+        end, pause = self._clock() + patience, NOTE_PAUSES[0]
+        while self._clock() + pause <= end:
+            await asyncio.sleep(pause)
+            detector = (await self._look(target)).detector
+            if detector is None or not detector.patience:
+                return False
+            if detector.watched <= detector.seen:
+                return True
+            pause = min(pause * 1.5, NOTE_PAUSES[1])
+        return False
 
     async def _verify(self, facts: Facts, done: _Done, seconds: float) -> tuple[Served, ...]:
         """A port that handed out nothing before is no reason to take a new pair back; the next look deals with it."""
@@ -323,8 +347,11 @@ def _by_itself(target: Target) -> bool:
 
 
 def _internal_contents(facts: Facts) -> dict[PurePosixPath, bytes]:
-    inside: dict[Place, Place] = dict(zip(facts.target.places, facts.target.internal, strict=True))
+    inside: dict[Place, Place] = dict(zip(facts.target.places, facts.target.internal, strict=False))
     contents: dict[PurePosixPath, bytes] = {}
     for place, candidate in facts.selection.chosen:
-        contents |= inside[place].contents(candidate.certificate)
+        if place in inside:
+            contents |= inside[place].contents(candidate.certificate)
+    for place in inside.keys() & set(policies.unfilled(facts)):
+        contents |= dict.fromkeys(inside[place].paths, b"")
     return contents

@@ -9,11 +9,12 @@ import structlog
 
 from controller.domain.container import Container, State
 from controller.domain.errors import LabelError
+from controller.domain.observed import Observed
 from controller.domain.profile import Profile
 from controller.domain.proxy import told_unused, without_discover
 from controller.domain.target import InvalidTarget, Target, TargetKey
 from controller.engine import Engine
-from controller.labels import is_opted_in, parse_labels
+from controller.labels import OLDER_DOMAIN, is_opted_in, parse_labels
 from controller.targets import build_target, recognise
 
 log = structlog.get_logger()
@@ -25,7 +26,8 @@ class Discovery:
     """Implements `controller.ports.Targets` for one Docker endpoint.
 
     `sources` are the names a label may choose from; they may change meanwhile. `observing` names the setting by which all
-    targets are paused, if one does. `unused` says what makes sources of containers that look like proxies, by name.
+    targets are paused, if one does. `unused` says what makes sources of containers that look like proxies, by name. `older` is
+    the profile of containers that carry the older tool's label and that no profile knows; `default` that of the others.
     """
 
     def __init__(  # noqa: PLR0913
@@ -39,9 +41,10 @@ class Discovery:
         sources: Collection[str],
         observing: str = "",
         unused: Callable[[], Mapping[str, str]] = dict,
+        older: Profile | None = None,
     ) -> None:
         self._engine, self._endpoint, self._prefix, self._sources = engine, endpoint, prefix, sources
-        self._profiles, self._default = {profile.name: profile for profile in profiles}, default
+        self._profiles, self._default, self._older = {profile.name: profile for profile in profiles}, default, older or default
         self._observing, self._unused = observing, unused
         self._told: set[str] = set()
 
@@ -63,13 +66,19 @@ class Discovery:
         if not self._asks(container.labels):
             self._tell_ignored(container)
             return None
+        return self._build(key, container)
+
+    def adapt(self, target: Target, observed: Observed) -> Target | InvalidTarget:
+        """See `controller.ports.Targets.adapt`."""
+        return self._build(target.key, target.container, observed)
+
+    def _build(self, key: TargetKey, container: Container, observed: Observed | None = None) -> Target | InvalidTarget:
         try:
             labels = without_discover(container.labels, self._prefix)
             spec = parse_labels(labels, prefix=self._prefix, profiles=self._profiles, sources=self._sources)
-            chosen = (
-                self._profiles[spec.profile] if spec.profile else recognise(container, self._profiles.values(), self._default)
-            )
-            target = build_target(key, container, spec, chosen, prefix=self._prefix)
+            default = self._older if OLDER_DOMAIN in labels else self._default
+            chosen = self._profiles[spec.profile] if spec.profile else recognise(container, self._profiles.values(), default)
+            target = build_target(key, container, spec, chosen, prefix=self._prefix, observed=observed)
             return replace(target, paused_by=self._observing or target.paused_by)
         except LabelError as error:
             return InvalidTarget(container, (*error.problems, *self._explain_sources(container)))

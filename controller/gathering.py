@@ -18,11 +18,11 @@ from controller.domain.container import State
 from controller.domain.moment import Moment, read_clocks
 from controller.domain.observed import Observed, Served
 from controller.domain.snapshot import Snapshot
-from controller.domain.target import ProbePort, Target
+from controller.domain.target import InvalidTarget, ProbePort, Target
 from controller.installed import installed_fingerprints
 from controller.memory import Memory, input_of
 from controller.policies import Facts
-from controller.ports import Sink
+from controller.ports import Sink, Targets
 from controller.proof import REMEMBERED, Prover
 from controller.selection import Selection, count_held
 from controller.store import Store
@@ -41,6 +41,7 @@ may hold, are worth more than a second of thinking. Real ones hold a handful."""
 class Gatherer:
     """`now` is the wall clock; `clocks` say how far it is to be believed. `start_grace` in seconds."""
 
+    targets: Targets
     sink: Sink
     prover: Prover
     store: Store
@@ -49,9 +50,12 @@ class Gatherer:
     start_grace: float
     _doubted: bool = False
 
-    async def gather(self, target: Target, memory: Memory) -> Facts:
-        """All of it, read now."""
-        observed = await self.sink.observe(target)
+    async def gather(self, target: Target, memory: Memory) -> Facts | InvalidTarget:
+        """All of it, read now; the target is as its container's answers correct it."""
+        looked = await self.look(target, memory)
+        if isinstance(looked, InvalidTarget):
+            return looked
+        target, observed = looked
         snapshots = self.store.snapshots_in_order
         moment, age = self._what_time_it_is(snapshots), self._age(target, memory)
         facts = Facts(
@@ -68,8 +72,31 @@ class Gatherer:
         )
         beside = count_held(target, snapshots.values()) > MANY
         facts = await asyncio.to_thread(choosing.choose, facts, snapshots) if beside else choosing.choose(facts, snapshots)
-        facts = replace(facts, loaded=memory.in_use == input_of(facts))
+        facts = replace(facts, loaded=memory.in_use == input_of(facts), differs_for=self._differs_for(facts, memory))
         return replace(facts, served=await self._served(facts, memory))
+
+    async def look(self, target: Target, memory: Memory) -> tuple[Target, Observed] | InvalidTarget:
+        """What is in the container, and the target as that corrects it: it may name files that were not thought of before."""
+        paths = frozenset(target.paths)
+        observed = await self.sink.observe(replace(target, beside=(*target.beside, *memory.beside)))
+        adapted = self.targets.adapt(target, observed)
+        if isinstance(adapted, Target) and not observed.files.keys() >= frozenset(adapted.paths):
+            observed = await self.sink.observe(adapted)
+            adapted = self.targets.adapt(target, observed)
+        if isinstance(adapted, InvalidTarget):
+            return adapted
+        memory.beside = tuple(path for path in adapted.paths if path not in paths)
+        return adapted, observed
+
+    def _differs_for(self, facts: Facts, memory: Memory) -> float:
+        """Seconds since another who writes the files was first seen not to have brought what is chosen now."""
+        if not facts.target.written_by or not policies.differs(facts):
+            memory.differs = None
+            return 0.0
+        given, elapsed = input_of(facts), self.clocks.elapsed()
+        if memory.differs is None or memory.differs[0] != given:
+            memory.differs = given, elapsed
+        return elapsed - memory.differs[1]
 
     async def _served(self, facts: Facts, memory: Memory) -> tuple[Served, ...]:
         """What the ports hand out. One that hangs must not hold up a new certificate: it is asked at length when it counts."""

@@ -6,8 +6,8 @@ from functools import cached_property
 from pathlib import PurePosixPath
 
 from controller import pki
-from controller.domain.certificate import Leaf, Trust
-from controller.domain.errors import MalformedPem
+from controller.domain.certificate import Certificate, Leaf, Trust
+from controller.domain.errors import CertificateError, MalformedPem
 from controller.domain.observed import Observed
 from controller.domain.target import Place, Target
 
@@ -54,14 +54,30 @@ class InstalledPair:
 
     @cached_property
     def key_fits(self) -> bool:
-        key = self._content(self._place.key or self._place.combined)
-        return self.leaf is not None and bool(key) and pki.key_fits(self.leaf, key)
+        return self.leaf is not None and bool(self._key) and pki.key_fits(self.leaf, self._key)
+
+    def means(self, certificate: Certificate) -> bool:
+        """Whether it is the same certificate, chain and key, in whatever form they are written."""
+        if self.leaf is None or self.leaf.fingerprint != certificate.fingerprint or self._whole is None:
+            return False
+        return self._whole.fullchain_pem == certificate.fullchain_pem
+
+    @cached_property
+    def _whole(self) -> Certificate | None:
+        try:
+            return pki.parse_certificate(self._certificate + b"\n" + self._content(self._place.chain), self._key)
+        except CertificateError:
+            return None
 
     def is_issued_by(self, chain: bytes) -> bool:
         """Whether the first certificate of a chain signed the leaf."""
         if chain not in self._issuers:
             self._issuers[chain] = pki.is_issued_by(self._certificate, chain)
         return self._issuers[chain]
+
+    @property
+    def _key(self) -> bytes:
+        return self._content(self._place.key or self._place.combined)
 
     @property
     def _certificate(self) -> bytes:

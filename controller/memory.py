@@ -61,6 +61,10 @@ class Memory:
     """How often in a row nothing could be done but look again."""
     started: tuple[datetime, float] | None = None
     """A start of the container by the engine's clock, and by ours that cannot jump."""
+    differs: tuple[Input, float] | None = None
+    """What another who writes the files has not brought yet, and since when."""
+    beside: tuple[PurePosixPath, ...] = ()
+    """Files that its container was found to use at the last look: read at once at the next."""
     leads_to: frozenset[PurePosixPath] = frozenset()
     """Where the symbolic links among its paths led at the last look."""
     areas: frozenset[Area] = frozenset()

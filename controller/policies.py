@@ -20,6 +20,12 @@ from controller.installed import installed_leaf, pair_in
 from controller.selection import Candidate, Selection
 from controller.switching import NO_SWITCH, Origin, Verdict, judge
 
+OTHERS_LIMIT = 60.0
+"""Seconds that whoever else writes the files is given to take up a new certificate."""
+
+LAST_PART = 0.2
+"""The part of a certificate's life within which it should have been renewed (design §4)."""
+
 EARLY = timedelta(hours=48)
 """A certificate may begin by so much after it was signed (CA/Browser Forum, Baseline Requirements 7.1.2.7)."""
 
@@ -37,6 +43,8 @@ class Facts:
     """Seconds after its start during which a container's ports may stay closed."""
     age: float | None = None
     """Seconds since the container's start by clocks that cannot jump; ``None`` where it is long ago."""
+    differs_for: float = 0.0
+    """Seconds since the files were first seen to differ; counted where another writes them (`Target.written_by`)."""
     moment: Moment | None = None
     """What time it is as far as dates of certificates are concerned; ``None`` where nothing speaks against `now`."""
     known: Known = field(default_factory=Known)
@@ -65,6 +73,8 @@ class Decision:
     wait: bool = False
     silent: bool = False
     refused: Finding | None = None
+    pause: float | None = None
+    """Seconds until the next look, where `wait` is for something else than the daemons."""
 
 
 def proven_by(snapshots: Iterable[Snapshot]) -> datetime:
@@ -88,11 +98,16 @@ def decide(facts: Facts) -> Decision:
     write: dict[PurePosixPath, bytes] = {}
     for place, candidate in facts.selection.chosen:
         found = _differences(facts, place, candidate)
+        if found and facts.target.written_by:
+            return _leave_to_other(facts, found[0])
         if found and (refusal := preflight(facts, place, candidate)):
             return Decision(findings=tuple(found), refused=refusal)
         findings += found
         if found:
             write |= place.contents(candidate.certificate)
+    if fillers := filled(facts):
+        findings.append(Finding(Reason.NOT_INSTALLED, f"to be empty: {', '.join(map(str, fillers))}"))
+        write |= fillers
     running = facts.target.container.state is State.RUNNING
     if write and facts.target.container.state is State.PAUSED:
         return Decision(
@@ -128,13 +143,65 @@ def _differences(facts: Facts, place: Place, candidate: Candidate) -> list[Findi
     return [Finding(finding.reason, f"{finding.message}; {candidate.switch}") for finding in found]
 
 
+def filled(facts: Facts) -> dict[PurePosixPath, bytes]:
+    """The files that must be there and be empty: of a place for another key type for which there is no certificate.
+
+    docker-mailserver does not start without the files that its environment names, and with a second pair of the first's key
+    type Postfix offers no TLS; empty files both it and Dovecot pass over (seen with Postfix 3.7, Dovecot 2.3).
+    """
+    contents: dict[PurePosixPath, bytes] = {}
+    for place in unfilled(facts):
+        files = [facts.observed.files.get(path) for path in place.paths]
+        if not all(file is not None and not file.content for file in files):
+            contents |= dict.fromkeys(place.paths, b"")
+    return contents
+
+
+def unfilled(facts: Facts) -> list[Place]:
+    """The places for another key type that hold nothing of it that fits together, and get nothing."""
+    chosen = [place for place, _ in facts.selection.chosen]
+    return [place for place in facts.target.places if place.slot.fill and place not in chosen and _is_spare(place, facts)]
+
+
+def _is_spare(place: Place, facts: Facts) -> bool:
+    first = facts.selection.chosen[0][1].certificate.leaf if facts.selection.chosen else None
+    installed = installed_leaf(place, facts.observed)
+    if installed is None or not pair_in(place, facts.observed).key_fits:
+        return True
+    return first is not None and installed.key_type is first.key_type
+
+
+def _leave_to_other(facts: Facts, found: Finding) -> Decision:
+    """What to do where another writes the files: give it its time, then go by what it wrote, if that works."""
+    running = facts.target.container.state is State.RUNNING
+    if not running or facts.differs_for < OTHERS_LIMIT:
+        text = f"{found.message}; waiting for {facts.target.written_by}"
+        return Decision((Finding(Reason.RELOAD_PENDING, text),), wait=True, pause=max(2.0, facts.differs_for / 2))
+    places = [place for place, _ in facts.selection.chosen]
+    held = [installed_leaf(place, facts.observed) for place in places]
+    works = [leaf and is_worth_keeping(leaf, place, facts) for place, leaf in zip(places, held, strict=True)]
+    if all(works) and not any(leaf and _is_near_its_end(leaf, facts) for leaf in held):
+        return _decide_without_writing(facts, running=running)
+    text = "; ".join((f"{found.message}; it was not brought by {facts.target.written_by}", *facts.target.notes))
+    return Decision(refused=Finding(found.reason, text))
+
+
+def _is_near_its_end(leaf: Leaf, facts: Facts) -> bool:
+    return facts.at.is_after(leaf.not_after - (leaf.not_after - leaf.not_before) * LAST_PART)
+
+
+def differs(facts: Facts) -> bool:
+    """Whether any file is not as the chosen certificates want it."""
+    return any(compare_files(facts, place, candidate.certificate) for place, candidate in facts.selection.chosen)
+
+
 def compare_files(facts: Facts, place: Place, certificate: Certificate) -> list[Finding]:
     """How the files of a place differ from the wanted ones."""
     present = {path: file for path in place.paths if (file := facts.observed.files.get(path))}
     if missing := [str(path) for path in place.paths if path not in present]:
         return [Finding(Reason.NOT_INSTALLED, f"missing: {', '.join(missing)}")]
     different = [path for path, content in place.contents(certificate).items() if present[path].content != content]
-    if different:
+    if different and not pair_in(place, facts.observed).means(certificate):
         return [_name_difference(facts, place, certificate, different)]
     return _compare_modes(facts.target, place, present)
 
@@ -166,20 +233,11 @@ def preflight(facts: Facts, place: Place, candidate: Candidate) -> Finding | Non
     installed, certificate = installed_leaf(place, facts.observed), candidate.certificate
     if installed is None or not is_worth_keeping(installed, place, facts):
         return None
+    if place.slot.fill and installed.key_type is not certificate.leaf.key_type:
+        return None  # two of one type would leave the services without any
     trust = pair_in(place, facts.observed).trust
-    if not facts.target.allow_untrusted:
-        if trust > certificate.trust:
-            return Finding(
-                Reason.UNTRUSTED_ISSUER,
-                f"{certificate.leaf.short} of {certificate.leaf.issuer} ({certificate.trust.name.lower()}) would replace"
-                f" {installed.short} of {installed.issuer} ({trust.name.lower()}), valid until {installed.not_after:%Y-%m-%d}",
-            )
-        if certificate.trust is trust is Trust.SELF_SIGNED and certificate.leaf.issuer != installed.issuer:
-            return Finding(
-                Reason.UNTRUSTED_ISSUER,
-                f"{certificate.leaf.short} is self-signed and would replace {installed.short}, which is so, too, and works;"
-                " remove the installed files to force it",
-            )
+    if not facts.target.allow_untrusted and (untrusted := _less_trusted(installed, trust, certificate)):
+        return untrusted
     source = judge_source(facts, place, candidate)
     if not source.allowed:
         return Finding(Reason.OTHER_SOURCE, f"{certificate.leaf.short} is another source's: {source.why}")
@@ -188,6 +246,23 @@ def preflight(facts: Facts, place: Place, candidate: Candidate) -> Finding | Non
             Reason.WOULD_DOWNGRADE,
             f"{certificate.leaf.short} begins {certificate.leaf.not_before:%Y-%m-%d %H:%M}, the installed {installed.short}"
             f" begins later, {installed.not_before:%Y-%m-%d %H:%M}; remove the installed files to force it",
+        )
+    return None
+
+
+def _less_trusted(installed: Leaf, trust: Trust, certificate: Certificate) -> Finding | None:
+    """Why a certificate is less trusted than the `installed` one, which has a `trust` of its own."""
+    if trust > certificate.trust:
+        return Finding(
+            Reason.UNTRUSTED_ISSUER,
+            f"{certificate.leaf.short} of {certificate.leaf.issuer} ({certificate.trust.name.lower()}) would replace"
+            f" {installed.short} of {installed.issuer} ({trust.name.lower()}), valid until {installed.not_after:%Y-%m-%d}",
+        )
+    if certificate.trust is trust is Trust.SELF_SIGNED and certificate.leaf.issuer != installed.issuer:
+        return Finding(
+            Reason.UNTRUSTED_ISSUER,
+            f"{certificate.leaf.short} is self-signed and would replace {installed.short}, which is so, too, and works;"
+            " remove the installed files to force it",
         )
     return None
 
@@ -221,6 +296,12 @@ def works(place: Place, facts: Facts) -> bool:
     return _covers_all(installed, facts.target.domains) and pair_in(place, facts.observed).key_fits
 
 
+def is_good_until(leaf: Leaf, facts: Facts, rest: timedelta) -> bool:
+    """Whether a leaf names what is asked for, and is valid now and for so much longer."""
+    begun = not facts.at.is_before(leaf.not_before)
+    return begun and not facts.at.is_after(leaf.not_after - rest) and _covers_all(leaf, facts.target.domains)
+
+
 def _covers_all(leaf: Leaf, domains: Sequence[str]) -> bool:
     names = frozenset(leaf.names)
     return all(pki.covers(names, domain) for domain in domains)
@@ -231,7 +312,7 @@ def expected_leaves(facts: Facts) -> dict[str, Leaf]:
     leaves = {c.certificate.fingerprint: c.certificate.leaf for _, c in facts.selection.chosen}
     chosen_places = [place for place, _ in facts.selection.chosen]
     for place in facts.target.places:
-        if place not in chosen_places and (leaf := installed_leaf(place, facts.observed)):
+        if (place not in chosen_places or facts.target.written_by) and (leaf := installed_leaf(place, facts.observed)):
             leaves[leaf.fingerprint] = leaf
     return leaves
 
@@ -264,7 +345,8 @@ def port_problem(served: Served, expected: dict[str, Leaf], target: Target) -> s
 
 def daemons_up(facts: Facts) -> bool:
     """Whether there is anything to reload and prove: a port answers, or none is to be asked, or the start is long past."""
-    if not facts.target.probe or any(served.leaf or not served.refused for served in facts.served):
+    up = not facts.target.probe or any(served.leaf or not served.refused for served in facts.served)
+    if up and not facts.target.starting:
         return True
     return facts.age is None or facts.age > facts.start_grace
 

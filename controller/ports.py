@@ -228,3 +228,11 @@ class Targets(Protocol):
     async def resolve(self, key: TargetKey) -> Target | InvalidTarget | None:
         """Read the container anew; ``None`` when it is no target (any more)."""
         ...
+
+    def adapt(self, target: Target, observed: Observed) -> Target | InvalidTarget:
+        """The target corrected by what its container answered and holds. Asks nobody.
+
+        Raises:
+            TargetNotRunning: it cannot be told before the container has started up.
+        """
+        ...

@@ -125,9 +125,15 @@ class Reconciler:
         self._wishes = wishes or Wishes()
         prover = Prover(probe, clock)
         self._report = Reporter(store, now)
-        self._gatherer = Gatherer(sink, prover, store, self._clocks, now, timing.start_grace)
+        self._gatherer = Gatherer(targets, sink, prover, store, self._clocks, now, timing.start_grace)
         self._delivery = Delivery(
-            sink, prover, self._report, verify_timeout=timing.verify_timeout, clock=clock, unchanged=self._is_unchanged
+            sink,
+            prover,
+            self._report,
+            verify_timeout=timing.verify_timeout,
+            clock=clock,
+            unchanged=self._is_unchanged,
+            look=self._look_again,
         )
         self._attempts = Attempts(timing.resync)
         self._memory: defaultdict[TargetKey, Memory] = defaultdict(Memory)
@@ -157,17 +163,17 @@ class Reconciler:
         blocked = False
         try:
             target = await self._targets.resolve(key)
-            if isinstance(target, InvalidTarget):
-                self._wishes.forget(key)
-                self._report.invalid(key, target)
-                return Outcome(Result.REFUSED)
-            if target is None:
-                return self._forget(key)
-            self._wishes.note(target)
+            if not isinstance(target, Target):
+                return self._refuse(key, target) if target else self._forget(key)
+            if target.places:  # else they are found in the container
+                self._wishes.note(target)
             if blocked := not self.locks.enter(key, self._note_areas(target)):
                 self._report.blocked(target)
                 return Outcome(Result.BLOCKED)
             facts = await self._gatherer.gather(target, self._memory[key])
+            if isinstance(facts, InvalidTarget):
+                return replace(self._refuse(key, facts), again=UNREADABLE_PAUSE)  # its own settings may change
+            self._wishes.note(facts.target)
             work = self._watch if target.paused_by else self._bring
             return Outcome(Result.WAITING, 0.0) if self._leads_elsewhere(facts) else await work(facts)
         except TargetGone:
@@ -192,6 +198,8 @@ class Reconciler:
         if not isinstance(target, Target):
             return target
         facts = await self._gatherer.gather(target, Memory())
+        if isinstance(facts, InvalidTarget):
+            return facts
         decision = policies.decide(facts)
         if decision.refused:
             decision = replace(decision, refused=self._or_source_trouble(decision.refused, target))
@@ -206,12 +214,22 @@ class Reconciler:
             known.started_at,
         )
 
+    async def _look_again(self, target: Target) -> Target:
+        """A target as its container's answers correct it now."""
+        looked = await self._gatherer.look(target, Memory())
+        return target if isinstance(looked, InvalidTarget) else looked[0]
+
     def _note_areas(self, target: Target) -> frozenset[Area]:
         """What must not be written to by two workers at once."""
         memory = self._memory[target.key]
         places = (*target.places, *target.internal)
         memory.areas = areas_of(target.container, (*(path for place in places for path in place.paths), *memory.leads_to))
         return memory.areas
+
+    def _refuse(self, key: TargetKey, target: InvalidTarget) -> Outcome:
+        self._wishes.forget(key)
+        self._report.invalid(key, target)
+        return Outcome(Result.REFUSED)
 
     def _forget(self, key: TargetKey) -> Outcome:
         self._attempts.forget(key)
@@ -334,7 +352,8 @@ class Reconciler:
         target, memory = facts.target, self._memory[facts.target.key]
         if decision.wait:
             self._report.not_ready(facts, decision.findings[0])
-            return Outcome(Result.WAITING, STARTING_PAUSE if facts.observed.listening is not None else SHORTEST_LOOK)
+            pause = decision.pause or (STARTING_PAUSE if facts.observed.listening is not None else SHORTEST_LOOK)
+            return Outcome(Result.WAITING, pause)
         if found := await self._with_stopped(facts, unready(facts, memory.known(target))):
             self._report.not_ready(facts, found.finding)
             again = memory.pause(SHORTEST_LOOK, LONGEST_LOOK) if found.again else None

@@ -12,7 +12,7 @@ from controller.domain.finding import Finding, Reason
 from controller.domain.observed import Served
 from controller.domain.target import InvalidTarget, Target, TargetKey
 from controller.installed import installed_leaf
-from controller.policies import Facts
+from controller.policies import Facts, unfilled
 from controller.store import Store, TargetStatus
 
 log = structlog.get_logger()
@@ -32,7 +32,7 @@ class Reporter:
 
     def ready(self, facts: Facts) -> None:
         """The target is as desired."""
-        said = (_ready_message(facts), *_stand_ins(facts), *_doubts(facts), *facts.target.notes)
+        said = (_ready_message(facts), *_stand_ins(facts), *_empty(facts), *_doubts(facts), *facts.target.notes)
         self._set(facts, facts.served, None, "; ".join(said))
 
     def not_ready(self, facts: Facts, finding: Finding, served: tuple[Served, ...] | None = None) -> None:
@@ -109,9 +109,10 @@ class Reporter:
 
 def _ready_message(facts: Facts) -> str:
     ports = ", ".join(str(served.port) for served in facts.served if served.leaf)
-    leaves = " and ".join(
-        f"{c.certificate.leaf.short} until {c.certificate.leaf.not_after:%Y-%m-%d}" for _, c in facts.selection.chosen
-    )
+    chosen = [c.certificate.leaf for _, c in facts.selection.chosen]
+    held = [installed_leaf(place, facts.observed) for place, _ in facts.selection.chosen]
+    there = [leaf for leaf in held if leaf] if facts.target.written_by else chosen
+    leaves = " and ".join(dict.fromkeys(f"{leaf.short} until {leaf.not_after:%Y-%m-%d}" for leaf in there))
     if ports:
         inside = any(served.leaf and served.way == "exec" for served in facts.served)
         return f"{leaves}, served on {ports}" + (" (asked from inside: no network in common)" if inside else "")
@@ -124,6 +125,12 @@ def _ready_message(facts: Facts) -> str:
 def _stand_ins(facts: Facts) -> tuple[str, ...]:
     names = dict.fromkeys(candidate.source for _, candidate in facts.selection.chosen if candidate.stand_in)
     return (f"a stand-in of {', '.join(names)} that no client trusts, until a source holds a real one",) if names else ()
+
+
+def _empty(facts: Facts) -> tuple[str, ...]:
+    """Places for a second key type that nothing was found for."""
+    paths = ", ".join(str(path) for place in unfilled(facts) for path in place.paths)
+    return (f"{paths} empty, until a source holds a certificate with another key type",) if paths else ()
 
 
 def _doubts(facts: Facts) -> tuple[str, ...]:

@@ -40,7 +40,8 @@ def why_not_put_back(facts: Facts, previous: Previous, *, now_without: Collectio
     if not files:
         return "there was nothing before"
     before = replace(facts, observed=replace(facts.observed, files=facts.observed.files | dict(previous)))
-    places = [place for place in facts.target.places if set(place.paths) & previous.keys()]
+    needed = [place for place in facts.target.places if place.private and not place.slot.optional]
+    places = [place for place in needed if set(place.paths) & previous.keys()]
     if any(not works(place, before) for place in places):
         return "what was there before is expired, for another name, or without its key"
     return ""

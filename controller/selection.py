@@ -199,8 +199,8 @@ def _in_order(usable: Sequence[Candidate], ranks: _Ranks, installed: KeyType | N
 
 def _fits(slot: Slot, candidate: Candidate, chosen: _Chosen) -> bool:
     key_type = candidate.certificate.leaf.key_type
-    if slot.alternative and chosen:
-        return key_type is not chosen[0][1].certificate.leaf.key_type
+    if slot.alternative and chosen and key_type is chosen[0][1].certificate.leaf.key_type:
+        return False
     return slot.key_type is None or key_type is slot.key_type
 
 

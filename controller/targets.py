@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 
 from controller.domain.certificate import KeyType
 from controller.domain.container import Container
 from controller.domain.errors import LabelError
+from controller.domain.observed import Observed
 from controller.domain.profile import Layout, Profile
 from controller.domain.target import Place, Slot, Target, TargetKey
 from controller.labels import LabelSpec
@@ -20,24 +22,34 @@ def recognise(container: Container, profiles: Iterable[Profile], default: Profil
     return next((profile for profile in profiles if profile.recognise(container)), default)
 
 
-def build_target(key: TargetKey, container: Container, spec: LabelSpec, profile: Profile, *, prefix: str) -> Target:
-    """What is wanted of a container; labels come before the profile.
+def build_target(
+    key: TargetKey,
+    container: Container,
+    spec: LabelSpec,
+    profile: Profile,
+    *,
+    prefix: str,
+    observed: Observed | None = None,
+) -> Target:
+    """What is wanted of a container; labels come before the profile. It is right at once, or once it was `observed`.
 
     Raises:
         LabelError: labels and profile together leave a question open, each with its remedy.
     """
     by_labels = _places_by_labels(spec, prefix)
     layout = Layout(places=by_labels, reload=profile.reload(container)) if by_labels else profile.layout(container)
-    if not layout.places:
+    if observed is not None:
+        layout = profile.adapt(container, layout, observed)
+    if not layout.places and (observed or not layout.ask):
         raise LabelError((f"{prefix}cert-path and {prefix}key-path are missing: the profile {profile.name} knows no paths",))
-    places = _with_slots(layout.places, spec, prefix)
+    places = _with_slots(layout, spec, prefix)
     probe = profile.probe if spec.probe is None else () if spec.probe == "off" else spec.probe
     return Target(
         key=key,
         container=container,
         profile=profile.name,
         domains=_own_name(container, profile, prefix) if spec.auto else spec.domains,
-        places=places,
+        places=(*places, *_also(layout, places)),
         reload=layout.reload if spec.reload is None else spec.reload,
         internal=layout.internal[: len(places)] if spec.reload is None else (),
         internal_reload=layout.internal_reload if spec.reload is None else (),
@@ -51,6 +63,11 @@ def build_target(key: TargetKey, container: Container, spec: LabelSpec, profile:
         allow_untrusted=spec.allow_untrusted,
         paused_by=f"{prefix}pause=true" if spec.pause else "",
         notes=layout.notes if layout.reload or spec.reload is not None else (*layout.notes, _NO_RELOAD.format(prefix=prefix)),
+        ask=layout.ask,
+        beside=layout.beside,
+        written_by=layout.written_by,
+        starting=layout.starting,
+        detector=layout.detector,
     )
 
 
@@ -65,17 +82,25 @@ def _places_by_labels(spec: LabelSpec, prefix: str) -> tuple[Place, ...]:
     return tuple(places)
 
 
-def _with_slots(places: tuple[Place, ...], spec: LabelSpec, prefix: str) -> tuple[Place, ...]:
+def _with_slots(layout: Layout, spec: LabelSpec, prefix: str) -> tuple[Place, ...]:
     """Say which certificate goes where. A second place takes the other key type; it is a must only for ``both``."""
-    both = spec.key_type == "both"
+    both, places = spec.key_type == "both", layout.places
     if both and len(places) < 2:
         raise LabelError((f"{prefix}key-type=both needs a second place: set {prefix}alt-cert-path and {prefix}alt-key-path",))
     first = {"rsa": KeyType.RSA, "ecdsa": KeyType.ECDSA, "both": KeyType.ECDSA}.get(spec.key_type)
-    second = Slot(KeyType.RSA) if both else Slot(alternative=True, optional=True)
-    slots = (Slot(first), *(second for _ in places[1:]))
+    second = Slot(KeyType.RSA) if both else Slot(alternative=True, optional=True, fill=layout.fill)
     if spec.key_type in ("rsa", "ecdsa"):
-        return (_in(places[0], slots[0]),)
-    return tuple(_in(place, slot) for place, slot in zip(places, slots, strict=True))
+        if not layout.fill:
+            return tuple(_in(place, Slot(first)) for place in places[:1])
+        second = replace(second, key_type=first)  # no certificate is of the first's type and of another
+    slots = (Slot(first), *(second for _ in places[1:]))
+    return tuple(_in(place, slot) for place, slot in zip(places, slots, strict=False))
+
+
+def _also(layout: Layout, places: tuple[Place, ...]) -> tuple[Place, ...]:
+    """Further places: in an alternative slot for what the second place gets, if there is one, else for what the first gets."""
+    first = tuple(_in(place, places[0].slot) for place in layout.also if not place.slot.alternative)
+    return (*first, *(_in(place, second.slot) for second in places[1:] for place in layout.also if place.slot.alternative))
 
 
 def _in(place: Place, slot: Slot) -> Place:

@@ -62,12 +62,11 @@ class ContainerSink:
 
     async def observe(self, target: Target) -> Observed:
         """See `controller.ports.Sink.observe`."""
-        paths = paths_of((*target.places, *target.internal))
-        container = target.container
+        paths, container = target.paths, target.container
         if not await self._shell.exists(container):
             return await archive.observe(self._access, container, paths)
         boundary = script.new_boundary()
-        result = await self._shell.run_script(container, script.observe(paths, boundary))
+        result = await self._shell.run_script(container, script.observe(paths, boundary, target.ask))
         try:
             return script.parse_observed(result.stdout, paths, boundary)
         except ValueError as error:

@@ -138,16 +138,16 @@ def _line(content: bytes) -> bytes:
     return (text if text[:1] != "-" else f"\\055{text[1:]}").encode() + b"\n"  # no format begins like an option
 
 
-def observe(paths: Sequence[PurePosixPath], boundary: str) -> str:
+def observe(paths: Sequence[PurePosixPath], boundary: str, ask: str = "") -> str:
     """Print owner, mode and content of each file, what is left of an earlier run, and the listening sockets.
 
-    What is left is told for the folder of each file, once, and for the root folder.
+    What is left is told for the folder of each file, once, and for the root folder. Before the sockets comes what `ask` prints.
     """
     end = f"printf '\\n%s\\n' {boundary}"
     lines = [_RESOLVE, _SHOW, _LEFT, "seen=:"]
     for path in paths:
         lines += [f"r=$(resolve {q(path)})", 'show "$r"', end, 'left "${r%/*}"', end]
-    lines += ['left ""', end, "cat /proc/net/tcp /proc/net/tcp6 2>/dev/null; true"]
+    lines += ['left ""', end, *([ask, end] if ask else []), "cat /proc/net/tcp /proc/net/tcp6 2>/dev/null; true"]
     return "\n".join(lines)
 
 
@@ -164,6 +164,9 @@ def parse_observed(output: bytes, paths: Sequence[PurePosixPath], boundary: str)
         ValueError: the output is not what the script prints.
     """
     *parts, last, sockets = output.split(b"\n" + boundary.encode() + b"\n")
+    answers = b""
+    if len(parts) > 2 * len(paths):
+        *parts, last, answers = *parts, last
     files: dict[PurePosixPath, InstalledFile | None] = {}
     resolved: dict[PurePosixPath, PurePosixPath] = {}
     for path, part in zip(paths, parts[::2], strict=True):
@@ -172,7 +175,7 @@ def parse_observed(output: bytes, paths: Sequence[PurePosixPath], boundary: str)
     heads = [mark.partition(b"\n")[::2] for mark in (*parts[1::2], last) if mark]
     kept = [(PurePosixPath("/", head.partition(b" ")[2].decode(errors="surrogateescape")), rest) for head, rest in heads]
     litter = any(head.startswith(b"L") for head, _ in heads)
-    return Observed(files, resolved, _listening(sockets.decode()), kept=unpack_all(kept), litter=litter)
+    return Observed(files, resolved, _listening(sockets.decode()), unpack_all(kept), litter, answers.decode(errors="replace"))
 
 
 def _parse_file(path: PurePosixPath, head: str, content: bytes) -> tuple[InstalledFile | None, PurePosixPath]:

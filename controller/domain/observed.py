@@ -41,6 +41,8 @@ class Observed:
     listening: frozenset[int] | None = None
     kept: dict[PurePosixPath, InstalledFile | None] = field(default_factory=dict, repr=False)
     litter: bool = False
+    answers: str = field(default="", repr=False)
+    """What `Target.ask` printed; empty where nothing was asked or could be: not running, no shell."""
     understood: dict[object, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
     """What was found out about the files by reading them once; it goes with them."""
 

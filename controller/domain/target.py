@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from controller.domain.certificate import Certificate, KeyType
 from controller.domain.container import Container
+from controller.domain.detector import Detector
 from controller.domain.execution import program_of
 
 
@@ -37,12 +38,14 @@ class Slot:
     """Which certificate goes into a place.
 
     `key_type` is the wanted type, ``None`` the best of any. An `alternative` slot takes the best of another type than the first
-    place got. An `optional` slot may stay as it is when no certificate fits.
+    place got. An `optional` slot may stay as it is when no certificate fits; with `fill` its files must be there, and are made
+    empty where they hold no pair of another type.
     """
 
     key_type: KeyType | None = None
     alternative: bool = False
     optional: bool = False
+    fill: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +135,22 @@ class Target:
     """The label or setting that says to look and report only, and touch nothing; empty where none does."""
     notes: tuple[str, ...] = ()
     """Sentences the operator should know about, e.g. that internal copies do not survive a recreate."""
+    ask: str = field(default="", repr=False)
+    """Shell text that prints what the services in the container use; see `Observed.answers`."""
+    beside: tuple[PurePosixPath, ...] = ()
+    """Further files that are looked at and not written."""
+    written_by: str = ""
+    """What else writes the files, as the subject of a sentence; then certferry does not, and sees that they are used."""
+    starting: bool = False
+    """Its own start is going on: services may be up, and others not yet."""
+    detector: Detector | None = None
+    """Who in the container looks for changed files, where that could be asked."""
+
+    @property
+    def paths(self) -> tuple[PurePosixPath, ...]:
+        """All files that are looked at, each once."""
+        held = [path for place in (*self.places, *self.internal) for path in place.paths]
+        return tuple(dict.fromkeys((*held, *self.beside)))
 
     @property
     def name(self) -> str:

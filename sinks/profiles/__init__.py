@@ -8,3 +8,5 @@ from sinks.profiles.generic import GENERIC
 
 PROFILES: tuple[Profile, ...] = (DOCKER_MAILSERVER, GENERIC)
 DEFAULT = GENERIC
+OLDER = DOCKER_MAILSERVER
+"""What the older tool, mailserver-traefik, took every container for."""

@@ -95,6 +95,9 @@ class Fleet:
     def key(self, container_id: str) -> TargetKey:
         return key(container_id)
 
+    def adapt(self, target: Target, _observed: Observed) -> Target | InvalidTarget:
+        return target
+
     async def resolve(self, wanted: TargetKey) -> Target | InvalidTarget | None:
         self.looks.append(wanted.container_id)
         await asyncio.sleep(0.001)

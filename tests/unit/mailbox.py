@@ -70,6 +70,9 @@ class Mailbox:
     async def keys(self) -> Collection[TargetKey]:
         return [KEY]
 
+    def adapt(self, target: Target, _observed: Observed) -> Target | InvalidTarget:
+        return target
+
     async def resolve(self, _key: TargetKey) -> Target | InvalidTarget | None:
         if waiting := self.faults.get("resolve"):
             fault = waiting.pop(0)

@@ -11,8 +11,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from controller.discovery import Discovery
+from controller.domain.observed import Observed
 from controller.domain.target import InvalidTarget, Target
-from sinks.profiles import DEFAULT, PROFILES
+from sinks.profiles import DEFAULT, OLDER, PROFILES
 from tests.unit.docker_server import DockerServer, connected
 from tests.unit.test_inspection import ID, RECORDED, changed
 
@@ -39,7 +40,15 @@ async def discovering(
     )
     async with connected(docker, folder) as engine:
         yield (
-            Discovery(engine, endpoint="local", prefix="certferry.", profiles=PROFILES, default=DEFAULT, sources=["traefik"]),
+            Discovery(
+                engine,
+                endpoint="local",
+                prefix="certferry.",
+                profiles=PROFILES,
+                default=DEFAULT,
+                older=OLDER,
+                sources=["traefik"],
+            ),
             docker,
         )
 
@@ -60,6 +69,37 @@ async def test_the_label_of_the_older_tool_counts_as_ours(tmp_path):
         found = await resolve(discovery)
     assert isinstance(found, Target)
     assert found.domains == ("mail.example.com",)
+
+
+@pytest.mark.parametrize(
+    ("labels", "profile"),
+    [
+        ({"mailserver-traefik.renew.domain": "mail.example.com"}, "docker-mailserver"),
+        ({"mailserver-traefik.renew.domain": "mail.example.com", "certferry.profile": "generic"}, "generic"),
+        ({"certferry.domain": "mail.example.com"}, "generic"),
+    ],
+)
+async def test_an_image_that_no_profile_knows_is_what_the_older_tool_took_it_for(tmp_path, labels, profile):
+    async with discovering(tmp_path, {**labels, **PATHS}, of_image={}) as (discovery, _):
+        found = await resolve(discovery)
+    assert isinstance(found, Target)
+    assert found.profile == profile
+
+
+MAILSERVER = {**RECORDED["Config"], "Image": "docker-mailserver", "Labels": {"certferry.domain": "mail.example.com"}}
+
+
+@pytest.mark.parametrize(
+    ("answers", "file"), [("ssl_cert = </own/cert\nssl_key = </own/key", "/own/cert"), ("ssl_cert = !", None)]
+)
+async def test_a_target_is_adapted_to_what_its_container_answers(tmp_path, answers, file):
+    async with discovering(tmp_path, {}, of_image={}, Config={**MAILSERVER, "Env": ["SSL_TYPE="]}) as (discovery, _):
+        found = await resolve(discovery)
+        assert isinstance(found, Target)
+        assert found.places == ()
+        adapted = discovery.adapt(found, Observed({}, answers=answers))
+    assert isinstance(adapted, Target if file else InvalidTarget)
+    assert not isinstance(adapted, Target) or str(adapted.places[0].certificate) == file
 
 
 async def test_a_container_becomes_a_target(tmp_path):

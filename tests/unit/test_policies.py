@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import PurePosixPath
+from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller import pki, policies
+from controller import choosing, pki, policies
 from controller.domain.certificate import KeyType, Trust
 from controller.domain.container import State
 from controller.domain.finding import Finding, Reason
@@ -39,6 +42,7 @@ from tests.unit.made import (
     nothing,
     pair,
     serves,
+    snapshot,
     target,
 )
 
@@ -499,3 +503,154 @@ def test_whatever_is_found_a_decision_makes_sense(files, held, leaf, state, flag
     assert not decision.reload or state is State.RUNNING
     assert not (decision.write or decision.reload or decision.wait) or decision.findings
     assert decide(situation) == decision
+
+
+class TestTheForm:
+    """What is installed is compared by what it means."""
+
+    def chain(self, held: Any) -> bytes:
+        return b"a comment\n" + held.leaf_pem + b"\n\n" + held.chain_pem
+
+    def test_other_line_ends_and_comments_are_no_difference(self):
+        files = installed(PLACE, new) | {CERT: file(CERT, self.chain(new)), PRIVATE: file(PRIVATE, new.key_pem + b"\n\n")}
+        assert not policies.differs(facts(new, files))
+
+    def test_the_same_key_in_another_form_is_none(self):
+        key = serialization.load_pem_private_key(new.key_pem, None)
+        older = key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
+        assert older != new.key_pem
+        assert not policies.differs(facts(new, installed(PLACE, new) | {PRIVATE: file(PRIVATE, older)}))
+
+    @pytest.mark.parametrize(
+        "files",
+        [
+            {PRIVATE: file(PRIVATE, old.key_pem)},
+            {PRIVATE: file(PRIVATE, b"no key")},
+            {CERT: file(CERT, old.fullchain_pem)},
+            {CERT: file(CERT, new.fullchain_pem + new.fullchain_pem)},
+        ],
+        ids=["another key", "no key", "another certificate", "twice"],
+    )
+    def test_another_meaning_is_one(self, files):
+        assert policies.differs(facts(new, installed(PLACE, new) | files))
+
+
+FILLED = Place(Slot(alternative=True, optional=True, fill=True), ALT_CERT, ALT_PRIVATE)
+rsa = certificate(kind="rsa", **OLD)
+
+
+def chosen(held: list[Any], files: dict[PurePosixPath, InstalledFile | None]) -> Facts:
+    """What is chosen for two places, the second of which must not be empty."""
+    asked = target(places=(PLACE, FILLED))
+    return choosing.choose(facts(held, files, on=asked), {"traefik": snapshot(*held)})
+
+
+EMPTY: dict[PurePosixPath, InstalledFile | None] = {path: file(path, b"") for path in FILLED.paths}
+
+
+class TestASecondPlaceWhoseFilesMustBeThere:
+    """With two pairs of one type Postfix has no TLS; two empty files do no harm."""
+
+    @pytest.mark.parametrize(
+        "alternative",
+        [
+            nothing(FILLED),
+            installed(FILLED, old),
+            installed(FILLED, rsa) | {ALT_PRIVATE: file(ALT_PRIVATE, new.key_pem)},
+            installed(FILLED, rsa) | {ALT_PRIVATE: file(ALT_PRIVATE, b"")},
+            installed(FILLED, rsa) | {ALT_PRIVATE: None},
+            EMPTY | {ALT_PRIVATE: None},
+        ],
+        ids=["nothing there", "the same type", "not its key", "an empty key", "no key", "one missing"],
+    )
+    def test_gets_empty_files_where_it_holds_no_pair_of_another_type(self, alternative):
+        found = chosen([new], installed(PLACE, new) | alternative)
+        assert [c.certificate for _, c in found.selection.chosen] == [new]
+        assert decide(found).write == dict.fromkeys(FILLED.paths, b"")
+        assert decide(found).findings[0].reason is Reason.NOT_INSTALLED
+        assert policies.unfilled(found) == [FILLED]
+
+    def test_stays_empty(self):
+        found = chosen([new], installed(PLACE, new) | EMPTY)
+        assert decide(replace(found, served=(serves(new),))) == Decision()
+
+    @pytest.mark.parametrize("held", [rsa, certificate(kind="rsa", days=1, hours_old=48)])
+    def test_keeps_another_pair(self, held):
+        found = chosen([new], installed(PLACE, new) | installed(FILLED, held))
+        assert (decide(found).write, policies.unfilled(found)) == ({}, [])
+
+    def test_gets_the_other_type_when_it_comes_though_it_is_older(self):
+        for alternative in (EMPTY, installed(FILLED, new)):
+            found = chosen([new, rsa], installed(PLACE, new) | alternative)
+            assert [c.certificate for _, c in found.selection.chosen] == [new, rsa]
+            assert decide(found).write.keys() == set(FILLED.paths)
+
+    def test_is_left_alone_where_there_is_no_first(self):
+        found = chosen([], nothing(PLACE, FILLED))
+        assert decide(found).write == {}
+        assert found.selection.finding is not None
+        assert policies.unfilled(found) == [FILLED]
+
+
+class TestAnotherWritesTheFiles:
+    OTHER = target(written_by="somebody else")
+
+    def decided(self, held: Any, waited: float, *served: Served, on: Any = None, want: Any = new) -> Decision:
+        there = facts(want, installed(PLACE, held) if held else nothing(PLACE), *served, on=on or self.OTHER)
+        return decide(replace(there, differs_for=waited))
+
+    def test_it_is_given_its_time(self):
+        found = self.decided(old, 10.0, serves(old))
+        assert (found.write, found.reload, found.wait, found.pause) == ({}, False, True, 5.0)
+        assert found.findings[0].reason is Reason.RELOAD_PENDING
+        assert found.findings[0].message.endswith("waiting for somebody else")
+        assert self.decided(old, 0.0, serves(old)).pause == 2.0
+
+    def test_what_it_wrote_is_good_while_it_works(self):
+        assert self.decided(old, 60.0, serves(old)) == Decision()
+
+    def test_it_must_be_in_use(self):
+        found = self.decided(old, 60.0, serves(other))
+        assert (found.write, found.reload, found.findings[0].reason) == ({}, True, Reason.SERVED_DIFFERS)
+
+    def test_what_is_as_wanted_must_be_in_use_too(self):
+        assert self.decided(new, 0.0, serves(new)) == Decision()
+        assert self.decided(new, 0.0, serves(other)).reload
+
+    @pytest.mark.parametrize(
+        "held",
+        [None, other, certificate(days=10, hours_old=217), certificate(days=1, hours_old=48)],
+        ids=["nothing", "another name", "near its end", "ended"],
+    )
+    def test_where_it_brings_nothing_of_use_that_is_told_and_nothing_is_written(self, held):
+        found = self.decided(held, 60.0, serves(old))
+        assert (found.write, found.reload) == ({}, False)
+        assert found.refused is not None
+        assert found.refused.message.endswith("; it was not brought by somebody else")
+
+    def test_a_container_that_does_not_run_is_waited_for(self):
+        created = replace(self.OTHER, container=container(state=State.CREATED))
+        assert self.decided(None, 600.0, on=created).wait
+
+    def test_what_it_holds_may_be_newer_than_what_the_source_has(self):
+        there = facts(old, installed(PLACE, new), on=self.OTHER)
+        found = choosing.choose(there, {"traefik": snapshot(old)})
+        assert (found.selection.finding, decide(found).refused) == (None, None)
+
+
+class TestItsOwnStart:
+    """While it goes on, one service may be up and the next not yet."""
+
+    WANTED = target(starting=True, container=STARTING)
+
+    def test_nothing_is_reloaded(self):
+        found = decide(facts(new, installed(PLACE, new), serves(old), on=self.WANTED))
+        assert (found.wait, found.reload) == (True, False)
+
+    def test_what_is_wanted_is_written(self):
+        found = decide(facts(new, installed(PLACE, old), serves(old), on=self.WANTED))
+        assert (bool(found.write), found.wait, found.reload) == (True, True, False)
+
+    def test_it_is_over_some_time(self):
+        for_long = target(starting=True)
+        assert decide(facts(new, installed(PLACE, new), serves(old), on=for_long)).reload

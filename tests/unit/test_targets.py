@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -9,13 +10,16 @@ import pytest
 
 from controller.domain.certificate import KeyType
 from controller.domain.container import Container
+from controller.domain.detector import Detector
 from controller.domain.errors import LabelError
+from controller.domain.observed import Observed
 from controller.domain.profile import Layout, Profile
 from controller.domain.target import Place, ProbePort, Reload, Slot, Target
 from controller.labels import LabelSpec
 from controller.targets import build_target, recognise
 from tests.unit.made import ALT_CERT, ALT_PRIVATE, CERT, CHAIN, COMBINED, DOMAIN, IMAPS, KEY, PRIVATE, SMTP, container
 
+OTHER = Slot(alternative=True, optional=True)
 OWN, OWN_ALT = Place(Slot(), CERT, PRIVATE), Place(Slot(), ALT_CERT, ALT_PRIVATE)
 INSIDE = Place(Slot(), PurePosixPath("/in/cert"), PurePosixPath("/in/key"))
 INSIDE_ALT = Place(Slot(), PurePosixPath("/in/alt-cert"), PurePosixPath("/in/alt-key"))
@@ -174,3 +178,60 @@ def test_a_profile_that_was_told_nothing_knows_nothing():
     plain = Profile("plain")
     assert (plain.recognise(container()), plain.layout(container()), plain.reload(container())) == (False, Layout(), ())
     assert plain.host_name(container()) == DOMAIN
+
+
+class TestWhatWasFoundInTheContainer:
+    ASKED = Layout(reload=(FORCED,), ask="postconf")
+
+    def adapted(self, layout: Layout, **labels: Any) -> Target:
+        spec = LabelSpec(**{"domains": (DOMAIN,), **labels})
+        mailer = replace(profile(self.ASKED), adapt=lambda _c, _l, _o: layout)
+        return build_target(KEY, container(), spec, mailer, prefix="certferry.", observed=Observed({}, answers="asked"))
+
+    def test_there_may_be_no_place_before(self):
+        made = build(self.ASKED)
+        assert (made.places, made.ask) == ((), "postconf")
+
+    def test_there_must_be_one_after(self):
+        with pytest.raises(LabelError, match="certferry.cert-path and certferry.key-path are missing"):
+            self.adapted(self.ASKED)
+
+    def test_it_is_what_the_profile_makes_of_it(self):
+        detector = Detector(5.0)
+        made = self.adapted(replace(LAYOUT, written_by="another", beside=(CHAIN,), detector=detector))
+        assert (made.places, made.written_by, made.beside, made.detector) == ((OWN,), "another", (CHAIN,), detector)
+        assert made.paths == (PRIVATE, CERT, *INSIDE.paths, CHAIN)
+
+    def test_labels_for_paths_come_before_it(self):
+        spec = LabelSpec(domains=(DOMAIN,), cert_path=CERT, key_path=PRIVATE)
+        made = build_target(KEY, container(), spec, profile(), prefix="certferry.", observed=Observed({}))
+        assert (made.places, made.ask) == ((OWN,), "")
+
+
+class TestFurtherPlaces:
+    ALSO = (Place(Slot(), INSIDE.certificate, INSIDE.key), Place(Slot(alternative=True), combined=COMBINED))
+
+    @pytest.mark.parametrize(
+        ("layout", "key_type", "expected"),
+        [
+            (LAYOUT, "any", [Slot(), Slot()]),
+            (LAYOUT, "rsa", [Slot(KeyType.RSA), Slot(KeyType.RSA)]),
+            (PAIRS, "any", [Slot(), OTHER, Slot(), OTHER]),
+            (PAIRS, "rsa", [Slot(KeyType.RSA), Slot(KeyType.RSA)]),
+            (PAIRS, "both", [Slot(KeyType.ECDSA), Slot(KeyType.RSA), Slot(KeyType.ECDSA), Slot(KeyType.RSA)]),
+        ],
+    )
+    def test_get_what_the_first_or_the_second_gets(self, layout, key_type, expected):
+        assert slots(build(replace(layout, also=self.ALSO), key_type=key_type)) == expected
+
+    @pytest.mark.parametrize(
+        ("key_type", "second"),
+        [
+            ("any", replace(OTHER, fill=True)),
+            ("ecdsa", replace(OTHER, fill=True, key_type=KeyType.ECDSA)),
+            ("both", Slot(KeyType.RSA)),
+        ],
+    )
+    def test_a_second_place_may_have_to_be_filled(self, key_type, second):
+        made = build(replace(PAIRS, fill=True), key_type=key_type)
+        assert (slots(made)[1], made.internal) == (second, (INSIDE, INSIDE_ALT))

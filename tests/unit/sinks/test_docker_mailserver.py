@@ -11,13 +11,16 @@ from controller.domain.container import Container, Mount
 from controller.domain.errors import LabelError
 from controller.domain.target import Place, Reload, Slot
 from sinks.profiles import DEFAULT, PROFILES
-from sinks.profiles.docker_mailserver import DOCKER_MAILSERVER, DOVECOT, NEWEST, POSTFIX, version
+from sinks.profiles.docker_mailserver import DOCKER_MAILSERVER
+from sinks.profiles.docker_mailserver.layout import DOVECOT, POSTFIX
+from sinks.profiles.docker_mailserver.settings import NEWEST, version
 from sinks.profiles.generic import GENERIC
 from tests.unit.made import container
 
 TITLE, VERSION = "org.opencontainers.image.title", "org.opencontainers.image.version"
 MANUAL = {"SSL_TYPE": "manual", "SSL_CERT_PATH": "/tls/cert.pem", "SSL_KEY_PATH": "/tls/key.pem"}
 ALT = {"SSL_ALT_CERT_PATH": "/tls/alt-cert.pem", "SSL_ALT_KEY_PATH": "/tls/alt-key.pem"}
+CONFIG = "/tmp/docker-mailserver/ssl"
 LETSENCRYPT = {"SSL_TYPE": "letsencrypt"}
 
 
@@ -154,7 +157,8 @@ class TestTheChangeDetector:
     """It compares the originals and copies them; how long it may take."""
 
     @pytest.mark.parametrize(
-        ("poll", "seconds"), [("", 20.0), ("2", 20.0), ("10", 52.0), ("0.5", 14.0), ("often", 20.0), ("-1", 20.0)]
+        ("poll", "seconds"),
+        [("", 20.0), ("2", 20.0), ("10", 28.0), ("0.5", 18.5), ("120", 138.0), ("121", 0.0), ("often", 20.0), ("-1", 20.0)],
     )
     def test_takes_some_of_its_rounds(self, poll, seconds):
         assert DOCKER_MAILSERVER.layout(mail(MANUAL | {"DMS_CONFIG_POLL": poll})).reload == noticed(seconds)
@@ -199,17 +203,43 @@ class TestLetsEncrypt:
             DOCKER_MAILSERVER.layout(mail(LETSENCRYPT, hostname=""))
 
 
-@pytest.mark.parametrize(
-    ("ssl_type", "problem"),
-    [
-        ("custom", "SSL_TYPE=custom: set SSL_TYPE=manual"),
-        ("self-signed", "SSL_TYPE=self-signed: set SSL_TYPE=manual"),
-        ("", "SSL_TYPE is not set, so docker-mailserver offers no TLS: set SSL_TYPE=manual"),
-    ],
-)
-def test_any_other_type_is_told_with_the_remedy(ssl_type, problem):
-    with pytest.raises(LabelError, match=problem):
-        DOCKER_MAILSERVER.layout(mail({"SSL_TYPE": ssl_type}))
+class TestTheOtherTypes:
+    def test_a_self_signed_pair_has_its_files_in_the_configuration_and_copies_inside(self):
+        layout = DOCKER_MAILSERVER.layout(mail({"SSL_TYPE": "self-signed"}))
+        assert layout.places == (place(f"{CONFIG}/mail.example.com-cert.pem", f"{CONFIG}/mail.example.com-key.pem"),)
+        assert layout.internal == (place("/etc/dms/tls/mail.example.com-cert.pem", "/etc/dms/tls/mail.example.com-key.pem"),)
+        assert (layout.reload, layout.internal_reload) == ((Reload("self"),), (DOVECOT, POSTFIX))
+        assert PurePosixPath(f"{CONFIG}/demoCA/cacert.pem") in layout.beside
+
+    @pytest.mark.parametrize(("tag", "directory"), [("10.1.2", "/etc/postfix/ssl"), ("15.1.0", "/etc/dms/tls")])
+    def test_a_custom_one_is_one_file(self, tag, directory):
+        layout = DOCKER_MAILSERVER.layout(mail({"SSL_TYPE": "custom", "OVERRIDE_HOSTNAME": "mx.example.com"}, tag=tag))
+        assert layout.places == (Place(Slot(), combined=PurePosixPath(f"{CONFIG}/mx.example.com-full.pem")),)
+        assert layout.internal == (Place(Slot(), combined=PurePosixPath(f"{directory}/mx.example.com-full.pem")),)
+        assert layout.reload == (Reload("self"),)
+
+    @pytest.mark.parametrize("ssl_type", ["custom", "self-signed"])
+    def test_both_need_a_host_name(self, ssl_type):
+        with pytest.raises(LabelError, match="needs a host name: set `hostname:` or OVERRIDE_HOSTNAME"):
+            DOCKER_MAILSERVER.layout(mail({"SSL_TYPE": ssl_type}, hostname=""))
+
+    @pytest.mark.parametrize("ssl_type", ["", "snakeoil"])
+    def test_without_files_of_its_own_the_container_is_asked(self, ssl_type):
+        layout = DOCKER_MAILSERVER.layout(mail({"SSL_TYPE": ssl_type}))
+        assert (layout.places, layout.reload) == ((), (DOVECOT, POSTFIX))
+        assert "postconf" in layout.ask
+
+    @pytest.mark.parametrize(
+        ("typed", "meant"),
+        [("letsencrpyt", "letsencrypt"), ("Manual", "manual"), ("selfsigned", "self-signed"), ("x" * 99, "")],
+    )
+    def test_of_a_mistyped_one_the_nearest_word_is_told(self, typed, meant):
+        with pytest.raises(LabelError) as caught:
+            DOCKER_MAILSERVER.layout(mail({"SSL_TYPE": typed}))
+        (problem,) = caught.value.problems
+        assert problem.startswith(
+            f"SSL_TYPE={typed[:80]} in the container's environment: unknown; the nearest known is {meant}"
+        )
 
 
 @pytest.mark.parametrize(

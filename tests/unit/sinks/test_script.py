@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -340,6 +341,19 @@ class TestWhatListens:
     async def test_is_told_by_the_script(self, machine, folder):
         seen = await Hands(machine, pair_in(folder)).look()
         assert isinstance(seen.listening, frozenset)
+
+
+class TestWhatIsAsked:
+    async def test_is_answered_beside_the_files(self, machine, folder):
+        asked = replace(pair_in(folder), ask="echo one; printf 'two'", beside=(PurePosixPath(folder / "other"),))
+        seen = await ContainerSink(machine).observe(asked)
+        assert seen.answers == "one\ntwo"
+        assert list(seen.files) == list(asked.paths)
+        assert seen.listening is not None
+
+    async def test_does_not_stand_in_the_way_when_it_fails(self, machine, folder):
+        seen = await ContainerSink(machine).observe(replace(pair_in(folder), ask="nosuchprogram 2>/dev/null"))
+        assert (seen.answers, len(seen.files)) == ("", 2)
 
 
 @pytest.mark.parametrize("output", [b"", b"garbage", b"F 0 0 644 /tls/cert.pem\nhalf a fi"])

@@ -1,0 +1,37 @@
+"""How long a container's own change detector is left to itself before certferry makes the services use the files. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import timedelta
+from pathlib import PurePosixPath
+
+from controller import policies
+from controller.domain.observed import Served
+from controller.policies import Facts
+
+GOOD_FOR = timedelta(days=2)
+"""What is served for at least so much longer does no harm while the detector takes its time."""
+
+
+def seconds_to_wait(facts: Facts, written: Collection[PurePosixPath]) -> float:
+    """Seconds to wait for the detector after these files were written, or without a write; 0 where certferry must reload.
+
+    It must where the detector will not act: it does not run, does not look at what changed, or took note of the files as they
+    are. And where a client should not have to wait for it: what is served is wrong, or ends soon.
+    """
+    patience = max((step.patience for step in facts.target.reload if step.kind == "self"), default=0.0)
+    if not facts.target.internal_reload:
+        return patience  # there is nothing else to be done
+    if (detector := facts.target.detector) is not None:
+        new = detector.watched & frozenset(written) if written else detector.watched - detector.seen
+        patience = detector.patience if new else 0.0
+    return patience if all(_is_good(served, facts) for served in facts.served) else 0.0
+
+
+def _is_good(served: Served, facts: Facts) -> bool:
+    """Whether clients can live for a while with what a port does; one that is closed, silent or without TLS says nothing."""
+    if served.leaf is None:
+        return served.refused or served.plain or served.silent or served.unknown
+    leaf = served.leaf
+    return leaf.issuer != leaf.subject and policies.is_good_until(leaf, facts, GOOD_FOR)

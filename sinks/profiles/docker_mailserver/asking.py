@@ -1,0 +1,159 @@
+"""The question to a running docker-mailserver, as shell text, and its answer.
+
+Nothing is printed of a setting that holds a key itself: a value of Dovecot's that does not begin as a path is replaced by a
+mark before it leaves the container.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from shlex import quote
+
+CHECKSUMS = "/tmp/docker-mailserver-config-chksum"  # noqa: S108 -- the detector's own file (helpers/change-detection.sh)
+INLINE = "!"
+"""Stands for a value that is no path."""
+MOST = 20_000
+"""Characters of an answer that are read; a real one has some 2,000."""
+LONGEST_PATH = 4096
+
+_TEXT = r"""[ -f /etc/letsencrypt/acme.json ] && echo acme.json
+b=
+for p in /proc/[0-9]*/comm; do
+read -r c <"$p" && case $c in check-for-chang*) echo detector ;; start-mailserve*) b=1; echo starting ;; esac
+done
+grep -F SUMS
+postfix() {
+s=$(grep -h -e '^DMS_CONFIG_POLL=' -e 'smtpd_tls_.*_file' /etc/dms-settings /etc/postfix/master.cf)
+c=$(timeout 3 postconf -x smtpd_tls_chain_files smtpd_tls_cert_file smtpd_tls_key_file
+case $s in *smtpd_tls_*) timeout 3 postconf -x -P '*/*/smtpd_tls_chain_files' '*/*/smtpd_tls_cert_file' '*/*/smtpd_tls_key_file'
+esac)
+printf '%s\n' "${s%%smtpd_tls_*}" "$c"
+set -f
+IFS=' ,
+'
+set --
+for w in $c; do case $w in /etc/dms/tls/* | /etc/letsencrypt/live/*) ;; /*) set -- "$@" "$w" ;; esac; done
+[ $# = 0 ] || grep -l -e '-----BEGIN .*PRIVATE KEY-----' -- "$@" | while IFS= read -r f; do printf 'key %s\n' "$f"; done
+}
+dovecot() {
+timeout 3 doveconf -P ssl_cert ssl_key ssl_alt_cert ssl_alt_key \
+ssl_server/cert_file ssl_server/key_file ssl_server/alt_cert_file ssl_server/alt_key_file |
+while IFS= read -r l; do case $l in
+ssl_*' = <'*) printf '%s\n' "$l" ;;
+'  '*_file' = /'*) printf 'ssl_server_%s\n' "${l#  }" ;;
+ssl_*' = '?*) printf '%s = !\n' "${l%% = *}" ;;
+'  '*_file' = '?*) l=${l#  }; printf 'ssl_server_%s = !\n' "${l%% = *}" ;;
+esac; done
+}
+[ -z "$b" ] && command -v postconf >/dev/null && postfix &
+[ -z "$b" ] && command -v doveconf >/dev/null && dovecot &
+wait"""
+"""What of it costs time is run side by side, and services are asked one by one only where ``master.cf`` has such a setting.
+While the start goes on the configuration is still being made. A script shows in ``comm`` by the first 15 bytes of its name
+(proc(5))."""
+
+_POSTFIX = ("chain_files", "cert_file", "key_file")
+_PAIRS = (
+    ("ssl_cert", "ssl_key"),
+    ("ssl_alt_cert", "ssl_alt_key"),
+    ("ssl_server_cert_file", "ssl_server_key_file"),
+    ("ssl_server_alt_cert_file", "ssl_server_alt_key_file"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """A pair that a service is set to use: one file for both, or two, and a third for the rest of the chain."""
+
+    service: str
+    key: PurePosixPath
+    certificate: PurePosixPath
+    chain: PurePosixPath | None = None
+    alternative: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What a running docker-mailserver says of itself. `sums` are the SHA-512 that its detector keeps, by path."""
+
+    starting: bool = False
+    detector: bool = False
+    acme_json: bool = False
+    poll: str = ""
+    sums: dict[PurePosixPath, str] = field(default_factory=dict)
+    used: tuple[Used, ...] = ()
+    inline: tuple[str, ...] = ()
+    """Settings that hold a certificate or key themselves."""
+
+
+def ask(paths: Iterable[PurePosixPath]) -> str:
+    """Shell text that prints what `read` understands; `paths` are those whose checksums are asked for."""
+    wanted = " ".join(f"-e {quote(f'  {path}')}" for path in dict.fromkeys(paths)) or "-e '  /etc/letsencrypt/'"
+    return f"{{\n{_TEXT.replace('SUMS', f'{wanted} {CHECKSUMS}')}\n}} 2>/dev/null"
+
+
+def read(text: str) -> Answers:
+    """Undo `ask`. What it does not print is passed over."""
+    lines = text[:MOST].splitlines()
+    settings = {name: value for line in lines if (pair := _setting(line)) for name, value in (pair,)}
+    keys = {PurePosixPath(line[4:]) for line in lines if line.startswith("key /")}
+    sums = {PurePosixPath(found[2]): found[1] for line in lines if (found := re.fullmatch(r"([0-9a-f]{128})  (/.*)", line))}
+    polls = [found[1] for line in lines if (found := re.fullmatch(r"DMS_CONFIG_POLL='?([^']*)'?", line))]
+    return Answers(
+        starting="starting" in lines,
+        detector="detector" in lines,
+        acme_json="acme.json" in lines,
+        poll=polls[0] if polls else "",
+        sums=sums,
+        used=(*_used_by_postfix(settings, keys), *_used_by_dovecot(settings)),
+        inline=tuple(name for name, value in settings.items() if value == INLINE),
+    )
+
+
+def _setting(line: str) -> tuple[str, str] | None:
+    """Of Postfix (``name = value``, of one service ``service/type/name = value``), or of Dovecot."""
+    found = re.fullmatch(r"((?:[\w.:*-]+/\w+/)?(?:smtpd_tls|ssl)_\w+) = ?(.*)", line)
+    return (found[1], found[2].strip()) if found else None
+
+
+def _used_by_postfix(settings: dict[str, str], keys: set[PurePosixPath]) -> list[Used]:
+    """The main configuration, then each service with settings of its own: its chain files, else its older pair of settings,
+    which counts for nothing beside chain files (postconf(5), ``smtpd_tls_chain_files``)."""
+    used: list[Used] = []
+    for prefix in dict.fromkeys(("", *(name.rpartition("smtpd_tls_")[0] for name in settings if "smtpd_tls_" in name))):
+        service = f"Postfix ({prefix.rstrip('/')})" if prefix else "Postfix"
+        chain, certificate, key = (settings.get(f"{prefix}smtpd_tls_{name}", "") for name in _POSTFIX)
+        if paths := [PurePosixPath(word) for word in re.split(r"[\s,]+", chain) if _is_path(word)]:
+            used += _read_chain(service, paths, keys)
+        elif _is_path(certificate) and not settings.get("smtpd_tls_chain_files"):
+            used.append(Used(service, PurePosixPath(key if _is_path(key) else certificate), PurePosixPath(certificate)))
+    return used
+
+
+def _read_chain(service: str, paths: list[PurePosixPath], keys: set[PurePosixPath]) -> list[Used]:
+    """Each key is followed by its certificates, in the same file or in the next ones."""
+    present = keys.intersection(paths)
+    starts = [n for n, path in enumerate(paths) if (path in present if present else n % 2 == 0)]
+    used = []
+    for position, (start, end) in enumerate(zip(starts, [*starts[1:], len(paths)], strict=True)):
+        key, *rest = paths[start:end]
+        chain = rest[1] if len(rest) > 1 else None
+        used.append(Used(service, key, rest[0] if rest else key, chain, alternative=position > 0))
+    return used[:2]
+
+
+def _used_by_dovecot(settings: dict[str, str]) -> list[Used]:
+    used = []
+    for certificate, key in _PAIRS:
+        paths = [settings.get(name, "").removeprefix("<").strip() for name in (certificate, key)]
+        if all(map(_is_path, paths)):
+            pair = [PurePosixPath(path) for path in paths]
+            used.append(Used("Dovecot", pair[1], pair[0], alternative="_alt_" in certificate))
+    return used
+
+
+def _is_path(text: str) -> bool:
+    return text.startswith("/") and len(text) <= LONGEST_PATH and text.isprintable()

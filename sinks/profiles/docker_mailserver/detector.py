@@ -1,0 +1,40 @@
+"""docker-mailserver's change detector (``check-for-changes.sh``): what it looks at, and what it took note of."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import PurePosixPath
+
+from controller.domain.container import Container
+from controller.domain.detector import Detector
+from controller.domain.observed import Observed
+from controller.domain.profile import Layout
+from sinks.profiles.docker_mailserver import files
+from sinks.profiles.docker_mailserver.asking import Answers
+from sinks.profiles.docker_mailserver.layout import patience
+from sinks.profiles.docker_mailserver.settings import DETECTOR_SINCE, domain_name, host_name, poll, version
+
+
+def asked_detector(container: Container, layout: Layout, observed: Observed, answers: Answers) -> Detector:
+    """The detector as it was found."""
+    if not answers.detector or version(container) < DETECTOR_SINCE:
+        return Detector()
+    paths = [path for place in (*layout.places, *layout.also) for path in place.paths]
+    watched = frozenset(path for path in paths if _is_watched(container, path))
+    seen = frozenset(path for path in watched if _was_seen(path, observed, answers))
+    seconds = poll(answers.poll or container.environment.get("DMS_CONFIG_POLL", ""))
+    return Detector(patience(seconds), watched, seen)
+
+
+def _is_watched(container: Container, path: PurePosixPath) -> bool:
+    """``_monitored_files_checksums`` in helpers/change-detection.sh. It does not take the ``*.`` from ``SSL_DOMAIN``."""
+    environment = container.environment
+    if environment.get("SSL_TYPE") == "manual":
+        return str(path) in [environment.get(f"SSL_{name}_PATH") for name in ("CERT", "KEY", "ALT_CERT", "ALT_KEY")]
+    names = (environment.get("SSL_DOMAIN", ""), host_name(container), domain_name(container))
+    return environment.get("SSL_TYPE") == "letsencrypt" and path.parent in [files.LIVE / name for name in names if name]
+
+
+def _was_seen(path: PurePosixPath, observed: Observed, answers: Answers) -> bool:
+    file = observed.files.get(path)
+    return file is not None and answers.sums.get(path) == hashlib.sha512(file.content).hexdigest()
