@@ -16,6 +16,7 @@ from tests.campaign.scene import Apply, Fault, Scene
 
 GRIP = 3.0
 """Seconds for which a shell of certferry's is waited for."""
+LOOK = 0.05
 
 
 @contextmanager
@@ -124,8 +125,9 @@ def _service_frozen(pid_file: str) -> Apply:
 
 
 @contextmanager
-def _shell_frozen(_scene: Scene, box: Box, _dice: Random) -> Iterator[None]:
-    """The next shell of certferry's that is met stops in the middle of its work."""
+def _shell_frozen(scene: Scene, box: Box, _dice: Random) -> Iterator[None]:
+    """A shell of certferry's stops in the middle of its work; a renewal sees to it that there is one."""
+    scene.store.renew([box.kind.host])
     pids = _shells_of(box)
     for pid in pids:
         with suppress(ProcessLookupError):
@@ -146,6 +148,7 @@ def _shells_of(box: Box) -> list[int]:
             processes = box.container.top(ps_args="-eo pid,args")["Processes"] or []
             if pids := [int(pid) for pid, text in processes if text.startswith("sh -c") and "certferry" in text]:
                 return pids
+        time.sleep(LOOK)
     return []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 import traceback
@@ -55,7 +56,7 @@ class Campaign:
         self._judge = Judge(self._scene, limits, tell)
         self._steps = steps(seed, boxes)
         self._kinds: Counter[str] = Counter()
-        self._rounds = 0
+        self._rounds = self._never = 0
 
     def play(self, seconds: float) -> Verdict:
         """Rounds until so many seconds are over; the last one comes to its end."""
@@ -85,6 +86,18 @@ class Campaign:
             self._judge.outages(box, clients[box.name])
             self._judge.sights(box, readers[box.name])
         self._judge.log({box.mail.name: box for box in self._scene.boxes})
+        self._put_right(calm, clients)
+
+    def _put_right(self, calm: Calm, clients: dict[str, Clients]) -> None:
+        """What did not heal is made anew, as an operator would: one failure shall not hide the next."""
+        for box in calm.broken:
+            box.recreate()
+            self._scene.store.renew([box.kind.host])
+            with suppress(AssertionError):
+                box.mail.wait_up(seconds=GENEROUS)
+            clients[box.name].forget()
+        self._never += len(calm.broken)
+        calm.broken.clear()
 
     def _faults(self, until: float) -> None:
         """Begin faults one after the other, each when what it concerns is free, and wait until all have ended."""
@@ -139,9 +152,10 @@ class Campaign:
             f"{sum(one.mismatches for one in readers.values())} mismatches seen inside"
             f" (longest {1000 * max(one.longest_mismatch for one in readers.values()):.0f} ms, faults included)",
             f"healed after {healed[len(healed) // 2] if healed else 0:.1f} s (median),"
-            f" {healed[-1] if healed else 0:.1f} s (longest), {late} late, {calm.never} never",
+            f" {healed[-1] if healed else 0:.1f} s (longest), {late} late, {self._never} never",
             f"at most {max(cost.mebibytes for cost in costs):.0f} MiB, {max(cost.descriptors for cost in costs)} descriptors,"
             f" {max(cost.threads for cost in costs)} threads",
+            f"load {os.getloadavg()[0]:.1f}",
             f"{sum(self._judge.failures.values())} failures {self._judge.failures or ''}",
         )
         return "; ".join(parts).strip()

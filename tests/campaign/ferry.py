@@ -13,10 +13,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from tests.campaign.journal import clock
 from tests.lab import Controller, Lab
 
 SETTINGS = {"settle": "1s", "resync": "1d", "log_level": "info"}
 """No resync heals anything here: what is not noticed stays."""
+TOLD = ("event", "reason", "fingerprint", "by", "ports", "next_in", "message", "text")
+"""What of a log line is shown."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,7 @@ class Ferry:
     def said_of(self, name: str, since: float) -> list[str]:
         """What was logged of one target, or of none at all, since a moment."""
         lines = [line for line in self.lines() if line.get("target", name) == name and moment_of(line) >= since]
-        return [" ".join(f"{key}={value}" for key, value in line.items() if key != "level") for line in lines]
+        return [f"{clock(moment_of(line))} {' '.join(str(line[key]) for key in TOLD if key in line)}" for line in lines]
 
 
 def moment_of(line: dict[str, Any]) -> float:

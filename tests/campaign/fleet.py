@@ -108,9 +108,9 @@ class Box:
 
     def recreate(self) -> None:
         """Another container in its place, with the same volume; it is started."""
-        name, self._past = self.mail.name, self.reloads()
+        self._past = self.reloads()
         self.container.remove(force=True)
-        self._create(first=False, name=name)
+        self._create(first=False)
         self.container.start()
 
     def reloads(self) -> tuple[int, int, int]:
@@ -131,18 +131,17 @@ class Box:
         places = dict.fromkeys(["/", self.kind.volume or "/tls", "/etc/dms/tls"])
         return self.mail.run("find", *places, "-xdev", "-name", ".certferry*").strip()
 
-    def _create(self, *, first: bool, **options: Any) -> None:
+    def _create(self, *, first: bool) -> None:
         kind = self.kind
-        if kind.tmpfs:
-            options["tmpfs"] = {kind.tmpfs: "size=64k"}
         self.mail = kind.make(
             self.lab,
             start=False,
             labels={"domain": kind.host},
             hostname=kind.host,
+            name=f"certferry-campaign-{self.lab.id}-{kind.name}",
             volumes=self._volumes,
+            tmpfs={kind.tmpfs: "size=64k"} if kind.tmpfs else {},
             restart_policy={"Name": "always"},
-            **options,
         )
         if kind.seeded and (first or not kind.volume):
             put_files(self.container, _files(kind, self.store.first[kind.host].pair))

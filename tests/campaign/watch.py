@@ -32,6 +32,11 @@ class Outage:
     errors: dict[str, int] = field(default_factory=dict)
     """How often each error was met."""
 
+    @property
+    def only_slow(self) -> bool:
+        """Whether nothing said no: there was no answer in time."""
+        return all(error.startswith("TimeoutError") for error in self.errors)
+
 
 class Clients:
     """Connect to one box, port after port, until they are left."""
@@ -61,6 +66,11 @@ class Clients:
         over, self.over = self.over, []
         lasting = [Outage(one.box, one.port, (one.span[0], until), dict(one.errors)) for one in list(self._open.values())]
         return over + lasting
+
+    def forget(self) -> None:
+        """What failed until now was told; it does not count again."""
+        self._open.clear()
+        self.over.clear()
 
     def _run(self) -> None:
         for port in cycle(PORTS):
