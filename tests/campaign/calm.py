@@ -41,6 +41,7 @@ class Calm:
         self._judge, self._scene, self._clients = judge, judge.scene, clients
         self.healed: list[float] = []
         """Seconds from the end of the faults, box after box and round after round."""
+        self._ended = 0
         self.broken: list[Box] = []
         """Those that did not heal in time."""
 
@@ -107,12 +108,12 @@ class Calm:
         grown = last.mebibytes - first.mebibytes, last.descriptors - first.descriptors, last.threads - first.threads
         if grown[0] > limits.mebibytes or grown[1] > limits.descriptors or grown[2] > limits.threads:
             self._judge.fail("certferry grows", None, f"{first} became {last}")
-        for seconds in ferry.ends:
+        for seconds in ferry.ends[self._ended :]:
             if seconds > limits.ended + slowness() - 1.0:
                 self._judge.fail("SIGTERM took too long", None, f"{seconds:.1f} s")
         for text in ferry.unasked:
             self._judge.fail("certferry ended by itself", None, text)
-        ferry.ends.clear()
+        self._ended = len(ferry.ends)
         ferry.unasked.clear()
 
     def _serves(self, box: Box, fingerprint: str) -> bool:

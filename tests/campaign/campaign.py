@@ -18,7 +18,7 @@ from tests.campaign.api_proxy import ApiProxy
 from tests.campaign.calm import Calm, Count
 from tests.campaign.ferry import Ferry
 from tests.campaign.fleet import KINDS, start_all, wait_up
-from tests.campaign.journal import Journal
+from tests.campaign.journal import Journal, clock
 from tests.campaign.judge import Judge, Limits
 from tests.campaign.plan import FAULTS, Step, steps
 from tests.campaign.reader import Reader
@@ -56,7 +56,7 @@ class Campaign:
         self._judge = Judge(self._scene, limits, tell)
         self._steps = steps(seed, boxes)
         self._kinds: Counter[str] = Counter()
-        self._rounds = self._never = 0
+        self._rounds = self._never = self._refused = 0
 
     def play(self, seconds: float) -> Verdict:
         """Rounds until so many seconds are over; the last one comes to its end."""
@@ -122,6 +122,9 @@ class Campaign:
                 step.fault.apply(self._scene, step.box, dice),
             ):
                 time.sleep(step.seconds)
+        except docker.errors.APIError as error:  # the engine would not, or not now; `_settle` puts it right
+            self._refused += 1
+            self._tell(f"{clock(time.time())} {step}: {error.explanation}")
         except Exception:
             self._judge.fail("the campaign itself failed", step.box, f"{step}: {traceback.format_exc()}")
 
@@ -134,9 +137,14 @@ class Campaign:
                 if box.container.attrs["RestartCount"]:
                     self._judge.fail("the container ended by itself", box, f"{box.container.attrs['RestartCount']} times")
                     box.container.restart(timeout=2)
+                elif box.container.status == "paused":
+                    box.container.unpause()
                 elif box.container.status != "running":
                     box.container.start()
         return time.time()
+
+    def _changes(self) -> int:
+        return len(self._scene.store.renewals) - len(self._scene.boxes)
 
     def _figures(self, seconds: float, calm: Calm, clients: dict[str, Clients], readers: dict[str, Reader]) -> str:
         healed, ferry = sorted(calm.healed), self._scene.ferry
@@ -144,8 +152,10 @@ class Campaign:
         late = sum(one > self._judge.limits.healed for one in healed)
         parts = (
             f"seed {self._seed}, {seconds:.0f} s, {self._rounds} rounds",
-            f"{sum(self._kinds.values())} faults of {len(self._kinds)} of {len(FAULTS)} kinds",
-            f"{len(self._scene.store.renewals)} renewals, {len(ferry.lives)} lives of certferry",
+            f"{sum(self._kinds.values())} faults ({self._refused} not to be had) of {len(self._kinds)} of {len(FAULTS)} kinds",
+            f"{len(self._scene.store.renewals)} renewals, {len(ferry.lives)} lives of certferry"
+            f" (ended {max(ferry.ends, default=0.0):.1f} s after SIGTERM at the latest)",
+            f"{sum(max(box.reloads()[:2]) for box in self._scene.boxes)} reloads for {self._changes()} changes of a box",
             f"{sum(one.handshakes for one in clients.values())} handshakes"
             f" ({sum(one.failures for one in clients.values())} failed, most by faults;"
             f" longest without a fault {self._judge.longest_outage:.1f} s)",
