@@ -17,6 +17,8 @@ from tests.campaign.judge import Judge, slowness
 from tests.campaign.watch import Clients
 
 PAUSE = 0.25
+STANDS = ("--- task", "  File", "  waits")
+"""Lines of the stacks that are shown."""
 CONFIRMED = 20.0
 """Seconds after it is served until certferry has confirmed it and cleaned up."""
 
@@ -60,7 +62,8 @@ class Calm:
                 self.broken.append(box)
                 served = {port: self._number(leaf) for port, leaf in self._clients[box.name].now.items()}
                 text = f"pair {newest.number} is not served everywhere after {time.time() - since:.0f} s, but {served}"
-                self._judge.fail("not healed", box, f"{text}; {self._state(box)}", since)
+                stacks = "\n".join(line for line in self._scene.ferry.stacks() if line.startswith(STANDS))
+                self._judge.fail("not healed", box, f"{text}; {self._state(box)}{stacks}", since)
                 return
             time.sleep(PAUSE)
         self._healed(box, since, time.time() - since)
@@ -128,7 +131,8 @@ class Calm:
         with suppress(docker.errors.APIError):
             box.container.reload()
             tail = bytes(box.container.logs(tail=3)).decode(errors="replace")
-            return f"the container is {box.container.status}, its log ends: {tail}"
+            condition = self._scene.ferry.now.condition(box.mail.name)
+            return f"certferry: {condition}; the container is {box.container.status}, its log ends: {tail}"
         return "the container cannot be looked at"
 
     def _recent(self, box: Box, since: float) -> list[dict[str, object]]:

@@ -7,13 +7,14 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from tests.campaign.journal import clock
+from tests.campaign.telling import END
 from tests.lab import Controller, Lab
 
 SETTINGS = {"settle": "1s", "resync": "1d", "log_level": "info"}
@@ -52,7 +53,7 @@ class Ferry:
         return self.lives[-1]
 
     def start(self) -> None:
-        self.lives.append(self._lab.controller(**self._settings))
+        self.lives.append(self._lab.controller(argv=("-m", "tests.campaign.telling", "run"), **self._settings))
         self.costs.append([])
 
     def terminate(self) -> None:
@@ -96,6 +97,14 @@ class Ferry:
         mebibytes = int(status["VmRSS"].split()[0]) / 1024
         descriptors = sum(1 for _ in (proc / "fd").iterdir())
         self.costs[-1].append(Cost(time.time(), mebibytes, descriptors, int(status["Threads"])))
+
+    def stacks(self) -> list[str]:
+        """Where all its tasks stand."""
+        seen = len(self.now.log)
+        self.now.process.send_signal(signal.SIGUSR1)
+        with suppress(AssertionError):
+            self.now.wait_for("text", text=END, after=seen, seconds=5.0)
+        return [str(line["text"]) for line in self.now.log[seen:] if line.get("event") == "text"]
 
     def lines(self) -> Iterator[dict[str, Any]]:
         """The log of all lives."""

@@ -108,15 +108,20 @@ class Judge:
         for line in lines[self._read :]:
             if line.get("event") == "target.rolling_back":
                 self.fail("rolled back", boxes.get(str(line.get("target"))), str(line.get("message")), moment_of(line))
-            elif str(line.get("event")).endswith(".crashed") or line.get("event") == "text":
+            elif _is_unforeseen(line):
                 self.fail("an error that nobody foresaw", boxes.get(str(line.get("target"))), str(line)[:3000])
         self._read = len(lines)
 
     def _calm(self, box: Box, seen: Outage | Sight) -> float:
         if length(seen.span) <= min(self.limits.outage, self.limits.mismatch):
             return length(seen.span)
-        after = {"after_own": self.limits.start, "after_others": self.limits.notice}
+        slow = min(slowness(), 5.0)
+        after = {"after_own": self.limits.start * slow, "after_others": self.limits.notice * slow}
         return self.scene.journal.calm(seen.span, box.name, **after)
+
+
+def _is_unforeseen(line: dict[str, object]) -> bool:
+    return str(line["event"]).endswith(".crashed") or str(line.get("text", "")).startswith("Traceback")
 
 
 def _describe(sight: Sight) -> str:
