@@ -91,7 +91,7 @@ def _no_inode(_scene: Scene, box: Box, _dice: Random) -> Iterator[None]:
 def _service_stopped(service: str) -> Apply:
     @contextmanager
     def apply(_scene: Scene, box: Box, _dice: Random) -> Iterator[None]:
-        box.mail.run("supervisorctl", "stop", service)
+        box.container.exec_run(["supervisorctl", "stop", service])  # it may be starting, and not be asked yet
         try:
             yield
         finally:
