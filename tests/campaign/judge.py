@@ -70,7 +70,8 @@ class Judge:
         name = box.name if box else ""
         lines = [f"FAILED {clock(now)} {what}{f' ({name})' if name else ''}: {text}"]
         lines += [f"    fault  {one}" for one in self.scene.journal.touching(name, begin) if one.begin < (since or now) + AFTER]
-        said = self.scene.ferry.said_of(box.mail.name, begin) if box else []
+        container = str(box.container.id)[:12] if box else ""
+        said = self.scene.ferry.said_of(box.mail.name, begin, container=container) if box else []
         if len(said) > SHOWN:
             said = [*said[: SHOWN // 2], "…", *said[-SHOWN // 2 :]]
         self.tell("\n".join([*lines, *(f"    said   {line[:400]}" for line in said)]))
