@@ -1,109 +1,147 @@
-"""The act on one target: write, check, reload, prove; and where that fails, put everything back.
+"""The act on one target: write, check, reload, verify; and where that fails, put everything back.
 
-The only place that orders these steps. What is to be done is in the `Decision`; how, in the sink.
+The only place that orders these steps. What is to be done is in the `Decision`; what speaks against a pair, in
+`controller.rollback`; how it is done, in the sink. The previous pair waits in the target, so whoever comes next can go on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
 import structlog
 
-from controller import policies
+from controller import policies, rollback
 from controller.domain.errors import (
     CheckFailed,
     EngineUnavailable,
     Error,
-    ExecCut,
     ExecTimeout,
-    FilesUnreadable,
     ReloadFailed,
     RollbackFailed,
-    TargetGone,
     TargetNotRunning,
     VerifyFailed,
+    WriteFailed,
     WriteRefused,
 )
 from controller.domain.finding import Finding, Reason
-from controller.domain.observed import Receipt, Served
+from controller.domain.observed import Acted, Failure, Receipt, Served
 from controller.domain.target import Place, Reload, Target
 from controller.policies import Decision, Facts
 from controller.ports import Sink
-from controller.proof import HURRIED, PortsSilent, Prover, Question, questions
+from controller.proof import HURRIED, Prover, Verified, questions
+from controller.reasons import RolledBack, describe
 from controller.report import Reporter
 
 log = structlog.get_logger()
 
-SILENT_LIMIT = 65.0
-"""Seconds that a port which does not answer is given before a reload is tried for it. Postfix throttles a service that failed
-for 60 s (``service_throttle_time``, postconf(5)); a reload does not end that (measured) and costs sessions."""
+SILENT_MOMENTS = (20.0, 40.0, 65.0)
+"""Seconds after a reload at which a port that does not answer is asked again. Postfix keeps a service that failed silent for
+60 s (``service_throttle_time``, postconf(5)); a reload does not end that (measured) and costs sessions."""
 
-_FAILURES: tuple[tuple[type[Error], Reason], ...] = (
-    (FilesUnreadable, Reason.FILES_UNREADABLE),
-    (WriteRefused, Reason.WRITE_REFUSED),
-    (CheckFailed, Reason.CHECK_FAILED),
-    (ReloadFailed, Reason.RELOAD_FAILED),
-    (VerifyFailed, Reason.VERIFY_FAILED),
-    (ExecTimeout, Reason.RELOAD_FAILED),
-)
+SILENT_LIMIT = SILENT_MOMENTS[-1]
 
 
-class RolledBack(VerifyFailed):
-    """The new pair did not work; the previous one is back."""
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """What the ports hand out; why the target is not ready although the new pair stays, and services that do not run."""
 
-
-def describe_failure(error: Error) -> Finding:
-    """An error of the act as the finding to report."""
-    if isinstance(error, RolledBack):
-        return Finding(Reason.ROLLED_BACK, str(error))
-    reason = next((reason for kind, reason in _FAILURES if isinstance(error, kind)), Reason.VERIFY_FAILED)
-    return Finding(reason, str(error))
+    served: tuple[Served, ...]
+    finding: Finding | None = None
+    stopped: tuple[str, ...] = ()
 
 
 @dataclass
 class _Done:
-    """What would have to be undone, and the steps by which the services were made to use the files."""
+    """What would have to be undone, by which steps the services were made to use the files, and what did not work of those."""
 
     reload: tuple[Reload, ...]
     receipts: list[Receipt] = field(default_factory=list)
+    failures: tuple[Failure, ...] = ()
+
+
+class _Failed(Exception):
+    """Something speaks against the new pair; `served` are the last answers of the ports, as far as they were asked."""
+
+    def __init__(self, error: Error, served: tuple[Served, ...] = ()) -> None:
+        super().__init__(str(error))
+        self.error, self.served = error, served
 
 
 class Delivery:
-    """Acts through a `Sink` and proves through a `Prover`; `verify_timeout` is in seconds."""
+    """Acts through a `Sink` and verifies through a `Prover`; `verify_timeout` is in seconds, `clock` gives seconds.
 
-    def __init__(self, sink: Sink, prover: Prover, report: Reporter, *, verify_timeout: float) -> None:
+    `unchanged` tells whether a target's container still runs, and was not restarted meanwhile.
+    """
+
+    def __init__(
+        self,
+        sink: Sink,
+        prover: Prover,
+        report: Reporter,
+        *,
+        verify_timeout: float,
+        clock: Callable[[], float],
+        unchanged: Callable[[Target], Awaitable[bool]],
+    ) -> None:
         self._sink, self._prover, self._report = sink, prover, report
-        self._verify_timeout = verify_timeout
+        self._verify_timeout, self._clock, self._unchanged = verify_timeout, clock, unchanged
 
-    async def deliver(self, facts: Facts, decision: Decision) -> tuple[Served, ...]:
-        """Do what was decided; returns what the ports hand out afterwards.
+    async def deliver(self, facts: Facts, decision: Decision) -> Delivered:
+        """Do what was decided.
 
         Raises:
-            WriteRefused, CheckFailed, ReloadFailed, VerifyFailed, ExecTimeout: it failed before anything was replaced.
-            RolledBack: it failed afterwards, and the previous files are back and in use.
-            RollbackFailed: it failed afterwards, and so did the way back.
+            WriteRefused, WriteFailed: nothing was replaced.
+            CheckFailed, ReloadFailed, VerifyFailed: it failed, and the files are as the message says.
+            RolledBack: it failed, and the previous files are back and in use.
+            RollbackFailed: it failed, and so did the way back.
         """
+        if decision.reload:
+            facts = await self._ask_patiently(facts)
         done = _Done(facts.target.reload)
         try:
-            if decision.write:
-                done.receipts.append(await self._install(facts, decision))
-            if decision.write or decision.reload:
-                await self._sink.check(facts.target)
+            await self._act(facts, decision, done)
             if not decision.reload:
-                return facts.served
-            return await self._reload(await self._ask_patiently(facts), done)
-        except (WriteRefused, CheckFailed, ReloadFailed, VerifyFailed, ExecTimeout) as error:
-            if not done.receipts:
-                raise
-            raise await self._roll_back(facts, done, error) from error
+                return Delivered(facts.served)
+            return self._delivered(done, await self._make_used(facts, done))
+        except _Failed as failed:
+            raise await self._give_up(facts, done, failed) from failed.error
 
-    async def _install(self, facts: Facts, decision: Decision) -> Receipt:
+    async def _ask_patiently(self, facts: Facts) -> Facts:
+        """Which ports were silent before the reload must be sure: those asked in a hurry are asked again at length."""
+        hurried = [served.port for served in facts.served if served.way == HURRIED]
+        answers = {served.port: served for served in await self._prover.ask(facts.target, hurried)}
+        return replace(facts, served=tuple(answers.get(served.port, served) for served in facts.served))
+
+    async def _act(self, facts: Facts, decision: Decision, done: _Done) -> None:
+        """Put the files in place and have them checked; where the container needs it, reload in the same breath."""
+        target, open_before = facts.target, facts.observed.previous
+        before = {path: facts.observed.files.get(path) for path in decision.write} | open_before
+        steps = target.reload if decision.reload and not _by_itself(target) else ()
+        put_back = not target.check or rollback.check_puts_back(facts, before)
         try:
-            receipt = await self._sink.apply(facts.target, facts.observed, decision.write, confirm=decision.confirm)
+            acted = await self._sink.act(target, facts.observed, decision.write, steps=steps, put_back=put_back)
         except ExecTimeout as error:
             raise EngineUnavailable(f"the files were not put in place: {error}") from error  # tried again soon
+        if acted.receipt:
+            done.receipts.append(acted.receipt)
+            self._tell_installed(facts, decision)
+        elif decision.write and acted.failures:
+            back = "the previous files are back" if any(before.values()) else "the new files are removed again"
+            raise _Failed(_with(acted.failures[0].error, back))
+        elif open_before and not decision.write:
+            done.receipts.append(Receipt(target, open_before, facts.observed.resolved))
+        self._judge(facts, done, acted, steps)
+
+    def _judge(self, facts: Facts, done: _Done, acted: Acted, steps: Sequence[Reload]) -> None:
+        done.failures += acted.failures
+        if error := rollback.against(facts, acted.failures):
+            raise _Failed(error)
+        if steps:
+            log.info("target.reloaded", target=facts.target.name, by="; ".join(map(str, steps)))
+
+    def _tell_installed(self, facts: Facts, decision: Decision) -> None:
         for place, candidate in facts.selection.chosen:
             if decision.write.keys() & set(place.paths):
                 leaf = candidate.certificate.leaf
@@ -114,93 +152,153 @@ class Delivery:
                     fingerprint=leaf.short,
                     not_after=leaf.not_after.isoformat(),
                 )
-        return receipt
 
-    async def _ask_patiently(self, facts: Facts) -> Facts:
-        """Which ports were silent before the reload must be sure: those asked in a hurry are asked again at length."""
-        hurried = [served.port for served in facts.served if served.way == HURRIED]
-        answers = {served.port: served for served in await self._prover.ask(facts.target, hurried)}
-        return replace(facts, served=tuple(answers.get(served.port, served) for served in facts.served))
-
-    async def _reload(self, facts: Facts, done: _Done) -> tuple[Served, ...]:
-        """Make the services use the files, and prove it."""
+    async def _make_used(self, facts: Facts, done: _Done) -> tuple[Served, ...]:
+        """Verify that the services use the files; where the container should see to that itself and does not, make them."""
         target = facts.target
-        if any(step.kind == "self" for step in target.reload):
+        if _by_itself(target):
             if (served := await self._noticed(facts, done)) is not None:
                 return served
-            if target.internal:
-                contents = _internal_contents(facts)
-                done.receipts.append(await self._sink.apply(target, facts.observed, contents, confirm=False))
+            contents = _internal_contents(facts) if target.internal else {}
             done.reload = target.internal_reload
-        await self._run_reload(target, done.reload)
-        return await self._prove(facts, done, self._verify_timeout)
+            acted = await self._act_inside(facts, contents, done.reload)
+            done.receipts += [acted.receipt] if acted.receipt else []
+            self._judge(facts, done, acted, done.reload)
+        return await self._verify(facts, done, self._verify_timeout)
+
+    async def _act_inside(self, facts: Facts, contents: Mapping[PurePosixPath, bytes], steps: Sequence[Reload]) -> Acted:
+        """Write the copies that the container should have made itself; the originals are replaced already."""
+        try:
+            return await self._sink.act(facts.target, facts.observed, contents, steps=steps, check=False)
+        except (WriteRefused, WriteFailed) as error:
+            raise _Failed(error) from error
 
     async def _noticed(self, facts: Facts, done: _Done) -> tuple[Served, ...] | None:
-        """The proof that the container took up the files by itself; ``None`` when it did not, and can be made to."""
+        """What is served once the container took up the files by itself; ``None`` when it did not, and can be made to."""
         target = facts.target
         patience = max(step.patience for step in target.reload)
         if not patience and target.internal_reload:
             return None
         try:
-            return await self._prove(facts, done, patience)
-        except VerifyFailed:
+            return await self._verify(facts, done, patience)
+        except _Failed:
             if not target.internal_reload:
                 raise
         log.warning("reload.not_noticed", target=target.name, seconds=patience)
         return None
 
-    async def _run_reload(self, target: Target, steps: Sequence[Reload]) -> None:
-        await self._sink.reload(target, steps)
-        if steps:
-            log.info("target.reloaded", target=target.name, by="; ".join(map(str, steps)))
-
-    async def _prove(self, facts: Facts, done: _Done, seconds: float) -> tuple[Served, ...]:
+    async def _verify(self, facts: Facts, done: _Done, seconds: float) -> tuple[Served, ...]:
         """A port that handed out nothing before is no reason to take a new pair back; the next look deals with it."""
         ports = [served.port for served in facts.served if facts.target.probe_required or not (served.refused or served.plain)]
         chosen = [c.certificate.leaf for _, c in facts.selection.chosen]
         dead = [served.port for served in facts.served if served.leaf is None] if done.receipts else ()
         asked = questions(ports, chosen, policies.expected_leaves(facts), dead=dead)
-        served = await self._until_proven(facts, asked, seconds)
-        if proven := dict.fromkeys(str(answer.port) for answer in served if answer.leaf):
-            log.info("target.served", target=facts.target.name, ports=", ".join(proven))
-        return served
+        began = self._clock()
+        verified = await self._prover.verify(facts.target, asked, seconds=seconds)
+        if verified.quiet:
+            verified = await self._wait_for_silent(facts, done, verified, began)
+        if verified.wrong:
+            await self._check_unchanged(facts.target)
+            raise _Failed(VerifyFailed(f"after {self._clock() - began:.0f} s: {verified.problems}"), verified.served)
+        if served := dict.fromkeys(str(answer.port) for answer in verified.served if answer.leaf):
+            log.info("target.served", target=facts.target.name, ports=", ".join(served))
+        return verified.served
 
-    async def _roll_back(self, facts: Facts, done: _Done, cause: Error) -> Error:
-        """Put the previous files back and into use; returns the error to report."""
-        target = facts.target
-        log.warning("target.rolling_back", target=target.name, reason=describe_failure(cause).reason, message=str(cause))
-        failed = "and putting the previous files back failed"
+    async def _wait_for_silent(self, facts: Facts, done: _Done, verified: Verified, began: float) -> Verified:
+        """Where nothing but silence is wrong: services that were started anew, or do not run, are not the pair's fault."""
+        await self._note_stopped(facts, done)
+        if not rollback.stopped_services(done.failures):
+            log.warning("ports.silent", target=facts.target.name, message=verified.problems, seconds=SILENT_LIMIT)
+            self._report.not_ready(facts, Finding(Reason.SERVED_DIFFERS, f"{verified.problems}; {WAITING_FOR_POSTFIX}"))
+            passed = self._clock() - began
+            verified = await self._prover.verify_again(facts.target, verified, [moment - passed for moment in SILENT_MOMENTS])
+            if verified.quiet:
+                await self._note_stopped(facts, done)
+        if verified.quiet and rollback.stopped_services(done.failures):
+            return Verified(tuple((question, served, "") for question, served, _ in verified.answers))
+        return verified
+
+    async def _note_stopped(self, facts: Facts, done: _Done) -> None:
+        await self._check_unchanged(facts.target)
+        for name in await self._sink.stopped(facts.target, done.reload):
+            if name not in rollback.stopped_services(done.failures):
+                done.failures += (Failure(ReloadFailed(f"{name} does not run"), None, name, stopped=True),)
+
+    async def _check_unchanged(self, target: Target) -> None:
+        if not await self._unchanged(target):
+            raise TargetNotRunning(f"{target.name} was stopped or restarted meanwhile; it is looked at anew")
+
+    def _delivered(self, done: _Done, served: tuple[Served, ...]) -> Delivered:
+        stopped = rollback.stopped_services(done.failures)
+        if stopped:
+            return Delivered(served, not_running(stopped), stopped)
+        finding = describe(done.failures[0].error) if done.failures else None
+        return Delivered(served, finding)
+
+    async def _give_up(self, facts: Facts, done: _Done, failed: _Failed) -> Error:
+        """Put the previous files back and into use, where they are worth it; returns the error to report."""
+        cause, target = failed.error, facts.target
+        if not done.receipts:
+            return cause
+        previous = {path: file for receipt in done.receipts for path, file in receipt.previous.items()}
+        refused = isinstance(cause, CheckFailed)
+        why = rollback.why_not_put_back(facts, previous, now_without=rollback.without_answer(failed.served))
+        if why and not (refused and rollback.check_puts_back(facts, previous)):
+            return _with(cause, f"the new certificate stays: {why}")
+        log.warning("target.rolling_back", target=target.name, reason=describe(cause).reason, message=str(cause))
+        told = "and putting the previous files back failed"
         try:
-            for receipt in reversed(done.receipts):
-                await self._sink.rollback(receipt)
-            failed = "the previous files are back, but not in use"
-            await self._use_previous(facts, done.reload)
-        except Error as error:
-            if isinstance(error, EngineUnavailable | ExecCut | TargetGone | TargetNotRunning):
-                raise
-            return RollbackFailed(f"{cause}; {failed}: {error}")
+            failures = await self._restore(done)
+            told = "the previous files are back, but not in use"
+            await self._use_previous(facts, done.reload, failures)
+        except (ExecTimeout, WriteFailed, RollbackFailed) as error:
+            return RollbackFailed(f"{cause}; {told}: {error}")
+        except _Failed as error:
+            return RollbackFailed(f"{cause}; {told}: {error}")
         return RolledBack(f"{cause}; the previous files are back and in use")
 
-    async def _use_previous(self, facts: Facts, steps: Sequence[Reload]) -> None:
-        """Have the services use the files that were put back. What they serve counts, where it can be seen."""
+    async def _restore(self, done: _Done) -> tuple[Failure, ...]:
+        """All at once as far as the services see it: the reload comes with the last of them."""
+        failures: tuple[Failure, ...] = ()
+        steps = [()] * (len(done.receipts) - 1) + [tuple(step for step in done.reload if step.kind != "self")]
+        for receipt, its_steps in zip(reversed(done.receipts), steps, strict=True):
+            failures = await self._sink.restore(receipt, its_steps)
+        return failures
+
+    async def _use_previous(self, facts: Facts, steps: Sequence[Reload], failures: Sequence[Failure]) -> None:
+        """What the services serve counts, where that can be seen."""
         before = {s.leaf.fingerprint: s.leaf for s in facts.served if s.leaf}
         answering = [s.port for s in facts.served if s.leaf]
-        try:
-            await self._sink.reload(facts.target, steps)
-        except (ReloadFailed, ExecTimeout):
-            if not answering:
-                raise
+        if not answering and (error := rollback.against(facts, failures)):
+            raise _Failed(error)
         patience = max((step.patience for step in steps), default=0.0) or self._verify_timeout
-        await self._until_proven(facts, questions(answering, [], before), patience)
+        began = self._clock()
+        verified = await self._prover.verify(facts.target, questions(answering, [], before), seconds=patience)
+        if verified.quiet:
+            passed = self._clock() - began
+            verified = await self._prover.verify_again(facts.target, verified, [moment - passed for moment in SILENT_MOMENTS])
+        if verified.wrong:
+            raise _Failed(VerifyFailed(f"after {self._clock() - began:.0f} s: {verified.problems}"))
 
-    async def _until_proven(self, facts: Facts, asked: Sequence[Question], seconds: float) -> tuple[Served, ...]:
-        """Where nothing but silence is wrong, allow for the time after which Postfix starts a service again that failed."""
-        try:
-            return await self._prover.prove(facts.target, asked, seconds=seconds)
-        except PortsSilent as error:
-            log.warning("ports.silent", target=facts.target.name, message=str(error), seconds=SILENT_LIMIT)
-            self._report.not_ready(facts, describe_failure(error))
-            return await self._prover.prove(facts.target, asked, seconds=SILENT_LIMIT)
+
+WAITING_FOR_POSTFIX = (
+    "Postfix keeps a service that failed silent for 60 s; it is asked again 20, 40 and 65 s after the reload, and then decided"
+)
+
+
+def not_running(services: Sequence[str], since: str = "") -> Finding:
+    """What is said of services that do not run."""
+    names = " and ".join(services)
+    text = f"{names} {'do' if len(services) > 1 else 'does'} not run{since}; the certificate is installed, for the next start"
+    return Finding(Reason.NOT_RUNNING, text)
+
+
+def _with(error: Error, more: str) -> Error:
+    return type(error)(f"{error}; {more}")
+
+
+def _by_itself(target: Target) -> bool:
+    return any(step.kind == "self" for step in target.reload)
 
 
 def _internal_contents(facts: Facts) -> dict[PurePosixPath, bytes]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import aiohttp
 
-from controller.domain.errors import EngineUnavailable, SettingsError, TargetGone, TargetNotRunning, WriteRefused
+from controller.domain.errors import EngineUnavailable, SettingsError, TargetGone, TargetNotRunning, WriteFailed, WriteRefused
 from controller.ending import pass_on_cancellation
 from controller.engine_requests import Garbled, NotDocker, Refused, Requests
 
@@ -106,8 +106,8 @@ def _translate(ask: Ask, what: str, refused: Refused) -> Exception:
             Ask.COMMAND: TargetNotRunning(f"cannot {what}: the command went with its container"),
         }
         return missing.get(ask, Missing(message))
-    if ask is Ask.WRITE and status not in _GATEWAY:  # 500 as well: the API has no other status for a path that is in use
-        return WriteRefused(message)
+    if ask is Ask.WRITE and status not in _GATEWAY:  # of a disk that is full the API says 500, of what is read-only 403
+        return WriteFailed(message) if status == 500 else WriteRefused(message)
     return Unreadable(message) if ask is Ask.PATH and status == 500 else unavailable
 
 

@@ -96,7 +96,8 @@ class EngineFiles(Connection, ABC):
         """Unpack a tar below a directory of the container, running or not. A directory is never replaced by a file.
 
         Raises:
-            WriteRefused: the engine refuses (read-only, busy, no such directory).
+            WriteRefused: the engine refuses (read-only, no such directory).
+            WriteFailed: it could not (no space, a path that is in use).
         """
         url, params = _archive(container_id, directory)
         params["noOverwriteDirNonDir"] = "true"

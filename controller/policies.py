@@ -38,6 +38,8 @@ class Facts:
     """Seconds since the container's start by clocks that cannot jump; ``None`` where it is long ago."""
     moment: Moment | None = None
     """What time it is as far as dates of certificates are concerned; ``None`` where nothing speaks against `now`."""
+    loaded: bool = False
+    """The services were made to load what is installed, and nothing was replaced since: as far as this process knows."""
 
     @property
     def at(self) -> Moment:
@@ -48,14 +50,12 @@ class Facts:
 class Decision:
     """What to do: `write` these files (nothing if empty), `reload`, or `wait` for the daemons to come up. `findings` say why.
 
-    `silent`: the reload is only for ports that do not answer. `confirm`: the ports will not be able to prove the change.
-    `refused` is the reason why a wanted write must not happen.
+    `silent`: the reload is only for ports that do not answer. `refused` is the reason why a wanted write must not happen.
     """
 
     findings: tuple[Finding, ...] = ()
     write: dict[PurePosixPath, bytes] = field(default_factory=dict, repr=False)
     reload: bool = False
-    confirm: bool = False
     wait: bool = False
     silent: bool = False
     refused: Finding | None = None
@@ -105,8 +105,7 @@ def decide(facts: Facts) -> Decision:
         )
     if write:
         reload = running and daemons_up(facts)
-        confirm = reload and not provable(facts)
-        return Decision(tuple(findings), write, reload=reload, confirm=confirm, wait=running and not reload)
+        return Decision(tuple(findings), write, reload=reload, wait=running and not reload)
     return _decide_without_writing(facts, running=running)
 
 
@@ -119,7 +118,7 @@ def _decide_without_writing(facts: Facts, *, running: bool) -> Decision:
     silent = bool(stale) and not any(
         served.leaf for served in facts.served if port_problem(served, expected_leaves(facts), facts.target)
     )
-    if facts.observed.pending:
+    if facts.observed.pending and not facts.loaded and not _shown(facts):
         return Decision((Finding(Reason.RELOAD_PENDING, "a reload after the last change was not confirmed"),), reload=True)
     if stale:
         return Decision((Finding(Reason.SERVED_DIFFERS, "; ".join(stale)),), reload=True, silent=silent)
@@ -187,10 +186,14 @@ def preflight(facts: Facts, place: Place, certificate: Certificate) -> Finding |
 
 
 def _worth_keeping(installed: Leaf, place: Place, facts: Facts) -> bool:
-    """Whether the installed pair works for the names asked for, so that only something better may replace it."""
-    if facts.at.is_before(installed.not_before) or facts.at.is_after(installed.not_after):
-        return False
-    if place.slot.key_type not in (None, installed.key_type):
+    """Whether the installed pair is what is asked for and works, so that only something better may replace it."""
+    return place.slot.key_type in (None, installed.key_type) and works(place, facts)
+
+
+def works(place: Place, facts: Facts) -> bool:
+    """Whether the pair that stands in a place is valid now, for the names asked for, and with its key."""
+    installed = installed_leaf(place, facts.observed)
+    if installed is None or facts.at.is_before(installed.not_before) or facts.at.is_after(installed.not_after):
         return False
     return _covers_all(installed, facts.target.domains) and _installed(place, facts.observed).key_fits
 
@@ -291,7 +294,9 @@ def daemons_up(facts: Facts) -> bool:
     return facts.age is None or facts.age > facts.start_grace
 
 
-def provable(facts: Facts) -> bool:
-    """Whether the ports will show that the new files are used: one of them answers, with another leaf than the wanted one."""
-    expected = expected_leaves(facts)
-    return any(served.leaf and served.leaf.fingerprint not in expected for served in facts.served)
+def _shown(facts: Facts) -> bool:
+    """Whether a port shows that the services loaded what was installed last: its leaf is another one than the previous."""
+    before = replace(facts.observed, files=facts.observed.files | facts.observed.previous)
+    replaced = {leaf.fingerprint for place in facts.target.places if (leaf := installed_leaf(place, before))}
+    served = {served.leaf.fingerprint for served in facts.served if served.leaf}
+    return bool(served & expected_leaves(facts).keys() - replaced)

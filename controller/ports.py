@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol
 
 from controller.domain.certificate import KeyType
 from controller.domain.execution import ExecResult
-from controller.domain.observed import Observed, Receipt, Served
+from controller.domain.observed import Acted, Failure, Observed, Receipt, Served
 from controller.domain.snapshot import Snapshot
 from controller.domain.target import InvalidTarget, ProbePort, Reload, Target, TargetKey
 
@@ -162,41 +162,44 @@ class Sink(Protocol):
         """Read the target's files, their owners and modes, and what listens."""
         ...
 
-    async def apply(
-        self, target: Target, observed: Observed, contents: Mapping[PurePosixPath, bytes], *, confirm: bool
-    ) -> Receipt:
-        """Stage, compare the staged bytes, swap all files together. `confirm` leaves a mark that `settle` takes away.
+    async def act(
+        self,
+        target: Target,
+        observed: Observed,
+        contents: Mapping[PurePosixPath, bytes],
+        *,
+        steps: Sequence[Reload] = (),
+        check: bool = True,
+        put_back: bool = True,
+    ) -> Acted:
+        """Stage, compare the staged bytes, keep what was there, swap all files together, check, and reload step by step.
+
+        Without `contents` only check and reload. A ``self`` step is left to the container. Where the check fails, nothing is
+        reloaded, and what was there is put back if `put_back` says so. A failing step does not keep the next from its service.
 
         Raises:
             WriteRefused: the mounts do not allow it, or the bytes read back are not those written; nothing was swapped.
+            WriteFailed: the same, for a reason that can end by itself.
         """
         ...
 
-    async def check(self, target: Target) -> None:
-        """Let the container check its configuration.
-
-        Raises:
-            CheckFailed: with the command, its exit code and the tail of its output.
-        """
-        ...
-
-    async def reload(self, target: Target, steps: Sequence[Reload]) -> None:
-        """Make the services use the files, step by step; a ``self`` step is left to the container.
-
-        Raises:
-            ReloadFailed: with the command, its exit code and the tail of its output.
-        """
-        ...
-
-    async def settle(self, target: Target, observed: Observed) -> None:
-        """Remove the mark and any stage that an interrupted run left."""
-        ...
-
-    async def rollback(self, receipt: Receipt) -> None:
-        """Put the previous files back; those that did not exist are removed.
+    async def restore(self, receipt: Receipt, steps: Sequence[Reload] = ()) -> tuple[Failure, ...]:
+        """Put the previous files back, remove those that did not exist, and reload; what did not work of the reload.
 
         Raises:
             RollbackFailed: the previous files could not be restored.
+        """
+        ...
+
+    async def stopped(self, target: Target, steps: Sequence[Reload]) -> tuple[str, ...]:
+        """The names of the services that these steps reload and that do not run, as far as certferry knows them."""
+        ...
+
+    async def settle(self, target: Target, observed: Observed, *, confirmed: bool = True) -> None:
+        """Remove what an interrupted run left, and what was kept to be put back where the change is `confirmed`.
+
+        Raises:
+            WriteRefused: something cannot be removed.
         """
         ...
 

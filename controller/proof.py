@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from controller.domain.certificate import KeyType, Leaf
-from controller.domain.errors import ProbeUnavailable, VerifyFailed
+from controller.domain.errors import ProbeUnavailable
 from controller.domain.observed import Served
 from controller.domain.target import ProbePort, Target
 from controller.policies import port_problem
@@ -17,7 +17,7 @@ from controller.together import together
 HURRIED = "hurried"
 """The `Served.way` of a port that was not given the time to answer."""
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.25
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +33,6 @@ class Question:
     was_dead: bool = False
 
 
-class PortsSilent(VerifyFailed):
-    """Ports that answered before do not any more; all others are as they should be."""
-
-
 def questions(
     ports: Iterable[ProbePort], chosen: Sequence[Leaf], expected: dict[str, Leaf], *, dead: Collection[ProbePort] = ()
 ) -> list[Question]:
@@ -50,6 +46,31 @@ def questions(
     return [Question(port, leaf.key_type, {leaf.fingerprint: leaf}, port in dead) for port in ports for leaf in chosen]
 
 
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What each question was answered with, and what is wrong with it, if anything."""
+
+    answers: tuple[tuple[Question, Served, str], ...] = ()
+
+    @property
+    def served(self) -> tuple[Served, ...]:
+        return tuple(served for _, served, _ in self.answers)
+
+    @property
+    def wrong(self) -> tuple[Served, ...]:
+        return tuple(served for _, served, problem in self.answers if problem)
+
+    @property
+    def quiet(self) -> bool:
+        """Nothing is wrong but ports that are closed, or do not answer: a service that starts again looks like that."""
+        return bool(self.wrong) and all(served.silent or served.refused for served in self.wrong)
+
+    @property
+    def problems(self) -> str:
+        """What is wrong, each once."""
+        return "; ".join(dict.fromkeys(problem for _, _, problem in self.answers if problem))
+
+
 class Prover:
     """Asks ports through a `Probe`; `clock` gives seconds."""
 
@@ -61,31 +82,36 @@ class Prover:
         """What every port hands out now, all asked at once; what takes longer than `seconds` counts as silent."""
         return tuple(await together(self._ask_within(target, port, seconds) for port in ports))
 
-    async def prove(self, target: Target, asked: Sequence[Question], *, seconds: float) -> tuple[Served, ...]:
-        """Ask until every answer is right.
-
-        Raises:
-            PortsSilent: after `seconds` some do not answer, and the others are right.
-            VerifyFailed: one is still wrong after `seconds`; naming each port and what it hands out.
-        """
+    async def verify(self, target: Target, asked: Sequence[Question], *, seconds: float) -> Verified:
+        """Ask until every answer is right, or `seconds` have passed."""
         deadline = self._clock() + seconds
-        answers = await together(self._until_right(target, question, deadline) for question in asked)
-        wrong = [
-            (served, problem) for q, served in zip(asked, answers, strict=True) if (problem := _problem(served, q, target))
-        ]
-        if wrong:
-            kind = PortsSilent if len(wrong) < len(asked) and all(served.silent for served, _ in wrong) else VerifyFailed
-            raise kind(f"after {seconds:g} s: {'; '.join(dict.fromkeys(problem for _, problem in wrong))}")
-        return tuple(answers)
+        return Verified(tuple(await together(self._until_right(target, question, deadline) for question in asked)))
 
-    async def _until_right(self, target: Target, question: Question, deadline: float) -> Served:
+    async def verify_again(self, target: Target, before: Verified, moments: Sequence[float]) -> Verified:
+        """Ask what was wrong again, at some `moments` (seconds from now), until it is right; the others stay as they are."""
+        began = self._clock()
+        for moment in moments:
+            await asyncio.sleep(max(moment - (self._clock() - began), 0.0))
+            before = Verified(tuple(await together(self._once_more(target, *answer) for answer in before.answers)))
+            if not before.wrong:
+                break
+        return before
+
+    async def _once_more(self, target: Target, question: Question, served: Served, problem: str) -> _Answer:
+        return await self._answer(target, question) if problem else (question, served, problem)
+
+    async def _until_right(self, target: Target, question: Question, deadline: float) -> _Answer:
         pause = _FIRST_PAUSE
         while True:
-            served = await self._ask(target, question.port, question.key_type)
-            if not _problem(served, question, target) or self._clock() + pause > deadline:
-                return served
+            answer = await self._answer(target, question)
+            if not answer[2] or self._clock() + pause > deadline:
+                return answer
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
+
+    async def _answer(self, target: Target, question: Question) -> _Answer:
+        served = await self._ask(target, question.port, question.key_type)
+        return question, served, _problem(served, question, target)
 
     async def _ask_within(self, target: Target, port: ProbePort, seconds: float | None) -> Served:
         try:
@@ -99,6 +125,9 @@ class Prover:
             return await self._probe.served(target, port, key_type=key_type)
         except ProbeUnavailable as error:
             return Served(port, None, "none", str(error), unknown=True)
+
+
+_Answer = tuple[Question, Served, str]
 
 
 def _problem(served: Served, question: Question, target: Target) -> str:

@@ -1,51 +1,51 @@
 """Bring one target from where it is to where it should be: observe, decide, act, and say how it ended.
 
-What is to be done is decided in `controller.policies`; the act is `controller.delivery`.
+What is read: `controller.gathering`. What is to be done: `controller.policies`. How it is done: `controller.delivery`.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
-from pathlib import PurePosixPath
 
 import structlog
 
 from controller import policies
 from controller.attempts import Attempts
 from controller.clocks import Clocks
-from controller.delivery import SILENT_LIMIT, Delivery, describe_failure
+from controller.delivery import SILENT_LIMIT, SILENT_MOMENTS, Delivered, Delivery, not_running
 from controller.domain.container import State
 from controller.domain.errors import (
     CheckFailed,
     Error,
-    ExecTimeout,
     FilesUnreadable,
+    PermanentError,
     ReloadFailed,
     RollbackFailed,
     TargetGone,
     TargetNotRunning,
     TransientError,
     VerifyFailed,
+    WriteFailed,
     WriteRefused,
 )
 from controller.domain.finding import Finding, Reason
-from controller.domain.moment import Moment, read_clocks
 from controller.domain.observed import Served
-from controller.domain.snapshot import Snapshot
-from controller.domain.target import InvalidTarget, Place, ProbePort, Reload, Target, TargetKey
+from controller.domain.target import InvalidTarget, ProbePort, Target, TargetKey
+from controller.gathering import Gatherer
 from controller.locks import Area, Locks, areas_of, meet
+from controller.memory import Memory, input_of
 from controller.policies import Decision, Facts
 from controller.ports import Probe, Sink, Targets
-from controller.proof import HURRIED, Prover
+from controller.proof import Prover
+from controller.reasons import describe
 from controller.report import Reporter
-from controller.selection import Selection, count_held
+from controller.resting import LONGEST_LOOK, SHORTEST_LOOK, Unready, unready
 from controller.store import Store
-from controller.together import both
 from controller.wishes import Wishes
 
 log = structlog.get_logger()
@@ -53,18 +53,8 @@ log = structlog.get_logger()
 STARTING_PAUSE = 0.5
 """Seconds between two looks at a container whose ports are not open yet."""
 
-HURRY = 1.0
-"""Seconds for the handshakes before a write."""
-
-SILENT_PAUSE = 5.0
-"""Seconds between two looks at a port that does not answer."""
-
 FAILED_PAUSE = 20.0
 """Seconds between two looks at a target where something failed: it may heal by itself. Nothing is done to it meanwhile."""
-
-MANY = 100
-"""Certificates for the names of one target from which on the choice is made beside the loop: some 20,000 of them, as one store
-may hold, are worth more than a second of thinking. Real ones hold a handful."""
 
 UNREADABLE_PAUSE = 60.0
 """Seconds between two looks at a container whose files cannot be read: no event tells when somebody mends that."""
@@ -84,7 +74,7 @@ class Timing:
 
 def longest_pass(exec_timeout: float, engine_timeout: float, verify_timeout: float) -> float:
     """Seconds that no pass takes whose single steps keep to their own limits: it has far fewer than ten of each."""
-    return 10 * (exec_timeout + engine_timeout + verify_timeout)
+    return 10 * (exec_timeout + engine_timeout + verify_timeout) + 2 * SILENT_LIMIT
 
 
 class Result(StrEnum):
@@ -106,44 +96,6 @@ class Outcome:
 
     result: Result
     again: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Input:
-    """What makes an attempt another one: the certificates and where they go, how they are loaded, the container's start.
-
-    Of a certificate its leaf's fingerprint and a digest of the whole: this is remembered for days, and shall hold no key.
-    """
-
-    chosen: tuple[tuple[Place, str, str], ...]
-    reload: tuple[Reload, ...]
-    started_at: datetime | None
-
-    @property
-    def leaves(self) -> tuple[str, ...]:
-        return tuple(fingerprint for _, fingerprint, _ in self.chosen)
-
-
-@dataclass(slots=True)
-class _Memory:
-    """What is remembered of a target from one look to the next. Losing it costs at most one reload or one wait."""
-
-    silent_since: float | None = None
-    written: _Input | None = None
-    """The input of a write, until the target was seen without anything to write."""
-    reloaded: _Input | None = None
-    """The input of a reload without a write, until the target was ready."""
-    in_use: _Input | None = None
-    """The input that the services loaded last."""
-    proven: frozenset[ProbePort] = frozenset()
-    """The ports that were proven when it was last ready, and since which start of the container."""
-    proven_since: datetime | None = None
-    started: tuple[datetime, float] | None = None
-    """A start of the container by the engine's clock, and by ours that cannot jump."""
-    leads_to: frozenset[PurePosixPath] = frozenset()
-    """Where the symbolic links among its paths led at the last look."""
-    areas: frozenset[Area] = frozenset()
-    """What it may share with others, links included."""
 
 
 class Reconciler:
@@ -168,13 +120,15 @@ class Reconciler:
         self._targets, self._sink, self._store, self._timing = targets, sink, store, timing
         self._now, self._clock = now, clock
         self._clocks = clocks or Clocks(now, clock)
-        self._doubted = False
         self._wishes = wishes or Wishes()
-        self._prover = Prover(probe, clock)
+        prover = Prover(probe, clock)
         self._report = Reporter(store, now)
-        self._delivery = Delivery(sink, self._prover, self._report, verify_timeout=timing.verify_timeout)
+        self._gatherer = Gatherer(sink, prover, store, self._clocks, now, timing.start_grace)
+        self._delivery = Delivery(
+            sink, prover, self._report, verify_timeout=timing.verify_timeout, clock=clock, unchanged=self._is_unchanged
+        )
         self._attempts = Attempts(timing.resync)
-        self._memory: defaultdict[TargetKey, _Memory] = defaultdict(_Memory)
+        self._memory: defaultdict[TargetKey, Memory] = defaultdict(Memory)
         self._writers: dict[Area, TargetKey] = {}
         """Which target was written to last, by what it shares with others that are known."""
         self.locks = Locks()
@@ -210,15 +164,15 @@ class Reconciler:
             if blocked := not self.locks.enter(key, self._note_areas(target)):
                 self._report.blocked(target)
                 return Outcome(Result.BLOCKED)
-            facts = await self._gather(target)
+            facts = await self._gatherer.gather(target, self._memory[key])
             return Outcome(Result.WAITING, 0.0) if self._leads_elsewhere(facts) else await self._bring(facts)
         except TargetGone:
             return self._forget(key)
         except FilesUnreadable as error:
-            self._report.failed(key, describe_failure(error))
+            self._report.failed(key, describe(error))
             return Outcome(Result.REFUSED, UNREADABLE_PAUSE)
         except Error as error:
-            self._report.failed(key, Finding(Reason.UNREACHABLE, str(error)))
+            self._report.failed(key, describe(error))
             raise
         except Exception as error:  # what was known before says nothing of now
             text = f"a fault in certferry ({type(error).__name__}), see its log; it is tried again"
@@ -233,11 +187,20 @@ class Reconciler:
         target = await self._targets.resolve(key)
         if not isinstance(target, Target):
             return target
-        facts = await self._gather(target)
+        facts = await self._gatherer.gather(target, Memory())
         decision = policies.decide(facts)
         if decision.refused:
             decision = replace(decision, refused=self._or_source_trouble(decision.refused, target))
         return facts, decision
+
+    async def _is_unchanged(self, target: Target) -> bool:
+        """Whether a container still runs that did so a moment ago, and was not restarted in between."""
+        found = await self._targets.resolve(target.key)
+        known = target.container
+        return isinstance(found, Target) and (found.container.state, found.container.started_at) == (
+            known.state,
+            known.started_at,
+        )
 
     def _note_areas(self, target: Target) -> frozenset[Area]:
         """What must not be written to by two workers at once."""
@@ -255,48 +218,10 @@ class Reconciler:
         self._report.gone(key)
         return Outcome(Result.GONE)
 
-    async def _gather(self, target: Target) -> Facts:
-        known = self._proven_ports(target)  # asked while the files are read: it saves the time of a round of handshakes
-        observed, early = await both(self._sink.observe(target), self._prover.ask(target, sorted(known), seconds=HURRY))
-        snapshots = self._store.snapshots_in_order
-        moment = self._what_time_it_is(snapshots)
-        facts = Facts(
-            target, Selection(), observed, (), self._now(), self._timing.start_grace, age=self._age(target), moment=moment
-        )
-        beside = count_held(target, snapshots.values()) > MANY
-        facts = await asyncio.to_thread(policies.choose, facts, snapshots) if beside else policies.choose(facts, snapshots)
-        ports = policies.wanted_ports(target, observed.listening) if target.container.state == "running" else ()
-        # A port that hangs must not hold up a new certificate: it is asked at length when it counts, after the reload.
-        limit = HURRY if policies.decide(facts).write else None
-        answers = {served.port: served for served in early if limit or served.way != HURRIED}
-        rest = await self._prover.ask(target, [port for port in ports if port not in answers], seconds=limit)
-        answers |= {served.port: served for served in rest}
-        return replace(facts, served=tuple(answers[port] for port in ports))
-
-    def _what_time_it_is(self, snapshots: Mapping[str, Snapshot]) -> Moment:
-        """As far as that is known; a doubt is logged once, and again when it is over."""
-        self._clocks.prove(policies.proven_by(snapshots.values()))
-        moment = read_clocks(self._now(), self._clocks.others(), proven=self._clocks.proven)
-        if bool(moment.doubt) is not self._doubted:
-            self._doubted = bool(moment.doubt)
-            if moment.doubt:
-                log.warning("clock.doubted", message=moment.doubt)
-            else:
-                log.info("clock.believed", message=f"the clock says {self._now():%Y-%m-%d %H:%M} UTC")
-        return moment
-
-    def _age(self, target: Target) -> float | None:
-        """Seconds since the container was started: by the engine's clock at first, then by one that cannot jump."""
-        started = target.container.started_at
-        if started is None:
-            return None
-        memory, elapsed = self._memory[target.key], self._clocks.elapsed()
-        if memory.started is None or memory.started[0] != started:
-            memory.started = started, elapsed - max(target.container.age or 0.0, 0.0)
-        return elapsed - memory.started[1]
-
     async def _bring(self, facts: Facts) -> Outcome:
         target, decision = facts.target, policies.decide(facts)
+        if facts.observed.litter:
+            await self._clear(facts, confirmed=False)
         if decision.refused:
             self._report.not_ready(facts, self._or_source_trouble(decision.refused, target))
             return Outcome(Result.REFUSED, self._until_change(facts))
@@ -313,12 +238,22 @@ class Reconciler:
             return await self._act(facts, decision)
         except TargetNotRunning as error:
             self._report.not_ready(facts, Finding(decision.findings[0].reason, str(error)))
-            return Outcome(Result.WAITING)
-        except (WriteRefused, CheckFailed, ReloadFailed, VerifyFailed, RollbackFailed, ExecTimeout) as error:
-            finding = describe_failure(error)
-            self._attempts.failed(target.key, _input(facts), finding, self._clocks.elapsed())
+            return Outcome(Result.WAITING, FAILED_PAUSE)
+        except WriteFailed as error:
+            self._report.not_ready(facts, describe(error))
+            raise
+        except (WriteRefused, CheckFailed, ReloadFailed, VerifyFailed, RollbackFailed) as error:
+            finding = describe(error)
+            self._attempts.failed(target.key, input_of(facts), finding, self._clocks.elapsed())
             self._report.not_ready(facts, finding)
             return Outcome(Result.FAILED, FAILED_PAUSE)
+
+    async def _clear(self, facts: Facts, *, confirmed: bool) -> None:
+        """Clear away what is left over. What stays says nothing about the certificate, so it is only told."""
+        try:
+            await self._sink.settle(facts.target, facts.observed, confirmed=confirmed)
+        except (PermanentError, WriteFailed) as error:
+            log.warning("target.not_cleared", target=facts.target.name, message=str(error))
 
     def _leads_elsewhere(self, facts: Facts) -> bool:
         """Whether symbolic links lead to what is shared with yet others: that must be held, too, so it is looked at anew."""
@@ -331,11 +266,11 @@ class Reconciler:
         if decision.reload or decision.wait or facts.target.container.state is not State.RUNNING or self._is_in_use(facts):
             return decision
         changed = Finding(Reason.RELOAD_PENDING, "the files were replaced since the last reload, and no port shows them in use")
-        return replace(decision, findings=(changed,), reload=True, confirm=True)
+        return replace(decision, findings=(changed,), reload=True)
 
     def _is_in_use(self, facts: Facts) -> bool:
         """Whether the services loaded what is installed, as far as that can be known."""
-        before, wanted = self._memory[facts.target.key].in_use, _input(facts)
+        before, wanted = self._memory[facts.target.key].in_use, input_of(facts)
         shown = any(served.leaf for served in facts.served)
         if before is None:
             return shown or not any(
@@ -349,61 +284,64 @@ class Reconciler:
     def _put_off(self, facts: Facts, decision: Decision) -> Outcome | None:
         """Why nothing is to be done yet: the same failed a short while ago, or a silent port may come back by itself."""
         key = facts.target.key
-        if failure := self._attempts.standing(key, _input(facts), self._clocks.elapsed()):
+        if failure := self._attempts.standing(key, input_of(facts), self._clocks.elapsed()):
             self._report.not_ready(facts, failure)
             return Outcome(Result.REFUSED, FAILED_PAUSE)
-        if decision.silent and self._may_revive(key):
-            self._report.not_ready(facts, decision.findings[0])
-            return Outcome(Result.WAITING, SILENT_PAUSE)
+        if decision.silent and (rest := self._until_revived(key)):
+            text = f"{decision.findings[0].message}; Postfix keeps a service that failed silent for 60 s:"
+            text = f"{text} it is asked again in {rest:.0f} s, and a reload is tried {SILENT_LIMIT:.0f} s after it fell silent"
+            self._report.not_ready(facts, Finding(decision.findings[0].reason, text))
+            self._memory[key].learn(facts.target, facts.served)
+            self._memory[key].settled = frozenset(served.port for served in facts.served if served.leaf)
+            return Outcome(Result.WAITING, rest)
         return None
 
-    def _may_revive(self, key: TargetKey) -> bool:
-        """Whether a silent port is given more time before a reload is tried."""
+    def _until_revived(self, key: TargetKey) -> float:
+        """Seconds until a silent port is asked again; 0 when it was given time enough, and a reload is due."""
         memory = self._memory[key]
         memory.silent_since = self._clock() if memory.silent_since is None else memory.silent_since
-        return self._clock() - memory.silent_since < SILENT_LIMIT
+        passed = self._clock() - memory.silent_since
+        return next((moment - passed for moment in SILENT_MOMENTS if moment - passed > 0.05), 0.0)
 
     async def _rest(self, facts: Facts, decision: Decision) -> Outcome:
-        """Nothing to write or reload: ready, or waiting for the daemons to come up."""
+        """Nothing to write or reload: ready, or waiting for something."""
+        target, memory = facts.target, self._memory[facts.target.key]
         if decision.wait:
             self._report.not_ready(facts, decision.findings[0])
-            return Outcome(Result.WAITING, STARTING_PAUSE)
-        if facts.observed.litter:
-            await self._sink.settle(facts.target, facts.observed)
-        if facts.target.container.state is State.RESTARTING:
-            text = "; ".join(
-                ("installed, but the container restarts again and again: its own log says why", *facts.target.notes)
-            )
-            self._report.not_ready(facts, Finding(Reason.RELOAD_PENDING, text))
-            return Outcome(Result.WAITING)
-        if closed := self._closed(facts):
-            text = f"nothing listens any more on {', '.join(map(str, closed))}"
-            self._report.not_ready(facts, Finding(Reason.SERVED_DIFFERS, text))
-            return Outcome(Result.WAITING, SILENT_PAUSE)
-        if unknown := [served.error for served in facts.served if served.unknown]:
-            self._report.not_ready(facts, Finding(Reason.VERIFY_FAILED, unknown[0]))
-            return Outcome(Result.UNCHANGED)
-        self._attempts.forget(facts.target.key)
-        memory = self._memory[facts.target.key]
-        memory.silent_since = memory.reloaded = None
-        if facts.target.container.state is State.RUNNING:
-            memory.in_use = _input(facts)
-            memory.proven = frozenset(served.port for served in facts.served if served.leaf)
-            memory.proven_since = facts.target.container.started_at
+            return Outcome(Result.WAITING, STARTING_PAUSE if facts.observed.listening is not None else SHORTEST_LOOK)
+        if found := await self._with_stopped(facts, unready(facts, memory.known(target))):
+            self._report.not_ready(facts, found.finding)
+            again = memory.pause(SHORTEST_LOOK, LONGEST_LOOK) if found.again else None
+            return Outcome(Result.WAITING if found.again else Result.UNCHANGED, again)
+        if memory.confirm_at is not None and (rest := memory.confirm_at - self._clock()) > 0:
+            return self._confirm_later(facts, facts.served, rest)
+        self._attempts.forget(target.key)
+        memory.silent_since = memory.confirm_at = None
+        memory.reloaded = memory.reloaded if memory.partly else None
+        memory.looks = 0
+        if target.container.state is State.RUNNING:
+            memory.in_use = input_of(facts)
+            memory.learn(target, facts.served)
+            if facts.observed.kept:
+                await self._clear(facts, confirmed=True)
         self._report.ready(facts)
         return Outcome(Result.UNCHANGED, _sooner(self._until_started(facts), self._until_change(facts)))
 
-    def _proven_ports(self, target: Target) -> frozenset[ProbePort]:
-        """Ports that were proven since the container started."""
-        memory = self._memory[target.key]
-        if memory.proven_since != target.container.started_at or target.container.state is not State.RUNNING:
-            return frozenset()
-        return memory.proven & set(target.probe)
-
-    def _closed(self, facts: Facts) -> list[ProbePort]:
-        """Ports that were proven and are closed now: a daemon has ended."""
-        open_now = {served.port for served in facts.served if not served.refused}
-        return sorted(self._proven_ports(facts.target) - open_now)
+    async def _with_stopped(self, facts: Facts, found: Unready | None) -> Unready | None:
+        """A service that does not run goes before what else is wrong; one that did not is asked after until it does."""
+        memory, target = self._memory[facts.target.key], facts.target
+        if target.container.state is not State.RUNNING:
+            memory.stopped = {}
+            return found
+        if not memory.stopped and (found is None or not found.again):
+            return found
+        steps = (*target.reload, *target.internal_reload)
+        stopped = await self._sink.stopped(target, steps)
+        memory.stopped = {name: memory.stopped.get(name, self._now()) for name in stopped}
+        if not stopped:
+            return found
+        since = min(memory.stopped.values())
+        return Unready(not_running(stopped, f", seen since {since:%Y-%m-%d %H:%M} UTC"), again=True)
 
     def _until_started(self, facts: Facts) -> float | None:
         """Daemons start one after the other: look again after twice the time, until the start must be over."""
@@ -421,22 +359,37 @@ class Reconciler:
 
     async def _act(self, facts: Facts, decision: Decision) -> Outcome:
         self._check_repetition(facts, decision)
-        served = await self._delivery.deliver(facts, decision)
+        memory, given = self._memory[facts.target.key], input_of(facts)
+        memory.confirm_at = None
+        delivered = await self._delivery.deliver(facts, decision)
         if decision.write:
-            self._writers |= dict.fromkeys(self._memory[facts.target.key].areas, facts.target.key)
+            self._writers |= dict.fromkeys(memory.areas, facts.target.key)
         if decision.write and not decision.wait:  # while a container starts, its own set-up may overwrite what was written
-            self._memory[facts.target.key].written = _input(facts)
+            memory.written = given
         if decision.reload:
-            self._memory[facts.target.key].in_use = _input(facts)
-        if decision.confirm or facts.observed.pending or facts.observed.litter:
-            await self._sink.settle(facts.target, facts.observed)
+            memory.in_use = given
         if not decision.write:
-            self._memory[facts.target.key].reloaded = _input(facts)
-        return self._acted(facts, decision, served)
+            memory.reloaded = given
+        if delivered.finding:
+            return self._installed_but_not_ready(facts, delivered)
+        if decision.reload and not facts.target.probe:  # nothing will ever say more
+            await self._clear(replace(facts, observed=await self._sink.observe(facts.target)), confirmed=True)
+        return self._acted(facts, decision, delivered.served)
+
+    def _installed_but_not_ready(self, facts: Facts, delivered: Delivered) -> Outcome:
+        """The pair stays; something else is wrong."""
+        finding, memory = delivered.finding, self._memory[facts.target.key]
+        assert finding is not None  # noqa: S101 -- that is why it is called
+        memory.stopped = {name: memory.stopped.get(name, self._now()) for name in delivered.stopped}
+        if not delivered.stopped:
+            self._attempts.failed(facts.target.key, input_of(facts), finding, self._clocks.elapsed())
+            memory.in_use = None
+        self._report.not_ready(facts, finding, delivered.served)
+        return Outcome(Result.FAILED, SHORTEST_LOOK if delivered.stopped else FAILED_PAUSE)
 
     def _check_repetition(self, facts: Facts, decision: Decision) -> None:
         """Whatever undoes a write or a reload at once would cost a reload at every look."""
-        memory, given = self._memory[facts.target.key], _input(facts)
+        memory, given = self._memory[facts.target.key], input_of(facts)
         if not decision.write:
             before, memory.reloaded = memory.reloaded, None
             if before == given:
@@ -450,16 +403,23 @@ class Reconciler:
             )
 
     def _acted(self, facts: Facts, decision: Decision, served: tuple[Served, ...]) -> Outcome:
-        proven = any(answer.leaf for answer in served)
         if decision.wait:
             waiting = Finding(Reason.RELOAD_PENDING, "installed; waiting for the ports to open after the start")
             self._report.not_ready(facts, waiting, served)
             return Outcome(Result.CHANGED, STARTING_PAUSE)
-        if decision.reload and proven and self._timing.settle:
-            text = f"served by every port that answers; confirming after {self._timing.settle:g} s"
-            self._report.not_ready(facts, Finding(Reason.RELOAD_PENDING, text), served)
-            return Outcome(Result.CHANGED, self._timing.settle)
+        if decision.reload and self._timing.settle and any(answer.leaf for answer in served):
+            memory = self._memory[facts.target.key]
+            memory.confirm_at = self._clock() + self._timing.settle
+            memory.learn(facts.target, served)
+            return self._confirm_later(facts, served, self._timing.settle)
         return Outcome(Result.CHANGED, 0.0)
+
+    def _confirm_later(self, facts: Facts, served: tuple[Served, ...], rest: float) -> Outcome:
+        """Submission can die some seconds after a reload, since it asks Dovecot who may log in: it is asked once more."""
+        text = f"served by every port that answers; confirming after {self._timing.settle:g} s"
+        self._report.not_ready(facts, Finding(Reason.RELOAD_PENDING, text), served)
+        self._memory[facts.target.key].settled = frozenset(one.port for one in served if one.leaf and not _logs_in(one.port))
+        return Outcome(Result.CHANGED, rest)
 
     def _or_source_trouble(self, finding: Finding, target: Target) -> Finding:
         """Where nothing fits because a source cannot be read, that is the reason to show."""
@@ -472,9 +432,9 @@ class Reconciler:
         return finding
 
 
-def _input(facts: Facts) -> _Input:
-    chosen = tuple((place, c.certificate.fingerprint, c.certificate.digest) for place, c in facts.selection.chosen)
-    return _Input(chosen, facts.target.reload, facts.target.container.started_at)
+def _logs_in(port: ProbePort) -> bool:
+    """Whether it is a port of Postfix at which people log in."""
+    return port.protocol == "smtps" or (port.protocol == "smtp" and port.port != 25)
 
 
 def _sooner(*seconds: float | None) -> float | None:

@@ -9,8 +9,6 @@ from typing import Any, TypeVar
 from controller.ending import end
 
 T = TypeVar("T")
-A = TypeVar("A")
-B = TypeVar("B")
 
 
 async def together(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
@@ -36,9 +34,3 @@ async def together(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     finally:
         await end(*tasks)
     return [task.result() for task in tasks]
-
-
-async def both(one: Coroutine[Any, Any, A], other: Coroutine[Any, Any, B]) -> tuple[A, B]:
-    """The same for two that give different things."""
-    first, second = await together([one, other])
-    return first, second  # type: ignore[return-value]

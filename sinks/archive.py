@@ -10,9 +10,12 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import PurePosixPath
 
+from controller.domain.container import Container, State
 from controller.domain.errors import FilesUnreadable, WriteRefused
 from controller.domain.observed import LARGEST_FILE, InstalledFile, Observed
 from controller.ports import ContainerAccess
+from sinks import previous
+from sinks.files import folders_of
 from sinks.script import FileWrite, too_large
 
 _LINK_LIMIT = 8
@@ -75,15 +78,28 @@ class _View:
         raise WriteRefused(f"no directory above {directory} exists")
 
 
-async def observe(access: ContainerAccess, container_id: str, paths: Sequence[PurePosixPath]) -> Observed:
-    """The files as the archive API shows them; what listens cannot be known this way.
+async def observe(access: ContainerAccess, container: Container, paths: Sequence[PurePosixPath]) -> Observed:
+    """The files as the archive API shows them; what listens cannot be known this way. A container that does not run is judged
+    by its files alone, so what it keeps is not looked for.
 
     Raises:
         FilesUnreadable: a path can never be written: a link in a circle, or far too large a file.
     """
-    view = _View(access, container_id)
+    view = _View(access, container.id)
     resolved = {path: await view.resolve(path) for path in paths}
-    return Observed({path: await view.read(at) for path, at in resolved.items()}, resolved)
+    files = {path: await view.read(at) for path, at in resolved.items()}
+    kept: dict[PurePosixPath, InstalledFile | None] = {}
+    if container.state is State.RUNNING:
+        for folder in folders_of(container, resolved.values()):
+            found = await view.get(previous.file_in(folder))
+            kept |= previous.unpack(folder, found[1]) if found and found[0].isfile() else {}
+    return Observed(files, resolved, kept=kept)
+
+
+async def empty_previous(access: ContainerAccess, container: Container, observed: Observed) -> None:
+    """Empty what was kept: without a shell nothing can be removed. Raises as `write`."""
+    folders = folders_of(container, observed.resolved.values())
+    await write(access, container.id, [FileWrite(previous.file_in(folder), b"") for folder in folders])
 
 
 async def write(access: ContainerAccess, container_id: str, writes: Sequence[FileWrite]) -> None:

@@ -1,53 +1,56 @@
-"""The container sink: observe, apply, check, reload and roll back inside one labelled container."""
+"""The container sink: observe, act, put back and clear away inside one labelled container."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from controller.domain import guarded
 from controller.domain.container import Container
 from controller.domain.errors import (
-    CheckFailed,
     Error,
     ExecCut,
     ExecTimeout,
     FilesUnreadable,
     PermanentError,
-    ReloadFailed,
     RollbackFailed,
+    WriteFailed,
     WriteRefused,
 )
-from controller.domain.execution import ExecResult, program_of
-from controller.domain.observed import InstalledFile, Observed, Receipt
-from controller.domain.recent import Recent
-from controller.domain.target import Place, Reload, Target
+from controller.domain.execution import ExecResult
+from controller.domain.observed import Acted, Failure, Observed, Receipt
+from controller.domain.target import Reload, Target
 from controller.ports import ContainerAccess
-from sinks import archive, script
+from sinks import act, archive, script
+from sinks.act import Swap, Use
+from sinks.commands import failed, failure_of, failures_of
+from sinks.files import drops_of, folders_of, keeps_of, new_files, others_of, paths_of, previous_files
 from sinks.placement import Method, can_execute, choose
 from sinks.script import FileWrite
-
-ROOT = "0"
-"""Files are written as the archive API writes them, as root; owner and mode are set explicitly. Where root has lost the rights
-that make it root, the container's own user can do more in its own directories."""
-
-SHELL = PurePosixPath("/bin/sh")
-
-SHELLS = 1000
-"""Containers of which is remembered whether they have a shell."""
+from sinks.services import service_of
+from sinks.shell import Shell, runs_as_writer
 
 _MISSING = (126, 127)
 """Exit codes of a shell that could not begin, or that lacks a program (POSIX, Shell Command Language §2.8.2)."""
 
-KEY_MODE, CERTIFICATE_MODE = 0o600, 0o644
-
-
-_KILLED = 137
-"""128 + SIGKILL: how a command ends whose container is stopped."""
-
 
 class _HalfWritten(WriteRefused):
     """Something failed when files were already being replaced."""
+
+
+class _HalfWrittenForNow(WriteFailed):
+    """The same, for a reason that can end by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """What is to be written; `keeps` are ``previous`` files, `drops` those that go, `undo` is put back where a check fails."""
+
+    writes: Sequence[FileWrite] = ()
+    keeps: Sequence[FileWrite] = ()
+    drops: Sequence[PurePosixPath] = ()
+    undo: Sequence[FileWrite] = ()
 
 
 class ContainerSink:
@@ -55,142 +58,205 @@ class ContainerSink:
 
     def __init__(self, access: ContainerAccess) -> None:
         self._access = access
-        self._shells: Recent[str, bool] = Recent(SHELLS)
+        self._shell = Shell(access)
 
     async def observe(self, target: Target) -> Observed:
         """See `controller.ports.Sink.observe`."""
-        paths = _paths((*target.places, *target.internal))
+        paths = paths_of((*target.places, *target.internal))
         container = target.container
-        if not await self._has_shell(container):
-            return await archive.observe(self._access, container.id, paths)
+        if not await self._shell.exists(container):
+            return await archive.observe(self._access, container, paths)
         boundary = script.new_boundary()
-        result = await self._shell(container, script.observe(paths, boundary))
+        result = await self._shell.run_script(container, script.observe(paths, boundary))
         try:
             return script.parse_observed(result.stdout, paths, boundary)
         except ValueError as error:
             raise _unreadable(container, result, boundary) from error
 
-    async def apply(
-        self, target: Target, observed: Observed, contents: Mapping[PurePosixPath, bytes], *, confirm: bool
-    ) -> Receipt:
-        """See `controller.ports.Sink.apply`."""
-        private = frozenset(path for place in (*target.places, *target.internal) for path in place.private)
-        writes = [_new_file(target, observed, path, content, private=path in private) for path, content in contents.items()]
-        receipt = Receipt(target, {observed.resolved.get(path, path): observed.files.get(path) for path in contents})
+    async def act(
+        self,
+        target: Target,
+        observed: Observed,
+        contents: Mapping[PurePosixPath, bytes],
+        *,
+        steps: Sequence[Reload] = (),
+        check: bool = True,
+        put_back: bool = True,
+    ) -> Acted:
+        """See `controller.ports.Sink.act`."""
+        before = {path: observed.files.get(path) for path in contents} | (observed.previous if contents else {})
+        receipt = Receipt(target, before, observed.resolved)
+        keeps = keeps_of(receipt, observed.kept)
+        change = _Change(new_files(target, observed, contents), keeps, (), previous_files(receipt) if put_back else ())
+        checked = target.check if check and can_execute(target.container) else ()
         try:
-            await self._write(target.container, writes, confirm=confirm)
-        except _HalfWritten:
-            await self.rollback(receipt)
+            restored, failures = await self._bring(target, change, checked, steps)
+        except (_HalfWritten, _HalfWrittenForNow):
+            await self.restore(receipt)
             raise
-        return receipt
+        return Acted(receipt if contents and not restored else None, await self._with_services(target, failures))
 
-    async def check(self, target: Target) -> None:
-        """See `controller.ports.Sink.check`."""
-        if not target.check or not can_execute(target.container):
-            return
-        result = await self._run(target, target.check)
-        if result.exit_code:
-            raise CheckFailed(_describe(target.check, target, result, "check"))
+    async def restore(self, receipt: Receipt, steps: Sequence[Reload] = ()) -> tuple[Failure, ...]:
+        """See `controller.ports.Sink.restore`."""
+        change = _Change(previous_files(receipt), drops=drops_of(receipt))
+        try:
+            _, failures = await self._bring(receipt.target, change, (), steps)
+        except PermanentError as error:
+            raise RollbackFailed(f"the previous files of {receipt.target.name} could not be restored: {error}") from error
+        return await self._with_services(receipt.target, failures)
 
-    async def reload(self, target: Target, steps: Sequence[Reload]) -> None:
-        """See `controller.ports.Sink.reload`."""
-        for step in steps:
-            if step.kind == "exec":
-                result = await self._run(target, step.argv)
-                if result.exit_code:
-                    raise ReloadFailed(_describe(step.argv, target, result, "reload"))
-            elif step.kind == "signal":
-                await self._access.kill(target.container.id, step.signal)
-
-    async def settle(self, target: Target, observed: Observed) -> None:
+    async def settle(self, target: Target, observed: Observed, *, confirmed: bool = True) -> None:
         """See `controller.ports.Sink.settle`."""
-        if not await self._has_shell(target.container):
+        if not await self._shell.exists(target.container):
+            if confirmed and observed.kept:
+                await archive.empty_previous(self._access, target.container, observed)
             return
-        paths = _paths((*target.places, *target.internal))
-        directories = {path.parent: None for path in paths} | {observed.resolved.get(p, p).parent: None for p in paths}
-        result = await self._shell(target.container, script.clean(directories))
+        paths = {observed.resolved.get(path, path) for path in paths_of((*target.places, *target.internal))}
+        folders = {path.parent for path in paths} | set(folders_of(target.container, paths))
+        writable = sorted(folder for folder in folders if _is_writable(target.container, folder))
+        if not writable:
+            return
+        others = others_of(target, observed) if confirmed else []
+        if others:
+            await self._run_act(target, _Change(keeps=others), {}, Use())
+        text = script.clean(writable, previous=confirmed and not others)
+        result = await self._shell.run_script(target.container, text)
         if result.exit_code:
             raise WriteRefused(f"what an earlier run left in {target.name} cannot be removed: {result.complaint}")
 
-    async def rollback(self, receipt: Receipt) -> None:
-        """See `controller.ports.Sink.rollback`."""
-        writes = [_previous_file(path, file) for path, file in receipt.previous.items()]
-        try:
-            await self._write(receipt.target.container, writes, confirm=False)
-        except PermanentError as error:
-            raise RollbackFailed(f"the previous files of {receipt.target.name} could not be restored: {error}") from error
+    async def stopped(self, target: Target, steps: Sequence[Reload]) -> tuple[str, ...]:
+        """See `controller.ports.Sink.stopped`."""
+        services = {service.name: service for step in steps if (service := service_of(step))}
+        if not services or not await self._shell.exists(target.container):
+            return ()
+        text = "\n".join(f"( {one.question} ) >/dev/null 2>&1 </dev/null || echo {one.name}" for one in services.values())
+        result = await self._shell.run_script(target.container, text)
+        return tuple(name for name in result.stdout.decode(errors="replace").split() if name in services)
 
-    async def _write(self, container: Container, writes: Sequence[FileWrite], *, confirm: bool) -> None:
-        shell = await self._has_shell(container)
-        methods = {write.path: choose(container, write.path, shell=shell) for write in writes}
-        by_method = {method: [w for w in writes if methods[w.path] is method] for method in Method}
-        if by_method[Method.ARCHIVE]:
-            await self._write_by_archive(container, by_method[Method.ARCHIVE])
-        if by_method[Method.SWAP] or by_method[Method.IN_PLACE]:
-            await self._write_by_shell(container, by_method[Method.SWAP], by_method[Method.IN_PLACE], confirm=confirm)
+    async def _with_services(self, target: Target, failures: Sequence[Failure]) -> tuple[Failure, ...]:
+        """Say of each step that failed whether its service does not run."""
+        steps = [failure.step for failure in failures if failure.service and failure.step]
+        stopped = await self.stopped(target, steps) if steps else ()
+        return tuple(replace(failure, stopped=failure.service in stopped) for failure in failures)
+
+    async def _bring(
+        self, target: Target, change: _Change, check: tuple[str, ...], steps: Sequence[Reload]
+    ) -> tuple[bool, list[Failure]]:
+        """Write, check and reload; whether the script has put the old files back, and what did not work."""
+        container = target.container
+        shell = await self._shell.exists(container)
+        methods = {write.path: choose(container, write.path, shell=shell) for write in change.writes}
+        by_archive = [write for write in change.writes if methods[write.path] is Method.ARCHIVE]
+        if by_archive:
+            keeps = change.keeps if can_execute(container) and not shell else ()  # what does not run is judged by its files
+            await self._write_by_archive(container, [*keeps, *by_archive])
+        if not shell:
+            return False, await self._run_apart(target, check, steps)
+        one_shell = runs_as_writer(target) and all(step.kind == "exec" for step in steps)
+        use = Use(check, tuple(steps)) if one_shell else Use()
+        restored, failures = False, list[Failure]()
+        if len(by_archive) < len(change.writes) or use.check or use.steps:
+            restored, failures = await self._run_act(target, change, methods, use)
+        if not one_shell:
+            failures += await self._run_apart(target, check, steps)
+        return restored, failures
+
+    async def _run_act(
+        self, target: Target, change: _Change, methods: Mapping[PurePosixPath, Method], use: Use
+    ) -> tuple[bool, list[Failure]]:
+        stage = script.new_stage()
+        swap = _swap(change.writes, methods, stage, keeps=change.keeps, drops=change.drops)
+        if use.check and change.undo:
+            beside = stage.with_name(f"{stage.name}-was")
+            use = replace(use, undo=_swap(change.undo, methods, beside))
+        files = (*swap.staged, *(use.undo.moves if use.undo else ()))
+        stages = act.stages_of(swap, use)
+        if files:
+            await self._stage(target.container, files, stages)
+        boundary, limit = script.new_boundary(), self._access.exec_timeout
+        text = act.script(swap, use, boundary=boundary, seconds=limit)
+        in_place = (*swap.in_place, *(use.undo.in_place if use.undo else ()))
+        result = await self._shell.execute(
+            target.container, text, stdin=script.stdin_of(in_place), limit=limit + 2 * guarded.MARGIN
+        )
+        report = act.parse(result.stdout, boundary)
+        if not report.swapped or report.read_back != _concatenated(swap.in_place):
+            await self._discard(target.container, stages)
+            raise _not_in_place(target.container, result, report)
+        return result.exit_code == act.PUT_BACK, failures_of(target, use, report, result, limit)
+
+    async def _stage(self, container: Container, files: Sequence[script.Staged], stages: Sequence[PurePosixPath]) -> None:
+        writes = [one.write for one in files]
+        before, stdin = script.read_contents(writes), script.stdin_of(writes)
+        result = await self._shell.run_script(container, script.stage(files), before=before, stdin=stdin)
+        if result.exit_code == 0 and result.stdout == _concatenated(writes):
+            return
+        await self._discard(container, stages)
+        why = result.complaint if result.exit_code else "what was read back is not what was written; is the disk full?"
+        kind = WriteFailed if result.exit_code in (0, script.NO_ROOM) else WriteRefused
+        raise kind(f"the new files could not be staged in {container.name}: {why}")
+
+    async def _discard(self, container: Container, stages: Sequence[PurePosixPath]) -> None:
+        if stages:
+            await self._shell.run_script(container, script.discard(stages))
+
+    async def _run_apart(self, target: Target, check: Sequence[str], steps: Sequence[Reload]) -> list[Failure]:
+        """The commands by execs of their own: for another user, without a shell, or with signals among them."""
+        if check and (failure := await self._run(target, check, None)):
+            return [failure]
+        failures = []
+        for step in steps:
+            if step.kind == "exec" and (failure := await self._run(target, step.argv, step)):
+                failures.append(failure)
+            elif step.kind == "signal":
+                await self._access.kill(target.container.id, step.signal)
+        return failures
+
+    async def _run(self, target: Target, argv: Sequence[str], step: Reload | None) -> Failure | None:
+        try:
+            result = await self._shell.run(target, argv)
+        except ExecTimeout as error:
+            return failed(str(error), step)
+        return failure_of(target, result, step) if result.exit_code else None
 
     async def _write_by_archive(self, container: Container, writes: Sequence[FileWrite]) -> None:
         try:
             await archive.write(self._access, container.id, writes)
         except WriteRefused as error:
             raise _HalfWritten(f"{error} (in {container.name})") from error
+        except WriteFailed as error:
+            raise _HalfWrittenForNow(f"{error} (in {container.name})") from error
 
-    async def _write_by_shell(
-        self, container: Container, swaps: Sequence[FileWrite], in_place: Sequence[FileWrite], *, confirm: bool
-    ) -> None:
-        moves, at = [write for write in swaps if write.content is not None], script.new_stage()
-        if moves:
-            await self._stage(container, moves, at)
-        text = script.swap(moves, in_place, [w for w in swaps if w.content is None], at, confirm=confirm)
-        text = "\n".join((script.read_contents(in_place), text))
-        result = await self._execute(container, text, stdin=script.stdin_of(in_place))
-        if result.exit_code == 0 and result.stdout == _concatenated(in_place):
-            return
-        if moves:
-            await self._shell(container, script.discard(moves, at))
-        why = result.complaint if result.exit_code else "what was read back is not what was written"
-        error = WriteRefused if result.exit_code == script.UNTOUCHED else _HalfWritten
-        raise error(f"the new files could not be put in place in {container.name}: {why}")
 
-    async def _stage(self, container: Container, moves: Sequence[FileWrite], at: PurePosixPath) -> None:
-        before, stdin = script.read_contents(moves), script.stdin_of(moves)
-        result = await self._shell(container, script.stage(moves, at), before=before, stdin=stdin)
-        if result.exit_code or result.stdout != _concatenated(moves):
-            await self._shell(container, script.discard(moves, at))
-            why = result.complaint if result.exit_code else "what was read back is not what was written; is the disk full?"
-            raise WriteRefused(f"the new files could not be staged in {container.name}: {why}")
+def _swap(
+    writes: Iterable[FileWrite],
+    methods: Mapping[PurePosixPath, Method],
+    stage: PurePosixPath,
+    *,
+    keeps: Collection[FileWrite] = (),
+    drops: Collection[PurePosixPath] = (),
+) -> Swap:
+    swaps = [write for write in writes if methods[write.path] is Method.SWAP]
+    return Swap(
+        moves=tuple(script.staged(write, stage) for write in swaps if write.content is not None),
+        in_place=tuple(write for write in writes if methods[write.path] is Method.IN_PLACE),
+        removals=tuple(write for write in swaps if write.content is None),
+        keeps=tuple(script.Staged(keep, keep.path.parent / stage.name / keep.path.name) for keep in keeps),
+        drops=tuple(drops),
+    )
 
-    async def _shell(self, container: Container, work: str, *, before: str = "", stdin: bytes = b"") -> ExecResult:
-        """Run a script that ends when we go."""
-        seconds = self._access.exec_timeout + guarded.MARGIN
-        return await self._execute(container, guarded.script(work, seconds=seconds, tied=True, before=before), stdin=stdin)
 
-    async def _execute(self, container: Container, text: str, *, stdin: bytes) -> ExecResult:
-        user = container.user if container.root_is_limited else ROOT
-        result = await self._access.execute(container.id, ("sh", "-c", text), stdin=stdin, user=user)
-        if result.exit_code == _KILLED or result.runtime_gave_up:
-            raise ExecCut(f"a shell in {container.name} was cut off, exit code {result.exit_code}; it stops or restarts")
-        return result
+def _not_in_place(container: Container, result: ExecResult, report: act.Report) -> Error:
+    why = "what was read back is not what was written" if report.swapped else result.complaint
+    text = f"the new files could not be put in place in {container.name}: {why}"
+    if result.exit_code == script.UNTOUCHED:
+        return WriteRefused(text)
+    return _HalfWrittenForNow(text) if result.exit_code == script.NO_ROOM else _HalfWritten(text)
 
-    async def _run(self, target: Target, argv: Sequence[str]) -> ExecResult:
-        """Run a command of the operator's. It ends by its own limit, not when we go; without a shell by nothing but itself."""
-        identity, limit = target.container.id, self._access.exec_timeout
-        if not await self._has_shell(target.container):
-            return await self._access.execute(identity, argv, user=target.user)
-        wrapped = guarded.command(argv, seconds=limit, tied=False)
-        result = await self._access.execute(identity, wrapped, user=target.user, timeout=limit + guarded.MARGIN)
-        if guarded.is_overdue(result):
-            raise ExecTimeout(f"`{program_of(argv)}` did not end within {limit:g} s")
-        return result
 
-    async def _has_shell(self, container: Container) -> bool:
-        """Whether a shell can be run now; looked up by the archive API, since trying would show in the container's logs."""
-        if not can_execute(container):
-            return False
-        if (known := self._shells.get(container.id)) is None:
-            known = await self._access.get_file(container.id, SHELL) is not None
-            self._shells.put(container.id, known)
-        return known
+def _is_writable(container: Container, folder: PurePosixPath) -> bool:
+    mount = container.mount_of(folder)
+    return mount.writable if mount else not container.read_only_root
 
 
 def _unreadable(container: Container, result: ExecResult, boundary: str) -> Error:
@@ -203,32 +269,6 @@ def _unreadable(container: Container, result: ExecResult, boundary: str) -> Erro
     if result.exit_code == 0 or (result.stdout and boundary.encode() not in result.stdout):
         return FilesUnreadable(f"the shell of {container.name} answers with something else than it was asked for{said}")
     return ExecCut(f"a shell in {container.name} was cut off: {result.complaint}")
-
-
-def _describe(argv: Sequence[str], target: Target, result: ExecResult, label: str) -> str:
-    if result.is_missing:
-        return f"there is no program {program_of(argv)} in {target.name}; correct the label {label}"
-    return f"`{program_of(argv)}` in {target.name}: exit code {result.exit_code}, {result.tail_of(argv)}"
-
-
-def _paths(places: Iterable[Place]) -> list[PurePosixPath]:
-    return list(dict.fromkeys(path for place in places for path in place.paths))
-
-
-def _new_file(target: Target, observed: Observed, path: PurePosixPath, content: bytes, *, private: bool) -> FileWrite:
-    """A file with the owner and mode of the one it replaces, else those of the labels, else the safe ones."""
-    present = observed.files.get(path)
-    mode = (present.mode if present else KEY_MODE) if private else (present.mode if present else CERTIFICATE_MODE)
-    if private and target.mode is not None:
-        mode = target.mode
-    owner = target.owner or ((present.uid, present.gid) if present else None)
-    return FileWrite(observed.resolved.get(path, path), content, mode, owner)
-
-
-def _previous_file(path: PurePosixPath, file: InstalledFile | None) -> FileWrite:
-    if file is None:
-        return FileWrite(path, None)
-    return FileWrite(path, file.content, file.mode, (file.uid, file.gid))
 
 
 def _concatenated(writes: Sequence[FileWrite]) -> bytes:

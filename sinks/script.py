@@ -1,5 +1,5 @@
-"""The shell scripts that run inside a container. Pure text building: POSIX sh, with only cat, dd, mv, rm, mkdir, chown, chmod,
-stat and readlink beside the shell, as coreutils and BusyBox have them alike.
+"""The shell text that runs inside a container, but for the act itself, which is `sinks.act`. Pure: POSIX sh, with only cat, dd,
+mv, rm, rmdir, mkdir, chown, chmod, stat, readlink and sleep beside it, as coreutils and BusyBox have them alike.
 
 File contents never stand in a script or in argv: they come on standard input, one line for each file, and are written by the
 shell's own ``printf``. ``read`` takes no byte more than its line; here-documents would go through ``/tmp`` in some shells.
@@ -16,11 +16,12 @@ from shlex import quote
 
 from controller.domain.errors import FilesUnreadable
 from controller.domain.observed import LARGEST_FILE, InstalledFile, Observed
+from sinks.previous import PREVIOUS, STAGE, unpack_all
 
-STAGE = ".certferry"
-PENDING = "pending"
 UNTOUCHED = 3
-"""Exit code of a swap that was refused before anything was replaced."""
+"""Exit code of a script that was refused before anything was replaced."""
+NO_ROOM = 5
+"""Exit code where a file could not be written although the folder can be written to: what is missing there can come back."""
 
 _PRINTABLE = {code: chr(code) for code in range(0x20, 0x7F)} | {ord("%"): "%%", ord("\\"): "\\\\"}
 _ESCAPED = [_PRINTABLE.get(code, f"\\{code:03o}") for code in range(256)]
@@ -45,15 +46,27 @@ printf 'F %s %s\\n' "$i" "$1"
 }}"""
 """What a file is and holds; of one that is too large, or grows without end, no more than tells that it is."""
 
-_WRITE = """set -e
+_LEFT = f"""left() {{
+case $seen in *":$1:"*) return ;; esac
+seen="$seen$1:"
+for f in "$1/{STAGE}"/* "$1/{STAGE}"/.[!.]*; do
+case $f in */{PREVIOUS} | */'*' | */'.[!.]*') ;; *) printf L; break ;; esac
+done
+printf ' %s\\n' "$1"
+[ ! -f "$1/{STAGE}/{PREVIOUS}" ] || dd if="$1/{STAGE}/{PREVIOUS}" bs=65536 count=128 2>/dev/null
+}}"""
+"""What is in a folder's own folder of ours: an L where there is something beside ``previous``, and what that holds."""
+
+WRITE = """set -e
 die() { printf '%s\\n' "$1" >&2; exit "${2:-1}"; }
 [ "$(command -v printf)" = printf ] || die "the shell has no printf of its own"
 free() { if [ -d "$1" ]; then die "$1 is a directory" 3; elif [ -h "$1" ]; then die "$1 is a link in a circle" 3; fi; }
 staged() { [ -f "$1" ] || die "$1 is not there any more" 3; }
 make() {
 [ -d "$1/" ] && return
+[ ! -e "$1" ] || die "$1 is no directory"
 make "${1%/*}"
-mkdir -m 755 "$1"
+mkdir -m 755 "$1" || cannot "$1" "${1%/*}/"
 above=$(owner "${1%/*}/")
 [ "$(owner "$1")" = "$above" ] || chown "$above" "$1"
 }
@@ -66,8 +79,17 @@ chmod "$3" "$1"
 is=$(stat -c '%u:%g %a' "$1")
 [ "$is" = "$2 $3" ] || die "$1 does not take owner $2 and mode $3; without labels for them a file made by hand is kept as it is"
 }
-fill() { printf "$1" >"$2" || die "$2 cannot be written; is the disk full?"; }"""
-"""``own`` changes nothing that is right already: not every file system and not every container allows it."""
+fill() {
+printf "$1" >"$2" && return
+if [ -e "$2" ]; then cannot "$2" "$2"; else cannot "$2" "${2%/*}"; fi
+}
+stage() { mkdir -p "$1" || cannot "$1" "${1%/*/*}"; }
+cannot() {
+[ -w "$2" ] && die "$1 cannot be written; is the disk full?" 5
+die "$1 cannot be written: $2 is read-only"
+}"""
+"""``own`` changes nothing that is right already: not every file system and not every container allows it. Whether something can
+be written to is asked of the system (access(2)), which says no where it is mounted read-only, to root as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,17 +105,27 @@ class FileWrite:
     owner: tuple[int, int] | None = None
 
 
-def _q(path: PurePosixPath) -> str:
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A file to put in place, and where it is made ready."""
+
+    write: FileWrite
+    at: PurePosixPath
+
+
+def q(path: PurePosixPath) -> str:
+    """A path as a word of shell text."""
     return quote(str(path))
 
 
 def new_stage() -> PurePosixPath:
-    """Where the files of one swap are staged, below the directory they go to; no two swaps meet there."""
+    """Where the files of one act are staged, below the folder they go to; no two acts meet there."""
     return PurePosixPath(STAGE, secrets.token_hex(8))
 
 
-def _directories(writes: Iterable[FileWrite]) -> list[PurePosixPath]:
-    return list(dict.fromkeys(write.path.parent for write in writes))
+def staged(write: FileWrite, stage: PurePosixPath) -> Staged:
+    """A file and its place in the stage of its folder."""
+    return Staged(write, write.path.parent / stage / write.path.name)
 
 
 def stdin_of(writes: Iterable[FileWrite]) -> bytes:
@@ -107,19 +139,15 @@ def _line(content: bytes) -> bytes:
 
 
 def observe(paths: Sequence[PurePosixPath], boundary: str) -> str:
-    """Print owner, mode and content of each file, what is left of an earlier run, and the listening sockets."""
+    """Print owner, mode and content of each file, what is left of an earlier run, and the listening sockets.
+
+    What is left is told for the folder of each file, once, and for the root folder.
+    """
     end = f"printf '\\n%s\\n' {boundary}"
-    lines = [_RESOLVE, _SHOW]
+    lines = [_RESOLVE, _SHOW, _LEFT, "seen=:"]
     for path in paths:
-        lines += [
-            f"r=$(resolve {_q(path)})",
-            'show "$r"',
-            end,
-            f"s=${{r%/*}}/{STAGE}",
-            f'if [ -e "$s/{PENDING}" ]; then echo P; elif [ -e "$s" ]; then echo L; fi',
-            end,
-        ]
-    lines.append("cat /proc/net/tcp /proc/net/tcp6 2>/dev/null; true")
+        lines += [f"r=$(resolve {q(path)})", 'show "$r"', end, 'left "${r%/*}"', end]
+    lines += ['left ""', end, "cat /proc/net/tcp /proc/net/tcp6 2>/dev/null; true"]
     return "\n".join(lines)
 
 
@@ -135,15 +163,16 @@ def parse_observed(output: bytes, paths: Sequence[PurePosixPath], boundary: str)
         FilesUnreadable: a file is too large.
         ValueError: the output is not what the script prints.
     """
-    *parts, sockets = output.split(b"\n" + boundary.encode() + b"\n")
+    *parts, last, sockets = output.split(b"\n" + boundary.encode() + b"\n")
     files: dict[PurePosixPath, InstalledFile | None] = {}
     resolved: dict[PurePosixPath, PurePosixPath] = {}
-    marks = b""
-    for path, part, mark in zip(paths, parts[::2], parts[1::2], strict=True):
+    for path, part in zip(paths, parts[::2], strict=True):
         head, _, content = part.partition(b"\n")
         files[path], resolved[path] = _parse_file(path, head.decode(errors="surrogateescape"), content)
-        marks += mark
-    return Observed(files, resolved, _listening(sockets.decode()), pending=b"P" in marks, litter=b"L" in marks)
+    heads = [mark.partition(b"\n")[::2] for mark in (*parts[1::2], last) if mark]
+    kept = [(PurePosixPath("/", head.partition(b" ")[2].decode(errors="surrogateescape")), rest) for head, rest in heads]
+    litter = any(head.startswith(b"L") for head, _ in heads)
+    return Observed(files, resolved, _listening(sockets.decode()), kept=unpack_all(kept), litter=litter)
 
 
 def _parse_file(path: PurePosixPath, head: str, content: bytes) -> tuple[InstalledFile | None, PurePosixPath]:
@@ -168,70 +197,41 @@ def _listening(text: str) -> frozenset[int] | None:
     return frozenset(int(row[1].rpartition(":")[2], 16) for row in rows if len(row) > 3 and row[3] == "0A")
 
 
-def read_contents(writes: Sequence[FileWrite]) -> str:
+def read_contents(writes: Sequence[FileWrite], name: str = "content") -> str:
     """Take the lines of standard input into variables; where it ends early nothing has happened yet, and nothing will."""
-    return "\n".join(f"IFS= read -r content{number} || exit {UNTOUCHED}" for number, _ in enumerate(writes))
+    return "\n".join(f"IFS= read -r {name}{number} || exit {UNTOUCHED}" for number, _ in enumerate(writes))
 
 
-def stage(writes: Sequence[FileWrite], at: PurePosixPath) -> str:
-    """Write what `read_contents` took beside its destination, with its final owner and mode, and print it back."""
-    lines = [_WRITE, "umask 077", *(f"free {_q(write.path)}" for write in writes)]
-    lines += [f"make {_q(directory)}; mkdir -p {_q(directory / at)}" for directory in _directories(writes)]
-    for number, write in enumerate(writes):
-        staged = _staged(write, at)
-        lines.append(f'fill "$content{number}" {_q(staged)}; {_own(write, staged)}')
-    return "\n".join([*lines, "cat " + " ".join(_q(_staged(write, at)) for write in writes)])
+def stage(files: Sequence[Staged]) -> str:
+    """Write what `read_contents` took to its stage, with its final owner and mode, and print it back."""
+    lines = [WRITE, "umask 077", *(f"free {q(one.write.path)}" for one in files)]
+    folders = dict.fromkeys((one.at.parent.parent.parent, one.at.parent) for one in files)
+    lines += [f"make {q(folder)}; stage {q(stage)}" for folder, stage in folders]
+    lines += [f'fill "$content{n}" {q(one.at)}; {own(one.write, one.at)}' for n, one in enumerate(files)]
+    return "\n".join([*lines, "cat " + " ".join(q(one.at) for one in files)])
 
 
-def _staged(write: FileWrite, at: PurePosixPath) -> PurePosixPath:
-    return write.path.parent / at / write.path.name
+def own(write: FileWrite, path: PurePosixPath) -> str:
+    """Give a file that was just made its owner and mode."""
+    owner = f"{write.owner[0]}:{write.owner[1]}" if write.owner else f'"$(owner {q(write.path.parent)})"'
+    return f"own {q(path)} {owner} {write.mode:o}"
 
 
-def _own(write: FileWrite, path: PurePosixPath) -> str:
-    owner = f"{write.owner[0]}:{write.owner[1]}" if write.owner else f'"$(owner {_q(write.path.parent)})"'
-    return f"own {_q(path)} {owner} {write.mode:o}"
+def discard(stages: Iterable[PurePosixPath]) -> str:
+    """Remove stages, and our folder around each where nothing else is in it."""
+    stages = list(stages)
+    folders = " ".join(dict.fromkeys(q(stage.parent) for stage in stages))
+    return f"rm -rf {' '.join(map(q, stages))}; rmdir {folders} 2>/dev/null || true"
 
 
-def swap(
-    moves: Sequence[FileWrite],
-    in_place: Sequence[FileWrite],
-    removals: Sequence[FileWrite],
-    at: PurePosixPath,
-    *,
-    confirm: bool,
-) -> str:
-    """Make all changes at once: renames of one directory by a single ``mv``, mounted files rewritten with what `read_contents`
-    took, and printed back.
-
-    Once begun nothing ends it but its own end, certferry's death least of all: half a swap is the worst there is. `confirm`
-    leaves a mark beside the stages; without it any mark goes.
-    """
-    lines = [_WRITE, *(f"free {_q(write.path)}" for write in (*moves, *in_place))]
-    lines += [f"staged {_q(_staged(write, at))}" for write in moves]
-    if confirm:
-        first = [*moves, *in_place][0].path.parent / STAGE
-        lines.append(f"(umask 077; mkdir -p {_q(first)}; : >{_q(first / PENDING)}) 2>/dev/null || true")
-    lines += [
-        "mv -f " + " ".join(_q(_staged(w, at)) for w in moves if w.path.parent == directory) + f" {_q(directory)}/"
-        for directory in _directories(moves)
-    ]
-    lines += [f'{_own(write, write.path)}; fill "$content{number}" {_q(write.path)}' for number, write in enumerate(in_place)]
-    lines += [f"rm -f {_q(write.path)}" for write in removals]
-    for directory in _directories((*moves, *in_place, *removals)):
-        mark = "" if confirm else f"rm -f {_q(directory / STAGE / PENDING)}; "
-        lines.append(f"{{ {mark}rmdir {_q(directory / at)}; rmdir {_q(directory / STAGE)}; }} 2>/dev/null || true")
-    if in_place:
-        lines.append("cat " + " ".join(_q(write.path) for write in in_place))
-    return "\n".join(lines)
-
-
-def discard(writes: Sequence[FileWrite], at: PurePosixPath) -> str:
-    """Remove the stages of one swap."""
-    directories = _directories(writes)
-    stages, parents = (" ".join(_q(d / below) for d in directories) for below in (at, PurePosixPath(STAGE)))
-    return f"rm -rf {stages}; rmdir {parents} 2>/dev/null || true"
-
-
-def clean(directories: Iterable[PurePosixPath]) -> str:
-    """Remove all stages and marks."""
-    return "rm -rf " + " ".join(_q(directory / STAGE) for directory in dict.fromkeys(directories))
+def clean(folders: Iterable[PurePosixPath], *, previous: bool) -> str:
+    """Remove all that is left in our folder of each folder; `previous` too, where that is not needed any more."""
+    lines = []
+    for folder in dict.fromkeys(folders):
+        ours = folder / STAGE
+        if previous:
+            lines.append(f"rm -rf {q(ours)} || c=1")
+        else:
+            each = f'for f in {q(ours)}/* {q(ours)}/.[!.]*; do case $f in */{PREVIOUS}) ;; *) rm -rf "$f" || c=1 ;; esac; done'
+            lines += [each, f"rmdir {q(ours)} 2>/dev/null || :"]
+    return "\n".join(["c=0", *lines, "exit $c"])

@@ -4,7 +4,7 @@
     ├ ConfigError (SettingsError, LabelError)          the operator must act
     ├ TransientError                                   retried with backoff
     │   ├ SourceUnavailable, SourceMalformed
-    │   └ EngineUnavailable, TargetGone, TargetNotRunning, ExecCut, ExecTimeout (StillRunning), ProbeUnavailable
+    │   └ EngineUnavailable, TargetGone, TargetNotRunning, ExecCut, ExecTimeout (StillRunning), ProbeUnavailable, WriteFailed
     └ PermanentError                                   retried only on new input or at the resync
         ├ CertificateError (KeyMismatch, BrokenChain, WeakKey, NameMissing, MalformedPem, EncryptedKey)
         └ WriteRefused (FilesUnreadable), CheckFailed, ReloadFailed, VerifyFailed, RollbackFailed
@@ -73,6 +73,10 @@ class StillRunning(ExecTimeout):
 
 class ProbeUnavailable(TransientError):
     """A port could be probed neither over the network nor from inside the container."""
+
+
+class WriteFailed(TransientError):
+    """Files could not be written for a reason that can end by itself: no space, too many open files, a mount that is away."""
 
 
 class PermanentError(Error):

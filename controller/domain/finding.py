@@ -28,10 +28,14 @@ class Reason(StrEnum):
     INVALID_LABELS = "InvalidLabels"
     FILES_UNREADABLE = "FilesUnreadable"
     WRITE_REFUSED = "WriteRefused"
+    WRITE_FAILED = "WriteFailed"
     CHECK_FAILED = "CheckFailed"
     RELOAD_FAILED = "ReloadFailed"
     VERIFY_FAILED = "VerifyFailed"
     ROLLED_BACK = "RolledBack"
+    NOT_RUNNING = "NotRunning"
+    NOTHING_LISTENS = "NothingListens"
+    PORTS_NOT_ASKABLE = "PortsNotAskable"
     UNREACHABLE = "Unreachable"
     TARGET_GONE = "TargetGone"
     SOURCE_UNAVAILABLE = "SourceUnavailable"
@@ -79,6 +83,10 @@ MEANING: dict[Reason, tuple[str, str]] = {
         "the message names the file, or what stands in the way",
     ),
     Reason.WRITE_REFUSED: ("the files cannot be written the way the container is mounted", "the message names the mount"),
+    Reason.WRITE_FAILED: (
+        "the files could not be written just now: no space, or a mount that is away",
+        "make room on the disk; it is tried again by itself",
+    ),
     Reason.CHECK_FAILED: ("the configuration check refused the new files; the old ones are back", "run the check by hand"),
     Reason.RELOAD_FAILED: ("a reload command failed", "run it by hand; the message has its last line"),
     Reason.VERIFY_FAILED: (
@@ -88,6 +96,18 @@ MEANING: dict[Reason, tuple[str, str]] = {
     Reason.ROLLED_BACK: (
         "the new pair did not work; the previous pair was restored and is in use",
         "the message says what failed; it is tried again with growing pauses, and at once with the next certificate",
+    ),
+    Reason.NOT_RUNNING: (
+        "a mail service in the running container does not run; the new certificate stays installed",
+        "start the service; its own log says why it ended. It starts with the new certificate",
+    ),
+    Reason.NOTHING_LISTENS: (
+        "none of the ports listens, so no client gets the certificate",
+        "look at the mail server's own log; if it has no TLS ports, set the label `certferry.probe=off`",
+    ),
+    Reason.PORTS_NOT_ASKABLE: (
+        "no way leads to the ports, so nobody knows what they hand out",
+        "attach certferry to a network of the container, or set the label `certferry.probe=off`",
     ),
     Reason.UNREACHABLE: (
         "Docker or the container did not answer, so nothing is known",

@@ -7,7 +7,8 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from controller.domain.certificate import Leaf
-from controller.domain.target import ProbePort, Target
+from controller.domain.errors import Error
+from controller.domain.target import ProbePort, Reload, Target
 
 LARGEST_FILE = 2**20
 """Bytes of a file at a certificate's path that are read. A pair with a long chain has some 20 KiB; a larger file is something
@@ -30,26 +31,63 @@ class Observed:
     """The container's side of the comparison.
 
     `files` has a key for every path of the target, ``None`` where nothing is. `listening` are the TCP ports with a listener
-    in the container's network namespace, ``None`` where that cannot be read (no shell, not running). `pending` tells that a
-    swap happened whose reload was not confirmed; `litter` that a stage of an interrupted run is left over.
+    in the container's network namespace, ``None`` where that cannot be read (no shell, not running). `kept` is what
+    ``.certferry/previous`` tells, by path with links resolved; `litter`: something else of an interrupted run is left.
     """
 
     files: dict[PurePosixPath, InstalledFile | None]
     resolved: dict[PurePosixPath, PurePosixPath] = field(default_factory=dict)
     """Where a path leads when it is a symbolic link; the link stays, its destination is replaced."""
     listening: frozenset[int] | None = None
-    pending: bool = False
+    kept: dict[PurePosixPath, InstalledFile | None] = field(default_factory=dict, repr=False)
     litter: bool = False
     understood: dict[object, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
     """What was found out about the files by reading them once; it goes with them."""
 
+    @property
+    def previous(self) -> dict[PurePosixPath, InstalledFile | None]:
+        """What stood at the target's paths before a change that was not confirmed; empty where none is open."""
+        kept = {path: self.kept[at] for path in self.files if (at := self.resolved.get(path, path)) in self.kept}
+        return kept if any(_content(self.files[path]) != _content(file) for path, file in kept.items()) else {}
+
+    @property
+    def pending(self) -> bool:
+        """Whether files were replaced that were not confirmed to be in use."""
+        return bool(self.previous)
+
+
+def _content(file: InstalledFile | None) -> bytes | None:
+    return file.content if file else None
+
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What `Sink.apply` replaced, so that it can be put back."""
+    """What `Sink.act` replaced, by the target's paths, so that it can be put back; `resolved` as in `Observed`."""
 
     target: Target
     previous: dict[PurePosixPath, InstalledFile | None]
+    resolved: dict[PurePosixPath, PurePosixPath] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A step of the act that did not work: the check, or one of the steps of the reload."""
+
+    error: Error
+    step: Reload | None = None
+    """``None`` is the check."""
+    service: str = ""
+    """The service that the step is for, where that is known."""
+    stopped: bool = False
+    """It does not run, so the failure says nothing about the certificate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Acted:
+    """How an act ended; `receipt` is ``None`` where nothing was replaced, or the script itself has put it back."""
+
+    receipt: Receipt | None = None
+    failures: tuple[Failure, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import Any
 from docker.errors import NotFound
 from docker.models.containers import Container
 
-from controller.domain.observed import Observed, Receipt
+from controller.domain.observed import Acted, Observed, Receipt
 from controller.domain.target import Place, Slot, Target, TargetKey
 from controller.engine import Engine
 from sinks.container import ContainerSink
@@ -117,13 +117,21 @@ class Delivery:
     async def observe(self) -> Observed:
         return await self.sink.observe(await self.target())
 
-    async def bring(self, pair: Pair, *, confirm: bool = False) -> Receipt:
-        """Observe and apply, as a reconcile does."""
-        return await self.bring_contents(self.place.contents(pair.certificate), confirm=confirm)
+    async def bring(self, pair: Pair) -> Receipt:
+        """Put a pair in place and confirm it, as two looks do."""
+        return await self.bring_contents(self.place.contents(pair.certificate))
 
-    async def bring_contents(self, contents: Mapping[PurePosixPath, bytes], *, confirm: bool = False) -> Receipt:
+    async def bring_contents(self, contents: Mapping[PurePosixPath, bytes]) -> Receipt:
+        receipt = (await self.act(contents)).receipt
+        assert receipt is not None
+        await self.settle()
+        return receipt
+
+    async def act(self, wanted: Pair | Mapping[PurePosixPath, bytes], **options: Any) -> Acted:
+        """Put it in place, to be confirmed later."""
+        contents = self.place.contents(wanted.certificate) if isinstance(wanted, Pair) else wanted
         target = await self.target()
-        return await self.sink.apply(target, await self.sink.observe(target), contents, confirm=confirm)
+        return await self.sink.act(target, await self.sink.observe(target), contents, **options)
 
     async def settle(self) -> None:
         target = await self.target()

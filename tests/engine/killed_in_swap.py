@@ -10,28 +10,28 @@ import sys
 from typing import Any
 
 from controller import cli
-from sinks import script
+from sinks import act, script
 
 REACHED = "/reached"
 PAUSE = 2
 
-_PREAMBLE = script._WRITE.count("\n") + 1
-_swap = script.swap
+_script = act.script
 
 
 def steps(text: str) -> list[str]:
-    """The lines of a swap that do something."""
-    return text.split("\n")[_PREAMBLE:]
+    """The lines of a swap that do something, up to its mark."""
+    return text.partition(script.WRITE + "\n")[2].partition(f"\nmark {act.SWAPPED}")[0].split("\n")
 
 
 def _paused(line: int, *args: Any, **options: Any) -> str:
-    lines = _swap(*args, **options).split("\n")
-    at = _PREAMBLE + line
-    return "\n".join((*lines[:at], f": >{REACHED}; sleep {PAUSE}", *lines[at:]))
+    text = _script(*args, **options)
+    head, preamble, rest = text.partition(script.WRITE + "\n")
+    lines = rest.split("\n")
+    return head + preamble + "\n".join((*lines[:line], f": >{REACHED}; sleep {PAUSE}", *lines[line:]))
 
 
 if __name__ == "__main__":
     number = int(sys.argv.pop(1))
     os.environ["CERTFERRY_EXEC_TIMEOUT"] = "30s"
-    script.swap = lambda *args, **options: _paused(number, *args, **options)
+    act.script = lambda *args, **options: _paused(number, *args, **options)
     cli.main()

@@ -59,7 +59,7 @@ async def test_a_life_is_told_without_our_own_calls(engine: Engine, lab: Lab) ->
     async with engine.events(await engine.now()) as events:
         await delivery.bring(authority.issue("mail.example.test"))
         await asyncio.to_thread(container.start)
-        await delivery.bring(authority.issue("mail.example.test"), confirm=True)
+        await delivery.bring(authority.issue("mail.example.test"))
         await delivery.settle()
         await engine.execute(str(container.id), ("true",))
         await engine.get_file(str(container.id), PurePosixPath("/etc/passwd"))

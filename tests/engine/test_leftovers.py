@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import nullcontext
 from pathlib import PurePosixPath
 
 import pytest
@@ -12,13 +11,14 @@ from docker.models.containers import Container
 
 from controller import pki
 from controller.domain.certificate import KeyType
-from controller.domain.errors import ExecTimeout, FilesUnreadable, ReloadFailed, StillRunning
+from controller.domain.errors import ExecTimeout, FilesUnreadable, StillRunning
 from controller.domain.mail_ports import STANDARD_PORTS
 from controller.domain.target import Reload
 from controller.engine_exec import LEFT
 from controller.probe.failure import HandshakeError
 from controller.probe.inside import Question, handshake_inside
-from sinks.script import FileWrite, swap
+from sinks.act import Swap, Use, script
+from sinks.script import FileWrite, Staged, staged
 from tests.engine.delivery import Delivery, connected, litter
 from tests.engine.killed_in_swap import PAUSE, REACHED, steps
 from tests.engine.test_engine_exec import archive_of
@@ -141,10 +141,9 @@ async def test_an_openssl_ends_when_nobody_waits_for_it_any_more(container: Cont
 async def test_a_reload_command_that_takes_too_long_is_told_and_leaves_nothing_behind(container: Container, text: str) -> None:
     async with connected(exec_timeout=1) as engine:
         delivery = Delivery(engine, container, check=("sh", "-c", text))
-        target = await delivery.target()
-        for ask in (delivery.sink.check(target), delivery.sink.reload(target, [Reload("exec", ("sh", "-c", text))])):
-            with pytest.raises(ExecTimeout, match="`sh` did not end within 1 s"):
-                await ask
+        step = Reload("exec", ("sh", "-c", text))
+        for acted in (await delivery.act({}), await delivery.act({}, check=False, steps=[step])):
+            assert [str(failure.error) for failure in acted.failures] == ["`sh` did not end within 1 s"]
     wait_alone(container)
 
 
@@ -152,11 +151,11 @@ async def test_a_reload_command_that_takes_too_long_is_told_and_leaves_nothing_b
 async def test_commands_that_end_leave_nothing_behind_and_their_outcome_is_theirs(container: Container, fails: int) -> None:
     async with connected() as engine:
         delivery = Delivery(engine, container)
-        target = await delivery.target()
         for _ in range(TRIES):
             step = Reload("exec", ("sh", "-c", f"echo 'it said so' >&2; exit {fails}"))
-            with pytest.raises(ReloadFailed, match=f"exit code {fails}, it said so") if fails else nullcontext():
-                await delivery.sink.reload(target, [step])
+            acted = await delivery.act({}, steps=[step])
+            told = [str(failure.error).rpartition(": ")[2] for failure in acted.failures]
+            assert told == ([f"exit code {fails}, it said so"] if fails else [])
     wait_alone(container)
 
 
@@ -203,7 +202,10 @@ def test_a_reload_that_hangs_ends_by_its_own_limit_when_certferry_is_killed(lab:
 
 
 PAIR = [FileWrite(PurePosixPath(path), b"x") for path in ("/private/key.pem", "/certs/cert.pem")]
-LINES = len(steps(swap(PAIR, [], [], PurePosixPath(".certferry/0"), confirm=True)))
+KEPT = [FileWrite(PurePosixPath(folder, ".certferry/previous"), b"x") for folder in ("/private", "/certs")]
+STAGED = tuple(staged(write, PurePosixPath(".certferry/0")) for write in PAIR)
+SWAP = Swap(moves=STAGED, keeps=tuple(Staged(write, write.path) for write in KEPT))
+LINES = len(steps(script(SWAP, Use(), boundary="-", seconds=1)))
 
 
 @pytest.fixture(scope="module")
@@ -226,7 +228,7 @@ def test_killed_at_any_line_of_the_swap_it_leaves_one_whole_pair(renewed: tuple[
     lab, mail = renewed
     pair = lab.issue()
     lab.acme.write(pair)
-    mail.run("rm", "-f", REACHED)
+    mail.run("rm", "-rf", REACHED, "/private/.certferry", "/certs/.certferry")  # so that each has the same lines
     certferry = lab.controller(argv=("-m", "tests.engine.killed_in_swap", str(line), "run"), **QUICK)
     wait_until(lambda: mail.container.exec_run(["test", "-e", REACHED]).exit_code == 0)
     certferry.kill()

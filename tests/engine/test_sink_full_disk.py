@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from controller.domain.errors import WriteRefused
+from controller.domain.errors import WriteFailed
 from controller.engine import Engine
 from tests.certs import Authority, Pair
 from tests.engine.delivery import Delivery, files_of, litter, look_from_outside
@@ -23,11 +23,11 @@ def pairs() -> tuple[Pair, Pair]:
 
 
 def tiny_tmpfs(_lab: Lab) -> Options:
-    return {"tmpfs": {"/tls": "size=8k"}}
+    return {"tmpfs": {"/tls": "size=16k"}}  # the pair, and what was there before; not a second pair beside them
 
 
 def tiny_volume(lab: Lab) -> Options:
-    options = {"type": "tmpfs", "device": "tmpfs", "o": "size=8k"}
+    options = {"type": "tmpfs", "device": "tmpfs", "o": "size=16k"}
     volume = lab.docker.volumes.create(driver="local", driver_opts=options, labels={LABEL: lab.id})
     return {"volumes": {volume.name: {"bind": "/tls"}}}
 
@@ -42,7 +42,7 @@ async def test_on_a_full_disk_the_old_pair_stays(
     delivery = Delivery(engine, container)
     await delivery.bring(pairs[0])
 
-    with pytest.raises(WriteRefused, match=r"could not be staged .* is the disk full\?") as refusal:
+    with pytest.raises(WriteFailed, match=r"could not be staged .* is the disk full\?") as refusal:
         await delivery.bring(pairs[1])
     assert "/tls" in str(refusal.value)
     assert delivery.look() == files_of(pairs[0])
@@ -55,7 +55,7 @@ async def test_a_first_install_for_which_there_is_no_room_leaves_nothing(
     container = lab.container(tmpfs={"/tls": "size=4k"})
     delivery = Delivery(engine, container)
 
-    with pytest.raises(WriteRefused, match="could not be staged"):
+    with pytest.raises(WriteFailed, match="could not be staged"):
         await delivery.bring(pairs[1])
     assert delivery.look() == (None, None)
     assert litter(container, "/", "/tls") == []
@@ -70,6 +70,6 @@ async def test_without_a_shell_a_full_disk_brings_the_old_pair_back(engine: Engi
     assert key is not None
     assert certificate is not None
 
-    with pytest.raises(WriteRefused, match="no space left on device"):
-        await delivery.bring_contents({key: pairs[1].certificate.key_pem, certificate: pairs[1].certificate.fullchain_pem * 4})
+    with pytest.raises(WriteFailed, match="no space left on device"):
+        await delivery.bring_contents({key: pairs[1].certificate.key_pem, certificate: pairs[1].certificate.fullchain_pem * 8})
     assert tuple(look_from_outside(container, certificate, key)) == files_of(pairs[0])

@@ -40,7 +40,7 @@ async def test_a_link_stays_and_its_destination_is_replaced(
     receipt = await delivery.bring(pairs[0])
     assert delivery.look() == files_of(pairs[0])
     assert run(idle, f"readlink {folder}/cert.pem; test ! -h {folder}/there/cert.pem") == link
-    await delivery.sink.rollback(receipt)
+    await delivery.sink.restore(receipt)
     assert delivery.look() == (seen(b"old\n", 0o644), None)
     assert run(idle, f"readlink {folder}/cert.pem") == link
     assert litter(idle, folder) == []
@@ -70,7 +70,7 @@ async def test_a_dangling_link_gets_its_destination(
     receipt = await delivery.bring(pairs[0])
     assert delivery.look() == files_of(pairs[0])
     assert run(idle, f"readlink {folder}/key.pem; test ! -h {folder}/{directory}/key.pem") == f"{directory}/key.pem"
-    await delivery.sink.rollback(receipt)
+    await delivery.sink.restore(receipt)
     assert delivery.look() == (None, None)
     assert run(idle, f"readlink {folder}/key.pem") == f"{directory}/key.pem"
 
@@ -158,7 +158,7 @@ async def test_a_path_with_blanks_quotes_and_worse_is_taken_literally(
         container.start()
         assert delivery.look() == files_of(pair)
     if running:
-        await delivery.sink.rollback(receipt)
+        await delivery.sink.restore(receipt)
         assert delivery.look() == files_of(pairs[0])
     assert litter(container) == []
     assert look(container, "/x", f"{ODD}/x") == [None, None]

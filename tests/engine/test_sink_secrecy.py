@@ -71,7 +71,7 @@ async def test_a_key_is_seen_in_no_argument_environment_exec_event_log_or_other_
 
     receipts = []
     for delivery in deliveries:
-        receipts += [(await delivery.bring(pair, confirm=True)) for pair in pairs]
+        receipts += [(await delivery.bring(pair)) for pair in pairs]
         assert delivery.look() == files_of(pairs[1])
 
     container.exec_run(["touch", "/spy/stop"])
@@ -88,8 +88,8 @@ async def test_a_key_is_seen_in_no_argument_environment_exec_event_log_or_other_
     assert on_disk(container, secret_lines(pairs[0])[0], started) == []
     assert on_disk(container, secret_lines(pairs[1])[0], started) == ["/tls/pair/key.pem", "/tls/single/key.pem"]
 
-    await deliveries[0].sink.rollback(receipts[0])
-    await deliveries[1].sink.rollback(receipts[2])
+    await deliveries[0].sink.restore(receipts[0])
+    await deliveries[1].sink.restore(receipts[2])
     assert on_disk(container, secret_lines(pairs[1])[0], started) == []
     assert (deliveries[0].look(), key.read_bytes()) == ((None, None), b"old\n")
     assert litter(container, "/", "/tls") == []
@@ -103,7 +103,8 @@ async def test_the_stage_is_closed_to_others(engine: Engine, idle: Container, fo
     delivery = Delivery(engine, idle, folder)
     contents = delivery.place.contents(pairs[0].certificate)
     writes = [FileWrite(path, content, 0o600 if path == delivery.place.key else 0o644) for path, content in contents.items()]
-    text = f"{script.read_contents(writes)}\n{script.stage(writes, PurePosixPath('.certferry/0'))}"
+    staged = [script.staged(write, PurePosixPath(".certferry/0")) for write in writes]
+    text = f"{script.read_contents(writes)}\n{script.stage(staged)}"
     result = await engine.execute(str(idle.id), ("sh", "-c", text), stdin=script.stdin_of(writes), user="0")
 
     assert (result.exit_code, result.stdout) == (0, b"".join(contents.values()))
@@ -144,7 +145,7 @@ async def test_a_script_that_is_cut_off_does_not_end_up_in_the_message(
         if step == "observe":
             await delivery.observe()
         else:
-            await delivery.sink.apply(target, observed, delivery.place.contents(pairs[1].certificate), confirm=False)
+            await delivery.sink.act(target, observed, delivery.place.contents(pairs[1].certificate))
     assert "exit code 137" in str(failure.value)
     lines = {line.decode() for pair in pairs for line in pair.key.splitlines()}
     assert [line for line in lines if line in str(failure.value)] == []

@@ -11,7 +11,7 @@ import pytest
 
 from controller.domain.target import Place, Slot
 from controller.engine import Engine
-from sinks import script
+from sinks import act, script
 from sinks.script import FileWrite
 from tests.certs import Authority, Pair
 from tests.engine.delivery import Delivery, litter
@@ -37,18 +37,19 @@ def report(text: str) -> None:
 async def swap(delivery: Delivery, pairs: Sequence[Pair], times: int, *, pause: float = 0) -> None:
     """Change the pair to and fro with the very scripts of the sink, all in one exec: an exec for each would take too long."""
     rounds = [await prepared(delivery, pair) for pair in pairs]
-    at = script.new_stage()
+    stage = script.new_stage()
     turns = []
     for writes in rounds:
-        work = f"{script.stage(writes, at)}\n{script.swap(writes, [], [], at, confirm=False)}"
-        turns.append(f"{script.read_contents(writes)}\n{{ {work}\n}} >/dev/null; sleep {pause}")
+        files = [script.staged(write, stage) for write in writes]
+        swap = act.script(act.Swap(moves=tuple(files)), act.Use(), boundary="-", seconds=LIMIT)
+        turns.append(f"{script.read_contents(writes)}\n{{ {script.stage(files)}\n{swap}\n}} >/dev/null; sleep {pause}")
     turn = "\n".join(turns)
     loop = f"for round in $(seq {times // len(pairs)}); do\n{turn}\ndone"
     stdin = b"".join(script.stdin_of(writes) for writes in rounds) * (times // len(pairs))
     result = await delivery.engine.execute(str(delivery.container.id), ("sh", "-c", loop), stdin=stdin, user="0", timeout=LIMIT)
     assert (result.exit_code, result.tail) == (0, "no output")
-    files = (await delivery.observe()).files
-    assert {write.path: write.content for write in rounds[-1]} == {path: file and file.content for path, file in files.items()}
+    there = (await delivery.observe()).files
+    assert {write.path: write.content for write in rounds[-1]} == {path: file and file.content for path, file in there.items()}
 
 
 async def prepared(delivery: Delivery, pair: Pair) -> list[FileWrite]:

@@ -79,12 +79,12 @@ async def test_a_running_container_gets_its_pair_and_gets_it_back(
     }
     assert (observed.pending, observed.litter, observed.listening) == (False, False, frozenset())
 
-    await delivery.sink.rollback(second)
+    await delivery.sink.restore(second)
     assert delivery.look() == (
         seen(old.certificate.fullchain_pem, 0o444, "33:101"),
         seen(old.certificate.key_pem, 0o640, "33:101"),
     )
-    await delivery.sink.rollback(first)
+    await delivery.sink.restore(first)
     assert delivery.look() == (None, None)
     assert litter(container, "/", folder) == []
 
@@ -106,7 +106,7 @@ async def test_files_mounted_one_by_one_are_rewritten_in_place(engine: Engine, l
     assert delivery.look() == (files_of(new)[0], seen(new.certificate.key_pem, 0o640, "0:101"))
     assert (certificate.read_bytes(), key.read_bytes()) == (new.certificate.fullchain_pem, new.certificate.key_pem)
 
-    await delivery.sink.rollback(receipt)
+    await delivery.sink.restore(receipt)
     assert delivery.look() == (files_of(old)[0], seen(old.certificate.key_pem, 0o640, "0:101"))
     assert [certificate.stat().st_ino, key.stat().st_ino] == inodes
     assert litter(container, "/", "/tls") == []
@@ -123,7 +123,7 @@ async def test_owner_and_mode_of_the_labels_are_given_to_a_file_mounted_by_itsel
     receipt = await delivery.bring(pairs[1])
     assert delivery.look() == files_of(pairs[1], owner="101:101", mode=0o440)
 
-    await delivery.sink.rollback(receipt)
+    await delivery.sink.restore(receipt)
     assert delivery.look() == (None, files_of(pairs[0], mode=0o644)[1])
 
 
@@ -139,7 +139,7 @@ async def test_a_key_mounted_by_itself_and_a_certificate_in_a_directory_change_t
 
     receipt = await delivery.bring(new)
     assert delivery.look() == files_of(new)
-    await delivery.sink.rollback(receipt)
+    await delivery.sink.restore(receipt)
     assert delivery.look() == (None, files_of(old)[1])
     assert litter(container) == []
 
@@ -197,7 +197,7 @@ async def test_a_container_that_does_not_run_finds_its_pair_at_the_next_start(
     container.stop(timeout=0)
 
     for delivery, receipt in zip(deliveries, receipts, strict=True):
-        await delivery.sink.rollback(receipt)
+        await delivery.sink.restore(receipt)
     container.start()
     assert {delivery.look() for delivery in deliveries} == {files_of(pairs[0], owner="33:101", mode=0o640)}
     assert litter(container, "/", *folders) == []
@@ -291,12 +291,15 @@ async def test_without_a_shell_the_key_is_written_before_the_certificate(
     await delivery.bring(pairs[0])
     receipt = await Delivery(engine, container, owner=(101, 101), mode=0o640).bring(pairs[1])
 
-    assert orders == [["key.pem", "cert.pem"]] * 2, "in one go, so that the time between them is as short as can be"
+    pairs_alone = [names for names in orders if "cert.pem" in names]
+    assert pairs_alone == [["key.pem", "cert.pem"]] * 2, "in one go, so that the time between them is as short as can be"
     (old_certificate, old_key), (new_certificate, new_key) = files_of(pairs[0]), files_of(pairs[1], owner="101:101", mode=0o640)
     assert look_from_outside(container, "/tls/cert.pem", "/tls/key.pem") == [new_certificate, new_key]
-    await delivery.sink.rollback(receipt)
+    await delivery.sink.restore(receipt)
     assert look_from_outside(container, "/tls/cert.pem", "/tls/key.pem") == [old_certificate, old_key]
-    assert sorted(change["Path"] for change in container.diff()) == ["/tls", "/tls/cert.pem", "/tls/key.pem"]
+    left = sorted(change["Path"] for change in container.diff())
+    assert left == ["/tls", "/tls/.certferry", "/tls/.certferry/previous", "/tls/cert.pem", "/tls/key.pem"]
+    assert look_from_outside(container, "/tls/.certferry/previous") == [seen(b"", 0o600)], "nothing can be removed, but emptied"
 
 
 async def test_without_a_shell_a_tmpfs_is_refused(engine: Engine, lab: Lab, pairs: tuple[Pair, Pair]) -> None:
@@ -403,9 +406,7 @@ async def test_what_an_image_lacks_is_named(engine: Engine, lab: Lab, pairs: tup
     with pytest.raises(WriteRefused, match=r"cannot be read by its shell: sh: .*stat: not found"):
         await delivery.observe()
     with pytest.raises(WriteRefused, match=r"could not be staged .* stat: not found"):
-        await delivery.sink.apply(
-            await delivery.target(), Observed({}), delivery.place.contents(pairs[1].certificate), confirm=False
-        )
+        await delivery.sink.act(await delivery.target(), Observed({}), delivery.place.contents(pairs[1].certificate))
     assert container.exec_run(["cat", "/tls/key.pem"]).output == pairs[0].certificate.key_pem
     assert litter(container) == []
 

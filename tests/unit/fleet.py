@@ -12,7 +12,7 @@ from controller.clocks import Watch
 from controller.domain.certificate import KeyType
 from controller.domain.container import Mount
 from controller.domain.errors import Error
-from controller.domain.observed import Observed, Receipt, Served
+from controller.domain.observed import Acted, Failure, Observed, Receipt, Served
 from controller.domain.snapshot import SourceStatus
 from controller.domain.target import InvalidTarget, Place, ProbePort, Reload, Slot, Target, TargetKey
 from controller.engine import Event
@@ -119,29 +119,36 @@ class Fleet:
     async def observe(self, wanted: Target) -> Observed:
         return await self.boxes[wanted.key].observe(wanted)
 
-    async def apply(
-        self, wanted: Target, observed: Observed, contents: Mapping[PurePosixPath, bytes], *, confirm: bool
-    ) -> Receipt:
-        self.busy.add(wanted.name)
+    async def act(
+        self,
+        target: Target,
+        observed: Observed,
+        contents: Mapping[PurePosixPath, bytes],
+        *,
+        steps: Sequence[Reload] = (),
+        check: bool = True,
+        put_back: bool = True,
+    ) -> Acted:
+        box = self.boxes[target.key]
+        if not contents:
+            return await box.act(target, observed, contents, steps=steps, check=check, put_back=put_back)
+        self.busy.add(target.name)
         self.met.append(frozenset(self.busy))
         try:
-            await asyncio.sleep(self.seconds.get(wanted.key, 0.0))
-            self.done.setdefault(wanted.name, round(clock(), 1))
-            return await self.boxes[wanted.key].apply(wanted, observed, contents, confirm=confirm)
+            await asyncio.sleep(self.seconds.get(target.key, 0.0))
+            self.done.setdefault(target.name, round(clock(), 1))
+            return await box.act(target, observed, contents, steps=steps, check=check, put_back=put_back)
         finally:
-            self.busy.discard(wanted.name)
+            self.busy.discard(target.name)
 
-    async def check(self, wanted: Target) -> None:
-        await self.boxes[wanted.key].check(wanted)
+    async def settle(self, wanted: Target, observed: Observed, *, confirmed: bool = True) -> None:
+        await self.boxes[wanted.key].settle(wanted, observed, confirmed=confirmed)
 
-    async def reload(self, wanted: Target, steps: Sequence[Reload]) -> None:
-        await self.boxes[wanted.key].reload(wanted, steps)
+    async def stopped(self, wanted: Target, steps: Sequence[Reload]) -> tuple[str, ...]:
+        return await self.boxes[wanted.key].stopped(wanted, steps)
 
-    async def settle(self, wanted: Target, observed: Observed) -> None:
-        await self.boxes[wanted.key].settle(wanted, observed)
-
-    async def rollback(self, receipt: Receipt) -> None:
-        await self.boxes[receipt.target.key].rollback(receipt)
+    async def restore(self, receipt: Receipt, steps: Sequence[Reload] = ()) -> tuple[Failure, ...]:
+        return await self.boxes[receipt.target.key].restore(receipt, steps)
 
     async def served(self, wanted: Target, port: ProbePort, *, key_type: KeyType | None = None) -> Served:
         return await self.boxes[wanted.key].served(wanted, port, key_type=key_type)

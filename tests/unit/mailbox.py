@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -9,11 +10,11 @@ from pathlib import PurePosixPath
 
 from controller import pki
 from controller.domain.certificate import Certificate, KeyType, Leaf
-from controller.domain.errors import CertificateError, Error
-from controller.domain.observed import InstalledFile, Observed, Receipt, Served
+from controller.domain.errors import CertificateError, CheckFailed, Error, ReloadFailed
+from controller.domain.observed import Acted, Failure, InstalledFile, Observed, Receipt, Served
 from controller.domain.snapshot import Snapshot, SourceStatus
 from controller.domain.target import InvalidTarget, ProbePort, Reload, Target, TargetKey
-from controller.reconciler import Outcome, Reconciler, Timing
+from controller.reconciler import Outcome, Reconciler, Result, Timing
 from controller.store import Store, TargetStatus
 from tests.unit.made import CERT, KEY, NOW, nothing, snapshot, target
 from tests.unit.virtual_time import clock
@@ -33,15 +34,20 @@ class Mailbox:
     """The file that the services read at a reload."""
     notices_after: float | None = None
     """Seconds after which a change of the files is noticed without being told."""
-    listening: frozenset[int] | None = None
-    pending: bool = False
+    listening: frozenset[int] | None = frozenset({25, 993})
+    kept: dict[PurePosixPath, InstalledFile | None] = field(default_factory=dict)
+    """What is kept to be put back."""
     litter: bool = False
+    not_running: tuple[str, ...] = ()
+    """Services that do not run."""
     answers: dict[int, Served] = field(default_factory=dict)
     """What single ports answer whatever is in use."""
     faults: dict[str, list[Error | None]] = field(default_factory=dict)
     """By the name of a step: what it raises at its first time, its second, and so on; ``None`` lets it pass."""
     engine_age: Callable[[], float | None] | None = None
     """How long ago the container was started, by the engine's clock; by that of the test where not said."""
+    asked: list[ProbePort] = field(default_factory=list)
+    """The ports that were asked, in order."""
     log: list[str] = field(default_factory=list)
     _changed_at: float | None = None
 
@@ -55,7 +61,7 @@ class Mailbox:
         return replace(cls(target=wanted, files=files, in_use=held.leaf), **options)  # type: ignore[arg-type]
 
     def _step(self, name: str) -> None:
-        self.log.append(name)
+        self.log += [name] if name else []
         if (waiting := self.faults.get(name)) and (fault := waiting.pop(0)):
             raise fault
 
@@ -82,37 +88,64 @@ class Mailbox:
         return Observed(
             {**nothing(*wanted.places, *wanted.internal), **self.files},
             listening=self.listening,
-            pending=self.pending,
+            kept=dict(self.kept),
             litter=self.litter,
         )
 
-    async def apply(
-        self, wanted: Target, _observed: Observed, contents: Mapping[PurePosixPath, bytes], *, confirm: bool
-    ) -> Receipt:
-        self._step("apply" if set(contents) & {p for place in wanted.places for p in place.paths} else "apply inside")
-        receipt = Receipt(wanted, {path: self.files.get(path) for path in contents})
-        self.files |= {path: InstalledFile(path, content, 5, 6, 0o640) for path, content in contents.items()}
-        self.pending = self.pending or confirm
-        self._changed_at = clock()
-        return receipt
+    async def act(
+        self,
+        wanted: Target,
+        observed: Observed,
+        contents: Mapping[PurePosixPath, bytes],
+        *,
+        steps: Sequence[Reload] = (),
+        check: bool = True,
+        put_back: bool = True,
+    ) -> Acted:
+        receipt = None
+        if contents:
+            self._step("apply" if set(contents) & {p for place in wanted.places for p in place.paths} else "apply inside")
+            receipt = Receipt(wanted, {path: self.files.get(path) for path in contents} | observed.previous)
+            self.kept = receipt.previous | self.kept
+            self.files |= {path: InstalledFile(path, content, 5, 6, 0o640) for path, content in contents.items()}
+            self._changed_at = clock()
+        try:
+            if check:
+                self._step("check")
+        except CheckFailed as error:
+            if receipt and put_back:
+                self.log.append("put back")
+                self.files, self.kept, receipt = self.files | receipt.previous, {}, None
+            return Acted(receipt, (Failure(error),))
+        return Acted(receipt, self._reload(steps))
 
-    async def check(self, _target: Target) -> None:
-        self._step("check")
-
-    async def reload(self, _target: Target, steps: Sequence[Reload]) -> None:
+    def _reload(self, steps: Sequence[Reload]) -> tuple[Failure, ...]:
+        failures = []
         for step in steps:
-            self._step(step.command)
-            if step.kind != "self":
-                self._use_files()
+            service = {"postfix": "Postfix", "doveadm": "Dovecot"}.get(step.argv[0], "") if step.argv else ""
+            try:
+                self._step(step.command)
+                if step.kind != "self":
+                    self._use_files()
+            except ReloadFailed as error:
+                failures.append(Failure(error, step, service, stopped=service in self.not_running))
+        return tuple(failures)
 
-    async def settle(self, _target: Target, _observed: Observed) -> None:
-        self._step("settle")
-        self.pending = self.litter = False
+    async def stopped(self, _target: Target, _steps: Sequence[Reload]) -> tuple[str, ...]:
+        return self.not_running
 
-    async def rollback(self, receipt: Receipt) -> None:
+    async def settle(self, _target: Target, _observed: Observed, *, confirmed: bool = True) -> None:
+        self._step("clear" if self.litter else "")
+        self.litter = False
+        if confirmed:
+            self.kept = {}
+
+    async def restore(self, receipt: Receipt, steps: Sequence[Reload] = ()) -> tuple[Failure, ...]:
         self._step("rollback")
         self.files |= receipt.previous
+        self.kept = {}
         self._changed_at = clock()
+        return self._reload(steps)
 
     def _use_files(self) -> None:
         file = self.files.get(self.reads)
@@ -124,6 +157,7 @@ class Mailbox:
     # probe
 
     async def served(self, _target: Target, port: ProbePort, *, key_type: KeyType | None = None) -> Served:
+        self.asked.append(port)
         if (waiting := self.faults.get("probe")) and (fault := waiting.pop(0)):
             raise fault
         if self.notices_after is not None and self._changed_at is not None and clock() >= self._changed_at + self.notices_after:
@@ -141,6 +175,7 @@ class World:
     timing: Timing = TIMING
     store: Store = field(default_factory=Store)
     key: TargetKey = KEY
+    due: float = 0.0
 
     def __post_init__(self) -> None:
         self.reconciler = Reconciler(
@@ -162,8 +197,12 @@ class World:
         self.store.snapshots[held.source] = held
 
     async def look(self) -> Outcome:
-        """One reconcile."""
-        return await self.reconciler.reconcile(self.key)
+        """One reconcile, when it is due after the last one that changed something."""
+        await asyncio.sleep(self.due)
+        self.due = 0.0
+        outcome = await self.reconciler.reconcile(self.key)
+        self.due = outcome.again or 0.0 if outcome.result is Result.CHANGED else 0.0
+        return outcome
 
     @property
     def status(self) -> TargetStatus:

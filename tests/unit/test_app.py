@@ -23,7 +23,8 @@ from controller import app, asking, cli, engine
 from controller.adoption import Configured
 from controller.domain.errors import EngineUnavailable, SettingsError, TransientError
 from controller.domain.target import Target, TargetKey
-from controller.reconciler import Reconciler
+from controller.gathering import Gatherer
+from controller.memory import Memory
 from controller.settings import Settings
 from sources import registry
 from tests.certs import acme_json
@@ -259,14 +260,14 @@ class TestOnePass:
         docker, other = Docker(), "b" * 64
         docker.answers["/containers/json"].append({"Id": other, "Labels": LABELS})
         docker.answers[f"/containers/{other}/json"] = {**docker.answers[f"/containers/{ID}/json"], "Id": other, "Name": "/odd"}
-        gather = Reconciler._gather
+        gather = Gatherer.gather
 
-        async def fail(self: Reconciler, target: Target) -> Any:
+        async def fail(self: Gatherer, target: Target, memory: Memory) -> Any:
             if target.name == "odd":
                 raise ZeroDivisionError("a bug")
-            return await gather(self, target)
+            return await gather(self, target, memory)
 
-        monkeypatch.setattr(Reconciler, "_gather", fail)
+        monkeypatch.setattr(Gatherer, "gather", fail)
         async with serving(docker, tmp_path):
             with capture_logs() as lines:
                 store = await app.once(settings(tmp_path))

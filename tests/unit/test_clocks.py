@@ -283,8 +283,10 @@ class TestTheGraceOfAStart:
             assert (await world.look()).result is Result.WAITING
             await asyncio.sleep(50)
             assert (await world.look()).result is Result.WAITING
+            assert world.reason == "ReloadPending"
             await asyncio.sleep(20)
-            assert (await world.look()).result is Result.UNCHANGED
+            await world.look()
+            assert world.reason == "NothingListens"
             assert world.done() == []
 
         test()
@@ -300,7 +302,8 @@ class TestTheGraceOfAStart:
     @virtually
     async def test_is_over_for_a_container_that_was_started_long_ago(self):
         world = self.starting(timedelta(), 4000.0)
-        assert (await world.look()).result is Result.UNCHANGED
+        await world.look()
+        assert world.reason == "NothingListens"
 
 
 class TestTheWatch:

@@ -24,6 +24,7 @@ from controller.domain.errors import (
     SettingsError,
     TargetGone,
     TargetNotRunning,
+    WriteFailed,
     WriteRefused,
 )
 from controller.engine import EVENTS, Engine, Event, own_container_id
@@ -270,7 +271,7 @@ class TestFailures:
             (404, NO_SUCH, TargetGone),
             (404, "Could not find the file /tls in container", WriteRefused),
             (400, "container rootfs is marked read-only", WriteRefused),
-            (500, "unlinkat /tls/key.pem: device or resource busy", WriteRefused),
+            (500, "write /tls/key.pem: no space left on device", WriteFailed),
             (503, "no engine behind this proxy", EngineUnavailable),
         ],
     )

@@ -56,7 +56,6 @@ class Answer:
     findings: tuple[Reason, ...] = ()
     write: frozenset[PurePosixPath] = frozenset()
     reload: bool = False
-    confirm: bool = False
     wait: bool = False
     silent: bool = False
     refused: Reason | None = None
@@ -67,13 +66,13 @@ def answer(decision: Decision) -> Answer:
         tuple(finding.reason for finding in decision.findings),
         frozenset(decision.write),
         decision.reload,
-        decision.confirm,
         decision.wait,
         decision.silent,
         decision.refused.reason if decision.refused else None,
     )
 
 
+rechained = replace(new, chain_pem=new.chain_pem * 2)
 BOTH = frozenset({CERT, PRIVATE})
 NOTHING = Answer()
 
@@ -94,7 +93,7 @@ SITUATIONS: list[tuple[str, Facts, Answer]] = [
     (
         "one file is missing",
         facts(new, {**installed(PLACE, new), PRIVATE: None}, serves(new)),
-        Answer((Reason.NOT_INSTALLED,), BOTH, reload=True, confirm=True),
+        Answer((Reason.NOT_INSTALLED,), BOTH, reload=True),
     ),
     (
         "the certificate was renewed",
@@ -104,27 +103,27 @@ SITUATIONS: list[tuple[str, Facts, Answer]] = [
     (
         "the certificate was renewed, and is served already, who knows why",
         facts(new, installed(PLACE, old), serves(new)),
-        Answer((Reason.LEAF_DIFFERS,), BOTH, reload=True, confirm=True),
+        Answer((Reason.LEAF_DIFFERS,), BOTH, reload=True),
     ),
     (
         "something else stands in the certificate's file",
         facts(new, changed(installed(PLACE, new), CERT, b"garbage"), serves(new)),
-        Answer((Reason.LEAF_DIFFERS,), BOTH, reload=True, confirm=True),
+        Answer((Reason.LEAF_DIFFERS,), BOTH, reload=True),
     ),
     (
         "the key beside the certificate is another's",
         facts(new, changed(installed(PLACE, new), PRIVATE, other.key_pem), serves(new)),
-        Answer((Reason.KEY_DIFFERS,), BOTH, reload=True, confirm=True),
+        Answer((Reason.KEY_DIFFERS,), BOTH, reload=True),
     ),
     (
         "the intermediate is missing",
         facts(new, changed(installed(PLACE, new), CERT, new.leaf_pem), serves(new)),
-        Answer((Reason.CHAIN_DIFFERS,), BOTH, reload=True, confirm=True),
+        Answer((Reason.CHAIN_DIFFERS,), BOTH, reload=True),
     ),
     (
         "the chain's own file holds garbage",
         facts(new, changed(installed(APART, new), CHAIN, CUT), serves(new), on=target(places=(APART,))),
-        Answer((Reason.CHAIN_DIFFERS,), BOTH | {CHAIN}, reload=True, confirm=True),
+        Answer((Reason.CHAIN_DIFFERS,), BOTH | {CHAIN}, reload=True),
     ),
     (
         "the certificate was renewed where the chain's own file holds garbage",
@@ -134,7 +133,7 @@ SITUATIONS: list[tuple[str, Facts, Answer]] = [
     (
         "the key in a combined file is another's",
         facts(new, {COMBINED: file(COMBINED, other.key_pem + new.fullchain_pem)}, serves(new), on=target(places=(TOGETHER,))),
-        Answer((Reason.CHAIN_DIFFERS,), frozenset({COMBINED}), reload=True, confirm=True),
+        Answer((Reason.CHAIN_DIFFERS,), frozenset({COMBINED}), reload=True),
     ),
     (
         "a port still hands out the old one",
@@ -181,17 +180,42 @@ SITUATIONS: list[tuple[str, Facts, Answer]] = [
     (
         "nothing is to be probed, and the certificate was renewed",
         facts(new, installed(PLACE, old), on=target(probe=())),
-        Answer((Reason.LEAF_DIFFERS,), BOTH, reload=True, confirm=True),
+        Answer((Reason.LEAF_DIFFERS,), BOTH, reload=True),
     ),
     (
-        "the last reload was never confirmed",
-        facts(new, installed(PLACE, new), serves(new), pending=True),
+        "the last change was never confirmed, and a port shows that it is in use",
+        facts(new, installed(PLACE, new), serves(new), kept=installed(PLACE, old)),
+        NOTHING,
+    ),
+    (
+        "the last change was never confirmed, and the port hands out the old leaf",
+        facts(new, installed(PLACE, new), serves(old), kept=installed(PLACE, old)),
         Answer((Reason.RELOAD_PENDING,), reload=True),
     ),
     (
-        "the last reload was never confirmed, and nothing is probed",
-        facts(new, installed(PLACE, new), on=target(probe=()), pending=True),
+        "the last change was one of the chain alone, which no port shows, and never confirmed",
+        facts(new, installed(PLACE, new), serves(new), kept=installed(PLACE, rechained)),
         Answer((Reason.RELOAD_PENDING,), reload=True),
+    ),
+    (
+        "the first change was never confirmed, and a port shows that it is in use",
+        facts(new, installed(PLACE, new), serves(new), kept=nothing(PLACE)),
+        NOTHING,
+    ),
+    (
+        "the last change was never confirmed, and nothing is probed",
+        facts(new, installed(PLACE, new), on=target(probe=()), kept=installed(PLACE, old)),
+        Answer((Reason.RELOAD_PENDING,), reload=True),
+    ),
+    (
+        "the last change was never confirmed, but this process has reloaded since",
+        replace(facts(new, installed(PLACE, new), on=target(probe=()), kept=installed(PLACE, old)), loaded=True),
+        NOTHING,
+    ),
+    (
+        "what is kept is what is installed",
+        facts(new, installed(PLACE, new), on=target(probe=()), kept=installed(PLACE, new)),
+        NOTHING,
     ),
     (
         "the container just started, its ports are closed",
@@ -199,8 +223,8 @@ SITUATIONS: list[tuple[str, Facts, Answer]] = [
         Answer((Reason.RELOAD_PENDING,), wait=True),
     ),
     (
-        "the container just started, its ports are closed, and the last reload was never confirmed",
-        facts(new, installed(PLACE, new), serves(None, **CLOSED), on=target(container=STARTING), pending=True),
+        "the container just started, its ports are closed, and the last change was never confirmed",
+        facts(new, installed(PLACE, new), serves(None, **CLOSED), on=target(container=STARTING), kept=installed(PLACE, old)),
         Answer((Reason.RELOAD_PENDING,), wait=True),
     ),
     (
@@ -250,7 +274,7 @@ SITUATIONS: list[tuple[str, Facts, Answer]] = [
     ),
     (
         "the container has ended and its files are right",
-        facts(new, installed(PLACE, new), on=target(container=container(state=State.EXITED)), pending=True),
+        facts(new, installed(PLACE, new), on=target(container=container(state=State.EXITED)), kept=installed(PLACE, old)),
         NOTHING,
     ),
     ("no certificate fits", facts(other, installed(PLACE, old), serves(old)), Answer(refused=Reason.NO_MATCHING_CERTIFICATE)),
@@ -272,12 +296,12 @@ SITUATIONS: list[tuple[str, Facts, Answer]] = [
     (
         "the owner is another than asked for",
         facts(new, installed(PLACE, new, uid=5, gid=5), serves(new), on=target(owner=(5, 6))),
-        Answer((Reason.MODE_DIFFERS,) * 2, BOTH, reload=True, confirm=True),
+        Answer((Reason.MODE_DIFFERS,) * 2, BOTH, reload=True),
     ),
     (
         "the key's mode is another than asked for",
         facts(new, installed(PLACE, new, mode=0o644), serves(new), on=target(mode=0o640)),
-        Answer((Reason.MODE_DIFFERS,), BOTH, reload=True, confirm=True),
+        Answer((Reason.MODE_DIFFERS,), BOTH, reload=True),
     ),
     (
         "two pairs are as they should be",
@@ -297,7 +321,7 @@ SITUATIONS: list[tuple[str, Facts, Answer]] = [
             serves(new),
             on=target(places=(PLACE, ALT)),
         ),
-        Answer((Reason.LEAF_DIFFERS,), frozenset({ALT_CERT, ALT_PRIVATE}), reload=True, confirm=True),
+        Answer((Reason.LEAF_DIFFERS,), frozenset({ALT_CERT, ALT_PRIVATE}), reload=True),
     ),
     (
         "there is no second certificate, and a port hands out the one that stands in the second place",
@@ -460,7 +484,7 @@ CONTENTS = {path: [PLACE.contents(held)[path] for held in (old, new, other)] for
     held=st.lists(st.sampled_from([old, new, other]), max_size=3, unique=True),
     leaf=st.sampled_from([None, old, new]),
     state=st.sampled_from(State),
-    flags=st.fixed_dictionaries({flag: st.booleans() for flag in ("pending", "litter")}),
+    flags=st.fixed_dictionaries({"kept": st.sampled_from([{}, installed(PLACE, old)]), "litter": st.booleans()}),
     refused=st.booleans(),
 )
 def test_whatever_is_found_a_decision_makes_sense(files, held, leaf, state, flags, refused):

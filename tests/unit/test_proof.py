@@ -7,10 +7,10 @@ import asyncio
 import pytest
 
 from controller.domain.certificate import KeyType
-from controller.domain.errors import EngineUnavailable, ProbeUnavailable, VerifyFailed
+from controller.domain.errors import EngineUnavailable, ProbeUnavailable
 from controller.domain.observed import Served
 from controller.domain.target import ProbePort, Target
-from controller.proof import PortsSilent, Prover, Question, questions
+from controller.proof import Prover, Question, Verified, questions
 from tests.unit.made import CLOSED, IMAPS, NEW, OLD, SMTP, certificate, serves, target
 from tests.unit.virtual_time import clock, virtually
 
@@ -67,13 +67,16 @@ class TestAProof:
     @virtually
     async def test_is_what_all_ports_hand_out(self):
         proven, _ = prover({993: {0: NEW_SERVED}, 25: {0: serves(certificate(**NEW), SMTP)}})
-        assert await proven.prove(target(), asking(IMAPS, SMTP), seconds=10) == (NEW_SERVED, serves(certificate(**NEW), SMTP))
+        assert (await proven.verify(target(), asking(IMAPS, SMTP), seconds=10)).served == (
+            NEW_SERVED,
+            serves(certificate(**NEW), SMTP),
+        )
         assert clock() < 0.1
 
     @virtually
     async def test_of_nothing_is_nothing(self):
         proven, _ = prover({})
-        assert await proven.prove(target(), [], seconds=10) == ()
+        assert (await proven.verify(target(), [], seconds=10)).served == ()
 
     @pytest.mark.parametrize(
         "wrong",
@@ -84,30 +87,29 @@ class TestAProof:
         @virtually
         async def test() -> None:
             proven, _ = prover({993: {0: wrong, 7: NEW_SERVED}})
-            assert await proven.prove(target(), asking(IMAPS), seconds=10) == (NEW_SERVED,)
-            assert 7 <= clock() < 7.5
+            assert (await proven.verify(target(), asking(IMAPS), seconds=10)).served == (NEW_SERVED,)
+            assert 7 <= clock() < 8
 
         test()
 
     @virtually
-    async def test_asks_often_at_first_and_then_four_times_a_second(self):
+    async def test_asks_often_at_first_and_then_once_a_second(self):
         proven, ports = prover({993: {0: OLD_SERVED}})
-        with pytest.raises(VerifyFailed):
-            await proven.prove(target(), asking(IMAPS), seconds=10)
+        assert (await proven.verify(target(), asking(IMAPS), seconds=10)).wrong == (OLD_SERVED,)
         moments = [moment for _, _, moment in ports.asked]
-        assert [round(moment, 2) for moment in moments[:6]] == [0, 0.02, 0.06, 0.14, 0.3, 0.55]
-        assert moments[-1] > 9.5
+        assert [round(moment, 2) for moment in moments[:6]] == [0, 0.05, 0.15, 0.35, 0.75, 1.55]
+        assert (moments[-1] > 9, len(moments)) == (True, 14)
 
     @virtually
     async def test_asks_each_port_only_until_it_is_right(self):
         proven, ports = prover({993: {0: NEW_SERVED}, 25: {0: OLD_SERVED, 5: NEW_SERVED}})
-        await proven.prove(target(), asking(IMAPS, SMTP), seconds=10)
+        await proven.verify(target(), asking(IMAPS, SMTP), seconds=10)
         assert [port for port, _, _ in ports.asked].count(993) == 1
 
     @virtually
     async def test_asks_for_the_key_type_in_question(self):
         proven, ports = prover({993: {0: serves(certificate(kind="rsa"))}})
-        await proven.prove(target(), [Question(IMAPS, KeyType.RSA, {rsa.fingerprint: rsa})], seconds=1)
+        await proven.verify(target(), [Question(IMAPS, KeyType.RSA, {rsa.fingerprint: rsa})], seconds=1)
         assert [kind for _, kind, _ in ports.asked] == [KeyType.RSA]
 
 
@@ -126,42 +128,41 @@ class TestAFailedProof:
         @virtually
         async def test() -> None:
             proven, _ = prover({993: {0: served}})
-            with pytest.raises(VerifyFailed) as caught:
-                await proven.prove(target(), asking(IMAPS), seconds=10)
-            assert str(caught.value) == f"after 10 s: {problem}"
+            verified = await proven.verify(target(), asking(IMAPS), seconds=10)
+            assert (verified.problems, verified.wrong) == (problem, (served,))
 
         test()
 
     @virtually
     async def test_names_all_ports_that_are_wrong_and_each_problem_once(self):
         proven, _ = prover({993: {0: OLD_SERVED}, 25: {0: serves(None, SMTP, **CLOSED)}})
-        with pytest.raises(VerifyFailed) as caught:
-            await proven.prove(target(), [*asking(IMAPS, SMTP), *asking(IMAPS)], seconds=1)
-        assert str(caught.value) == (
-            f"after 1 s: port 993/imaps hands out {old.short}, not {new.short}; port 25/smtp: nothing listens there"
+        verified = await proven.verify(target(), [*asking(IMAPS, SMTP), *asking(IMAPS)], seconds=1)
+        assert (
+            verified.problems == f"port 993/imaps hands out {old.short}, not {new.short}; port 25/smtp: nothing listens there"
         )
 
     @virtually
     async def test_without_time_asks_once(self):
         proven, ports = prover({993: {0: OLD_SERVED}})
-        with pytest.raises(VerifyFailed):
-            await proven.prove(target(), asking(IMAPS), seconds=0)
+        assert (await proven.verify(target(), asking(IMAPS), seconds=0)).wrong
         assert len(ports.asked) == 1
 
-    @virtually
-    async def test_for_silence_alone_beside_ports_that_are_right_is_one_of_its_own(self):
-        proven, _ = prover({993: {0: SILENT}, 25: {0: NEW_SERVED}})
-        with pytest.raises(PortsSilent):
-            await proven.prove(target(), asking(IMAPS, SMTP), seconds=1)
-
-    @pytest.mark.parametrize("other", [SILENT, OLD_SERVED], ids=["all are silent", "another is wrong"])
-    def test_for_more_than_that_is_not(self, other):
+    @pytest.mark.parametrize(
+        ("one", "other", "quiet"),
+        [
+            (SILENT, NEW_SERVED, True),
+            (SILENT, serves(None, **CLOSED), True),
+            (SILENT, SILENT, True),
+            (SILENT, OLD_SERVED, False),
+            (NEW_SERVED, NEW_SERVED, False),
+        ],
+        ids=["silent", "silent and closed", "all are silent", "another is wrong", "nothing is wrong"],
+    )
+    def test_knows_whether_there_is_nothing_but_silence(self, one, other, quiet):
         @virtually
         async def test() -> None:
-            proven, _ = prover({993: {0: SILENT}, 25: {0: other}})
-            with pytest.raises(VerifyFailed) as caught:
-                await proven.prove(target(), asking(IMAPS, SMTP), seconds=1)
-            assert type(caught.value) is VerifyFailed
+            proven, _ = prover({993: {0: one}, 25: {0: other}})
+            assert (await proven.verify(target(), asking(IMAPS, SMTP), seconds=1)).quiet is quiet
 
         test()
 
@@ -169,13 +170,33 @@ class TestAFailedProof:
     async def test_a_port_that_was_dead_does_not_count_while_it_is(self):
         proven, _ = prover({993: {0: SILENT}, 25: {0: NEW_SERVED}})
         asked = [*asking(IMAPS, was_dead=True), *asking(SMTP)]
-        assert await proven.prove(target(), asked, seconds=1) == (SILENT, NEW_SERVED)
+        assert (await proven.verify(target(), asked, seconds=1)).served == (SILENT, NEW_SERVED)
 
     @virtually
     async def test_a_port_that_was_dead_must_hand_out_nothing_wrong(self):
         proven, _ = prover({993: {0: OLD_SERVED}})
-        with pytest.raises(VerifyFailed):
-            await proven.prove(target(), asking(IMAPS, was_dead=True), seconds=1)
+        assert (await proven.verify(target(), asking(IMAPS, was_dead=True), seconds=1)).wrong == (OLD_SERVED,)
+
+
+class TestAskingAgain:
+    @virtually
+    async def test_asks_what_was_wrong_at_the_moments_given_until_it_is_right(self):
+        proven, ports = prover({993: {0: SILENT, 30: NEW_SERVED}, 25: {0: NEW_SERVED}})
+        before = await proven.verify(target(), asking(IMAPS, SMTP), seconds=0)
+        ports.asked.clear()
+        verified = await proven.verify_again(target(), before, [20, 40, 65])
+        assert (verified.served, verified.wrong) == ((NEW_SERVED, NEW_SERVED), ())
+        assert [(port, round(moment)) for port, _, moment in ports.asked] == [(993, 20), (993, 40)]
+
+    @virtually
+    async def test_a_moment_that_has_passed_is_now(self):
+        proven, ports = prover({993: {0: SILENT}})
+        before = await proven.verify(target(), asking(IMAPS), seconds=0)
+        assert (await proven.verify_again(target(), before, [-5, 1])).wrong == (SILENT,)
+        assert [round(moment) for _, _, moment in ports.asked] == [0, 0, 1]
+
+    def test_of_nothing_nothing_is_wrong(self):
+        assert (Verified().wrong, Verified().quiet, Verified().problems) == ((), False, "")
 
 
 class TestNoWayToAPort:
@@ -186,7 +207,7 @@ class TestNoWayToAPort:
         proven, _ = prover({993: {0: ProbeUnavailable("attach certferry to its network")}})
         answer = Served(IMAPS, None, "none", "attach certferry to its network", unknown=True)
         assert await proven.ask(target(), [IMAPS]) == (answer,)
-        assert await proven.prove(target(), asking(IMAPS), seconds=5) == (answer,)
+        assert (await proven.verify(target(), asking(IMAPS), seconds=5)).served == (answer,)
         assert clock() < 0.1
 
     @virtually

@@ -14,8 +14,9 @@ from controller.domain.errors import TransientError
 from controller.domain.observed import Observed
 from controller.domain.snapshot import Entry, Snapshot
 from controller.domain.target import Target
+from controller.gathering import MANY
 from controller.policies import Facts
-from controller.reconciler import MANY, Result
+from controller.reconciler import Result
 from tests.unit.made import NEW, certificate
 from tests.unit.mailbox import TIMING, Mailbox, World
 from tests.unit.virtual_time import clock, virtually

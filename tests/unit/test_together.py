@@ -16,7 +16,7 @@ from controller.domain.observed import Served
 from controller.domain.target import ProbePort, Target
 from controller.ending import pass_on_cancellation
 from controller.proof import Prover, Question
-from controller.together import both, together
+from controller.together import together
 from tests.unit.made import NEW, OLD, certificate, serves, target
 from tests.unit.mailbox import Mailbox, World
 from tests.unit.virtual_time import clock, virtually
@@ -46,7 +46,7 @@ class Handshakes:
 
 
 def prove(prover: Prover) -> Coroutine[Any, Any, object]:
-    return prover.prove(target(), [Question(port, None, RIGHT) for port in PORTS], seconds=65)
+    return prover.verify(target(), [Question(port, None, RIGHT) for port in PORTS], seconds=65)
 
 
 def ask(prover: Prover) -> Coroutine[Any, Any, object]:
@@ -116,7 +116,6 @@ async def test_what_each_gives_comes_in_the_order_given() -> None:
     assert await together(after(seconds) for seconds in (3, 1, 2)) == [3, 1, 2]
     assert clock() == pytest.approx(3, abs=0.1)
     assert await together([]) == []
-    assert await both(after(2), after(1)) == (2, 1)
 
 
 @virtually

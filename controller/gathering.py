@@ -1,0 +1,104 @@
+"""Reads all that a decision needs of one target: files, sockets, the choice of certificates, and what the ports hand out.
+
+A port is asked once, and not at all where that is known: each handshake is some lines in the mail server's log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import structlog
+
+from controller import policies
+from controller.clocks import Clocks
+from controller.domain.container import State
+from controller.domain.moment import Moment, read_clocks
+from controller.domain.observed import Observed, Served
+from controller.domain.snapshot import Snapshot
+from controller.domain.target import ProbePort, Target
+from controller.memory import Memory, input_of
+from controller.policies import Facts
+from controller.ports import Sink
+from controller.proof import Prover
+from controller.selection import Selection, count_held
+from controller.store import Store
+
+log = structlog.get_logger()
+
+HURRY = 1.0
+"""Seconds for the handshakes before a write."""
+
+MANY = 100
+"""Certificates for the names of one target from which on the choice is made beside the loop: some 20,000 of them, as one store
+may hold, are worth more than a second of thinking. Real ones hold a handful."""
+
+
+@dataclass(slots=True)
+class Gatherer:
+    """`now` is the wall clock; `clocks` say how far it is to be believed. `start_grace` in seconds."""
+
+    sink: Sink
+    prover: Prover
+    store: Store
+    clocks: Clocks
+    now: Callable[[], datetime]
+    start_grace: float
+    _doubted: bool = False
+
+    async def gather(self, target: Target, memory: Memory) -> Facts:
+        """All of it, read now."""
+        observed = await self.sink.observe(target)
+        snapshots = self.store.snapshots_in_order
+        moment, age = self._what_time_it_is(snapshots), self._age(target, memory)
+        facts = Facts(target, Selection(), observed, (), self.now(), self.start_grace, age=age, moment=moment)
+        beside = count_held(target, snapshots.values()) > MANY
+        facts = await asyncio.to_thread(policies.choose, facts, snapshots) if beside else policies.choose(facts, snapshots)
+        facts = replace(facts, loaded=memory.in_use == input_of(facts))
+        return replace(facts, served=await self._served(facts, memory))
+
+    async def _served(self, facts: Facts, memory: Memory) -> tuple[Served, ...]:
+        """What the ports hand out. One that hangs must not hold up a new certificate: it is asked at length when it counts."""
+        target, observed = facts.target, facts.observed
+        if target.container.state is not State.RUNNING:
+            return ()
+        ports = policies.wanted_ports(target, observed.listening)
+        hurry = HURRY if policies.decide(facts).write else None
+        known = self._known(target, observed, memory, writing=hurry is not None)
+        asked = await self.prover.ask(target, [port for port in ports if port not in known], seconds=hurry)
+        answers = known | {served.port: served for served in asked}
+        return tuple(answers[port] for port in ports)
+
+    def _known(self, target: Target, observed: Observed, memory: Memory, *, writing: bool) -> dict[ProbePort, Served]:
+        """What needs no asking: before a write, ports that were right since the container's start and still listen; at a second
+        look, those that were right at the first."""
+        known, settled = memory.known(target), memory.settled
+        memory.settled, memory.partly = frozenset(), bool(settled)
+        if writing:
+            listening = observed.listening or frozenset()
+            return {port: served for port, served in known.items() if port.port in listening}
+        return {port: served for port, served in known.items() if port in settled}
+
+    def _what_time_it_is(self, snapshots: Mapping[str, Snapshot]) -> Moment:
+        """As far as that is known; a doubt is logged once, and again when it is over."""
+        self.clocks.prove(policies.proven_by(snapshots.values()))
+        moment = read_clocks(self.now(), self.clocks.others(), proven=self.clocks.proven)
+        if bool(moment.doubt) is not self._doubted:
+            self._doubted = bool(moment.doubt)
+            if moment.doubt:
+                log.warning("clock.doubted", message=moment.doubt)
+            else:
+                log.info("clock.believed", message=f"the clock says {self.now():%Y-%m-%d %H:%M} UTC")
+        return moment
+
+    def _age(self, target: Target, memory: Memory) -> float | None:
+        """Seconds since the container was started: by the engine's clock at first, then by one that cannot jump."""
+        started = target.container.started_at
+        if started is None:
+            return None
+        elapsed = self.clocks.elapsed()
+        if memory.started is None or memory.started[0] != started:
+            memory.started = started, elapsed - max(target.container.age or 0.0, 0.0)
+        return elapsed - memory.started[1]

@@ -1,0 +1,84 @@
+"""What is remembered of a target from one look to the next. Losing it costs at most one reload or one wait. Pure state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import PurePosixPath
+
+from controller.domain.container import State
+from controller.domain.observed import Served
+from controller.domain.target import Place, ProbePort, Reload, Target
+from controller.locks import Area
+from controller.policies import Facts
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """What makes an attempt another one: the certificates and where they go, how they are loaded, the container's start.
+
+    Of a certificate its leaf's fingerprint and a digest of the whole: this is remembered for days, and shall hold no key.
+    """
+
+    chosen: tuple[tuple[Place, str, str], ...]
+    reload: tuple[Reload, ...]
+    started_at: datetime | None
+
+    @property
+    def leaves(self) -> tuple[str, ...]:
+        return tuple(fingerprint for _, fingerprint, _ in self.chosen)
+
+
+def input_of(facts: Facts) -> Input:
+    """The input of an act on these facts."""
+    chosen = tuple((place, c.certificate.fingerprint, c.certificate.digest) for place, c in facts.selection.chosen)
+    return Input(chosen, facts.target.reload, facts.target.container.started_at)
+
+
+@dataclass(slots=True)
+class Memory:
+    """Of one target. Times are seconds of the monotonic clock."""
+
+    silent_since: float | None = None
+    written: Input | None = None
+    """The input of a write, until the target was seen without anything to write."""
+    reloaded: Input | None = None
+    """The input of a reload without a write, until the target was ready."""
+    in_use: Input | None = None
+    """The input that the services loaded last."""
+    verified: dict[ProbePort, Served] = field(default_factory=dict)
+    """What each port handed out when it was last right, since the container's start at `verified_since`."""
+    verified_since: datetime | None = None
+    settled: frozenset[ProbePort] = frozenset()
+    """Ports that need not be asked again at the next look: they were right a moment ago."""
+    partly: bool = False
+    """The last look was such a one."""
+    confirm_at: float | None = None
+    """When an act is to be looked at once more."""
+    stopped: dict[str, datetime] = field(default_factory=dict)
+    """Services that did not run when they were to be reloaded, and since when that is known."""
+    looks: int = 0
+    """How often in a row nothing could be done but look again."""
+    started: tuple[datetime, float] | None = None
+    """A start of the container by the engine's clock, and by ours that cannot jump."""
+    leads_to: frozenset[PurePosixPath] = frozenset()
+    """Where the symbolic links among its paths led at the last look."""
+    areas: frozenset[Area] = frozenset()
+    """What it may share with others, links included."""
+
+    def known(self, target: Target) -> dict[ProbePort, Served]:
+        """Ports that were right since the container was started, and what they handed out."""
+        if self.verified_since != target.container.started_at or target.container.state is not State.RUNNING:
+            return {}
+        return {port: served for port, served in self.verified.items() if port in target.probe}
+
+    def learn(self, target: Target, served: tuple[Served, ...]) -> None:
+        """Ports that are right now."""
+        self.verified = self.known(target) | {one.port: one for one in served if one.leaf}
+        self.verified_since = target.container.started_at
+
+    def pause(self, shortest: float, longest: float) -> float:
+        """Seconds until the next of many looks: each time twice as long."""
+        pause = min(shortest * 2.0 ** min(self.looks, 20), longest)
+        self.looks += 1
+        return pause

@@ -1,0 +1,56 @@
+"""When the previous pair is put back, and what counts against the new one (design §1, promise 2). Pure.
+
+Only an answer counts: a failed check, a failed reload of a service that runs, a port that hands out something else or, long
+enough after the reload, nothing. A service that does not run says nothing about the pair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from pathlib import PurePosixPath
+
+from controller.domain.errors import Error
+from controller.domain.observed import Failure, InstalledFile, Served
+from controller.domain.target import ProbePort
+from controller.policies import Facts, works
+
+Previous = Mapping[PurePosixPath, InstalledFile | None]
+
+
+def against(facts: Facts, failures: Sequence[Failure]) -> Error | None:
+    """The first failure that speaks against the new pair. A command that only its label knows does so where a port answered."""
+    answered = any(served.leaf for served in facts.served)
+    return next((f.error for f in failures if not f.stopped and (f.step is None or f.service or answered)), None)
+
+
+def stopped_services(failures: Sequence[Failure]) -> tuple[str, ...]:
+    """The services that did not run when they were to be reloaded."""
+    return tuple(dict.fromkeys(failure.service for failure in failures if failure.stopped))
+
+
+def why_not_put_back(facts: Facts, previous: Previous, *, now_without: Collection[ProbePort] = ()) -> str:
+    """Why what was there before is not put back; empty where it is.
+
+    `now_without` are the ports that hand out nothing with the new pair: one that did before is worse than an old certificate.
+    """
+    if any(served.leaf and served.port in now_without for served in facts.served):
+        return ""
+    files = {path: file for path, file in previous.items() if file}
+    if not files:
+        return "there was nothing before"
+    before = replace(facts, observed=replace(facts.observed, files=facts.observed.files | dict(previous)))
+    places = [place for place in facts.target.places if set(place.paths) & previous.keys()]
+    if any(not works(place, before) for place in places):
+        return "what was there before is expired, for another name, or without its key"
+    return ""
+
+
+def check_puts_back(facts: Facts, previous: Previous) -> bool:
+    """Whether a failed check puts back what was there, or removes the files where nothing was."""
+    return not any(previous.values()) or not why_not_put_back(facts, previous)
+
+
+def without_answer(served: Sequence[Served]) -> frozenset[ProbePort]:
+    """Ports that hand out nothing."""
+    return frozenset(one.port for one in served if one.leaf is None and not one.unknown)
