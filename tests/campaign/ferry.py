@@ -113,7 +113,7 @@ class Ferry:
 
     def said_of(self, name: str, since: float, *, container: str = "") -> list[str]:
         """What was logged of one target, or of none at all, since a moment. Until it is known it goes by its container's id."""
-        lines = [line for line in self.lines() if moment_of(line) >= since]
+        lines = [line for line in self.lines() if line["event"] != "text" and moment_of(line) >= since]
         lines = [line for line in lines if line.get("target", name) == name or str(line["target"]).endswith(f"/{container}")]
         return [f"{clock(moment_of(line))} {' '.join(str(line[key]) for key in TOLD if key in line)}" for line in lines]
 
