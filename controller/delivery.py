@@ -30,7 +30,7 @@ from controller.domain.observed import Acted, Failure, Receipt, Served
 from controller.domain.target import Place, Reload, Target
 from controller.policies import Decision, Facts
 from controller.ports import Sink
-from controller.proof import HURRIED, Prover, Verified, questions
+from controller.proof import HURRIED, REMEMBERED, Prover, Verified, questions
 from controller.reasons import RolledBack, describe
 from controller.report import Reporter
 
@@ -45,11 +45,13 @@ SILENT_LIMIT = SILENT_MOMENTS[-1]
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """What the ports hand out; why the target is not ready although the new pair stays, and services that do not run."""
+    """What the ports hand out; why the target is not ready although the new pair stays: services that do not run are `stopped`,
+    and a reload that `failed` is not to be repeated at once."""
 
     served: tuple[Served, ...]
     finding: Finding | None = None
     stopped: tuple[str, ...] = ()
+    failed: bool = False
 
 
 @dataclass
@@ -59,6 +61,8 @@ class _Done:
     reload: tuple[Reload, ...]
     receipts: list[Receipt] = field(default_factory=list)
     failures: tuple[Failure, ...] = ()
+    finding: Finding | None = None
+    """Why the target is not ready although nothing speaks against the new pair."""
 
 
 class _Failed(Exception):
@@ -197,7 +201,9 @@ class Delivery:
         verified = await self._prover.verify(facts.target, asked, seconds=seconds)
         if verified.quiet:
             verified = await self._wait_for_silent(facts, done, verified, began)
-        if verified.wrong:
+        if _was_silent_before(facts, verified):
+            done.finding = Finding(Reason.SERVED_DIFFERS, verified.problems)
+        elif verified.wrong:
             await self._check_unchanged(facts.target)
             raise _Failed(VerifyFailed(f"after {self._clock() - began:.0f} s: {verified.problems}"), verified.served)
         if served := dict.fromkeys(str(answer.port) for answer in verified.served if answer.leaf):
@@ -232,8 +238,9 @@ class Delivery:
         stopped = rollback.stopped_services(done.failures)
         if stopped:
             return Delivered(served, not_running(stopped), stopped)
-        finding = describe(done.failures[0].error) if done.failures else None
-        return Delivered(served, finding)
+        if done.failures:
+            return Delivered(served, describe(done.failures[0].error), failed=True)
+        return Delivered(served, done.finding)
 
     async def _give_up(self, facts: Facts, done: _Done, failed: _Failed) -> Error:
         """Put the previous files back and into use, where they are worth it; returns the error to report."""
@@ -291,6 +298,12 @@ def not_running(services: Sequence[str], since: str = "") -> Finding:
     names = " and ".join(services)
     text = f"{names} {'do' if len(services) > 1 else 'does'} not run{since}; the certificate is installed, for the next start"
     return Finding(Reason.NOT_RUNNING, text)
+
+
+def _was_silent_before(facts: Facts, verified: Verified) -> bool:
+    """Whether nothing is wrong but ports that do not answer, and of which nobody knows whether they did just before the act."""
+    remembered = {served.port for served in facts.served if served.way == REMEMBERED}
+    return bool(verified.wrong) and all(served.silent and served.port in remembered for served in verified.wrong)
 
 
 def _with(error: Error, more: str) -> Error:

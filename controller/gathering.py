@@ -22,7 +22,7 @@ from controller.domain.target import ProbePort, Target
 from controller.memory import Memory, input_of
 from controller.policies import Facts
 from controller.ports import Sink
-from controller.proof import Prover
+from controller.proof import REMEMBERED, Prover
 from controller.selection import Selection, count_held
 from controller.store import Store
 
@@ -78,7 +78,7 @@ class Gatherer:
         memory.settled, memory.partly = frozenset(), bool(settled)
         if writing:
             listening = observed.listening or frozenset()
-            return {port: served for port, served in known.items() if port.port in listening}
+            return {port: replace(was, way=REMEMBERED) for port, was in known.items() if port.port in listening}
         return {port: served for port, served in known.items() if port in settled}
 
     def _what_time_it_is(self, snapshots: Mapping[str, Snapshot]) -> Moment:

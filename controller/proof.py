@@ -17,6 +17,9 @@ from controller.together import together
 HURRIED = "hurried"
 """The `Served.way` of a port that was not given the time to answer."""
 
+REMEMBERED = "remembered"
+"""The `Served.way` of a port that was not asked now: it was right since the container's start, and still listens."""
+
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 
 

@@ -381,11 +381,11 @@ class Reconciler:
         finding, memory = delivered.finding, self._memory[facts.target.key]
         assert finding is not None  # noqa: S101 -- that is why it is called
         memory.stopped = {name: memory.stopped.get(name, self._now()) for name in delivered.stopped}
-        if not delivered.stopped:
+        if delivered.failed:
             self._attempts.failed(facts.target.key, input_of(facts), finding, self._clocks.elapsed())
             memory.in_use = None
         self._report.not_ready(facts, finding, delivered.served)
-        return Outcome(Result.FAILED, SHORTEST_LOOK if delivered.stopped else FAILED_PAUSE)
+        return Outcome(Result.FAILED, FAILED_PAUSE if delivered.failed else SHORTEST_LOOK)
 
     def _check_repetition(self, facts: Facts, decision: Decision) -> None:
         """Whatever undoes a write or a reload at once would cost a reload at every look."""

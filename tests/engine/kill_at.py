@@ -14,11 +14,12 @@ from sinks.container import ContainerSink
 STEPS: dict[str, tuple[type, str, bool]] = {
     "before the stage": (ContainerSink, "_stage", False),
     "between stage and swap": (ContainerSink, "_stage", True),
-    "between swap and reload": (ContainerSink, "reload", False),
-    "between reload and proof": (Prover, "prove", False),
-    "after the proof": (Prover, "prove", True),
+    "between swap and reload": (ContainerSink, "_run_apart", False),
+    "between reload and proof": (Prover, "verify", False),
+    "after the proof": (Prover, "verify", True),
 }
-"""Where it dies, and whether when that is done (or before it begins)."""
+"""Where it dies, and whether when that is done (or before it begins). Only where the commands are another user's is there
+anything between swap and reload."""
 
 
 def _arm(step: str) -> None:

@@ -23,6 +23,8 @@ UNPROVABLE = {
     "probe": "off",
     "reload": "sh -c 'echo once >>/reloads'",
 }
+ANOTHER_USER = {"user": "root:mail"}
+"""Commands of another user than the one who writes files are run by an exec of their own."""
 
 
 @dataclass
@@ -51,7 +53,7 @@ def provable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     """Postfix and Dovecot: what they serve tells whether they were reloaded."""
     lab = Lab(tmp_path_factory.mktemp("kill"))
     try:
-        scene = Scene(lab, lab.mail())
+        scene = Scene(lab, lab.mail(labels=ANOTHER_USER))
         scene.mail.wait_up()
         scene.carry(lab.issue())
         yield scene
@@ -64,7 +66,7 @@ def unprovable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     """No port tells anything: only a mark beside the files can."""
     lab = Lab(tmp_path_factory.mktemp("kill"))
     try:
-        scene = Scene(lab, Mail(lab.container(labels=UNPROVABLE)))
+        scene = Scene(lab, Mail(lab.container(labels=UNPROVABLE | ANOTHER_USER)))
         scene.carry(lab.issue())
         yield scene
     finally:

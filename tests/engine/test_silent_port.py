@@ -82,7 +82,7 @@ def test_silent_since_the_reload(scene: Scene) -> None:
     before = scene.mail.reloads()
 
     pair = scene.renew()
-    assert "port 587/smtp: " in scene.certferry.wait_reason(scene.mail.name, "VerifyFailed")
+    assert "port 587/smtp: " in scene.certferry.wait_reason(scene.mail.name, "ServedDiffers")
     assert scene.mail.serves(pair, OTHERS)
     scene.certferry.wait_ready(scene.mail.name, pair)
     scene.mail.run("rm", "/throttle")

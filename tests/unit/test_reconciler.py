@@ -750,6 +750,18 @@ class TestAPortThatFallsSilent:
         assert has(world, new)
         assert await world.look() == Outcome(Result.WAITING, SILENT_MOMENTS[0])
 
+    @virtually
+    async def test_that_was_right_once_but_not_asked_before_the_write_is_not_held_against_the_pair(self):
+        """It may have been silent before: each port is asked as rarely as can be."""
+        world = self.world()
+        world.offer(old)
+        await world.look()
+        world.offer(new)
+        world.box.answers[25] = self.SILENT
+        await world.look()
+        assert (has(world, new), world.reason, "rollback" in world.done()) == (True, "ServedDiffers", False)
+        assert clock() >= SILENT_LIMIT
+
 
 class TestACopyInside:
     """docker-mailserver copies the pair and reloads by itself."""
