@@ -79,7 +79,7 @@ class Calm:
     def _wait_clean(self, box: Box) -> None:
         until = time.time() + CONFIRMED
         while trouble := self._trouble(box):
-            if time.time() > until + CONFIRMED * (slowness() - 1.0):
+            if time.time() > until + CONFIRMED * (min(slowness(), 3.0) - 1.0):
                 what, text = trouble
                 self._judge.fail(what, box, text)
                 return
