@@ -116,7 +116,7 @@ class Judge:
     def _calm(self, box: Box, seen: Outage | Sight) -> float:
         if length(seen.span) <= min(self.limits.outage, self.limits.mismatch):
             return length(seen.span)
-        slow = min(slowness(), 5.0)
+        slow = min(slowness(), 3.0)
         after = {"after_own": self.limits.start * slow, "after_others": self.limits.notice * slow}
         return self.scene.journal.calm(seen.span, box.name, **after)
 
