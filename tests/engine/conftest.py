@@ -16,7 +16,15 @@ from tests.hanging import limit
 from tests.lab import IMAGES_LIMIT, PROCESS, Lab, build_images, remove_everything, remove_leftovers
 from tests.sdk import connect
 
-LONGEST = ("test_stores", "test_leftovers", "test_promises", "test_kill", "test_commands", "test_discover_proxies")
+LONGEST = (
+    "test_stores",
+    "test_campaign",
+    "test_leftovers",
+    "test_promises",
+    "test_kill",
+    "test_commands",
+    "test_discover_proxies",
+)
 """Files whose tests take two minutes together. They come first, so that none of them is left for the end."""
 
 
