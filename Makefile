@@ -6,6 +6,7 @@
 #   make fuzz    foreign bytes into every parser, ten minutes in all; SECONDS=60 makes it shorter
 #   make properties  what must hold for all inputs, tried with many that differ each time, not with the same few
 #   make soak    5,000 renewals and 5,000 containers that come and go, and the memory they leave behind
+#   make campaign  random faults against a certferry and six mail containers, 20 minutes; make campaign FOR=300 SEED=7
 #   make image   certferry's own image, certferry:latest
 
 PYTHON ?= python3
@@ -18,6 +19,10 @@ UNITS_AT_ONCE ?= 4
 # How long make fuzz takes in all.
 SECONDS ?= 600
 
+# How long make campaign takes in seconds, and what decides its faults.
+FOR ?= 1200
+SEED ?= 1
+
 # For bench: the parts that are measured, all when none is named.
 ONLY ?=
 # What these inputs cost is judged; measuring which branches are taken costs as much again.
@@ -29,7 +34,7 @@ AGAIN = $(MAKE) --no-print-directory
 # After a command in the background: it ends with the recipe, whatever happens.
 BESIDE = trap 'exit 130' INT TERM; trap 'kill $$beside 2>/dev/null' EXIT; beside=$$!;
 
-.PHONY: demo test check lint types floors unit coverage engine docker bench fuzz properties soak image images docs clean
+.PHONY: demo test check lint types floors unit coverage engine docker bench fuzz properties soak campaign image images docs clean
 
 $(VENV)/installed: extras = [dev]
 $(VENV)/installed $(VENV)/runs: pyproject.toml constraints.txt
@@ -89,6 +94,9 @@ properties: $(VENV)/installed
 
 soak: $(VENV)/installed
 	@$(RUN)/python -m tests.soak
+
+campaign: docker $(VENV)/installed
+	@$(RUN)/python -m tests.campaign $(FOR) $(SEED)
 
 image:
 	deploy/build-image.sh

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote
@@ -29,12 +29,16 @@ class Configured:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A container that keeps certificates: its stores, each with where certferry sees the same files; or why it is left."""
+    """A container that keeps certificates: its stores, each with where certferry sees the same files; or why it is left.
+
+    Those that the operator did not vouch for are shown and not used; see `controller.domain.proxy.Verdict`.
+    """
 
     container: Container
     stores: tuple[tuple[KeptStore, Path | None], ...] = ()
     left: str = ""
     opted_out: bool = False
+    vouched: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,23 +63,29 @@ class Adopted:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The sources by name, why containers were left, by name, and those that are to be left whatever was before."""
+    """The sources by name, why containers were left, by name, and those that are to be left whatever was before.
+
+    `unused` are the stores, in words and by container, that would be sources did the operator say so.
+    """
 
     adopted: dict[str, Adopted]
     left: dict[str, str]
     dismissed: frozenset[str]
+    unused: dict[str, str] = field(repr=False)
 
 
 def choose(seen: Iterable[Seen], configured: Collection[Configured], before: Mapping[str, Adopted]) -> Choice:
     """Decide. What was a source `before` keeps its name as long as its store, or its container's name, is there."""
     adopted: dict[str, Adopted] = {}
     left: dict[str, str] = {}
+    unused: dict[str, str] = {}
     dismissed: set[str] = set()
     readers, names, readers_of_places = _Readers(configured), _Names(before, configured), dict[str, str]()
     known = _Known(before)
     for one in sorted(seen, key=known.precedence):
         name, reasons = one.container.name, [one.left] if one.left else []
-        if one.opted_out:
+        offered: list[str] = []
+        if one.opted_out or not one.vouched:
             dismissed.add(name)
         for number, (store, own_path) in enumerate(one.stores):
             place = place_of(one.container, store.path)
@@ -86,13 +96,18 @@ def choose(seen: Iterable[Seen], configured: Collection[Configured], before: Map
             if reader:
                 reasons.append(f"{store.how}; {store.path} is already read by the source {reader}")
                 continue
+            if not one.vouched:
+                offered.append(f"{store.how}; {store.path}")
+                continue
             found = Adopted("", name, one.container.id, number, store, place)
             source = names.take_for(found)
             adopted[source] = replace(found, source=source)
             readers_of_places[place] = source
         if reasons:
             left[name] = "; ".join(reasons)
-    return Choice(adopted, left, frozenset(dismissed))
+        if offered:
+            unused[name] = "; ".join(offered)
+    return Choice(adopted, left, frozenset(dismissed), unused)
 
 
 def place_of(container: Container, path: PurePosixPath) -> str:
@@ -104,14 +119,15 @@ def place_of(container: Container, path: PurePosixPath) -> str:
 
 
 class _Known:
-    """Who comes first of several containers with one store: whose name or id is known, who runs, then by name."""
+    """Who comes first of several with one store: who is vouched for, whose name or id is known, who runs; then by name."""
 
     def __init__(self, before: Mapping[str, Adopted]) -> None:
         self._names, self._ids = before.keys(), frozenset(one.container_id for one in before.values())
 
-    def precedence(self, one: Seen) -> tuple[bool, bool, bool, str]:
+    def precedence(self, one: Seen) -> tuple[bool, bool, bool, bool, str]:
         container = one.container
         return (
+            not one.vouched,
             container.name not in self._names,
             container.id not in self._ids,
             container.state is not State.RUNNING,

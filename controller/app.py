@@ -17,21 +17,24 @@ import structlog
 from controller import clocks
 from controller.adoption import Configured
 from controller.clocks import Clocks
+from controller.deliver import Claim, Deliveries, claimed_from
+from controller.delivery import SILENT_LIMIT
 from controller.discovery import Discovery
 from controller.domain.errors import ConfigError, Error, SettingsError, TargetGone, TransientError
 from controller.domain.target import InvalidTarget, Target, TargetKey
 from controller.ending import end, finish, pass_on_cancellation
-from controller.engine import Engine, own_container_id
+from controller.engine import Engine
 from controller.faults import Faults
 from controller.followers import Followers
 from controller.label_values import AUTO, parse_domains
+from controller.machine import own_container_id
 from controller.policies import Decision, Facts
 from controller.ports import Source
-from controller.probe import ContainerProbe
-from controller.proxies import Proxies
+from controller.probe import ContainerProbe, Reach
+from controller.proxies import FilesOfProxies, Proxies
 from controller.reconciler import Reconciler, Result, Timing, longest_pass
 from controller.running import GOODBYE, told_to_end
-from controller.settings import Settings
+from controller.settings import Settings, variable
 from controller.store import Store
 from controller.supervisor import Supervisor
 from controller.together import together
@@ -130,6 +133,7 @@ def build(settings: Settings) -> App:
     wishes = Wishes()
     surroundings = Surroundings(containers=engine, wishes=wishes)
     sources = registry.create_all(urls, surroundings)
+    store.origins.order = tuple(source.name for source in sources) if settings.sources else ()
     discovery = Discovery(
         engine,
         endpoint=ENDPOINT,
@@ -138,17 +142,20 @@ def build(settings: Settings) -> App:
         default=DEFAULT,
         older=OLDER,
         sources=store.sources.keys(),
+        observing=f"{variable('observe')}=on" if settings.observe == "on" else "",
+        unused=lambda: store.unused,
     )
     proxies = Proxies(
         engine,
         store,
         recognise=recognise,
-        create=lambda url, name: registry.create(url, surroundings, name=name),
+        create=lambda url, name: registry.create(url, found, name=name),
         configured=[configured(url, source.name) for url, source in zip(urls, sources, strict=True)],
         prefix=settings.label_prefix,
         own_id=own_container_id(Path("/proc/self/mountinfo")),
     )
-    probe = ContainerProbe(execute=engine.execute, own_networks=lambda: engine.own_networks, timeout=settings.probe_timeout)
+    found = Surroundings(containers=FilesOfProxies(engine, proxies.id_of), wishes=wishes)
+    probe = ContainerProbe(execute=engine.execute, reach=Reach(lambda: engine.own), timeout=settings.probe_timeout)
     reconciler = Reconciler(
         targets=discovery,
         sink=ContainerSink(engine),
@@ -198,6 +205,7 @@ async def run(settings: Settings) -> None:
     queue = _queue(settings)
     metrics = Metrics(app.store, queue_depth=lambda: queue.depth)
     supervisor = _supervise(app, metrics, queue)
+    by_hand = deliveries(app, claimed_from(queue))
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     vitals = Vitals(dead_tasks=lambda: supervisor.dead_tasks, first_pass_done=lambda: supervisor.first_pass_done)
 
@@ -205,7 +213,7 @@ async def run(settings: Settings) -> None:
         loop.call_soon_threadsafe(stop.set)
 
     with told_to_end(end_it, limit=settings.drain + GOODBYE):
-        async with serve(settings.http, app.store, metrics=metrics, vitals=vitals) as address:
+        async with serve(settings.http, app.store, metrics=metrics, vitals=vitals, deliver=by_hand.deliver) as address:
             log.info("controller.started", http=str(address or "off"), sources=", ".join(source.name for source in app.sources))
             try:
                 await _connect(app, stop)
@@ -357,6 +365,13 @@ async def _plan(app: App, key: TargetKey) -> Plan | None:
         pass_on_cancellation()
         log.exception("plan.crashed", target=str(key), message=str(error))
         return Unplanned(str(key), f"a fault in certferry ({type(error).__name__}), see above")
+
+
+def deliveries(app: App, claim: Claim) -> Deliveries:
+    """What acts on a container when somebody says so."""
+    settings = app.settings
+    limit = settings.start_grace + settings.verify_timeout + settings.settle + 2 * SILENT_LIMIT
+    return Deliveries(app.discovery, app.reconciler, app.store, claim=claim, limit=limit, retry=settings.retry_min)
 
 
 async def once(settings: Settings) -> Store:

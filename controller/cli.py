@@ -74,12 +74,14 @@ def options(
 
 
 @cli.command()
-def run() -> None:
+def run(
+    observe: Annotated[bool, typer.Option("--observe", help="Look and report what would be done, and touch nothing.")] = False,
+) -> None:
     """Run the controller until SIGTERM."""
     from controller import app, running
 
     settings = _settings(level=None)
-    running.run(app.run(settings))
+    running.run(app.run(settings.model_copy(update={"observe": "on"}) if observe else settings))
 
 
 @cli.command()
@@ -102,6 +104,29 @@ def plan(as_json: Json = False) -> None:
     plans = [views.describe_plan(plan, whole=not as_json) for plan in running.run(app.plan(_settings()))]
     _show(plans, views.plans, as_json=as_json)
     _exit(ok=not any(plan["refused"] for plan in plans))
+
+
+@cli.command()
+def deliver(
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="The name of a mail container, or the beginning of its id.")],
+    as_json: Json = False,
+) -> None:
+    """Bring one container to where it should be now, and print each step; 0 when it is ready."""
+    from controller import by_hand
+    from controller.domain.printable import printable
+
+    steps: list[str] = []
+
+    def say(line: str) -> None:
+        steps.append(line)
+        if not as_json:
+            typer.echo(printable(line))
+
+    ended = by_hand.deliver(_settings(), target, say)
+    say(f"{'ready' if ended.ready else 'not ready'}: {ended.message}")
+    if as_json:
+        _show({"target": target, "ready": ended.ready, "steps": steps}, str, as_json=True)
+    _exit(ok=ended.ready)
 
 
 @cli.command()

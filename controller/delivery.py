@@ -11,9 +11,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
-import structlog
-
 from controller import policies, rollback
+from controller.domain.container import State
 from controller.domain.errors import (
     CheckFailed,
     EngineUnavailable,
@@ -35,8 +34,9 @@ from controller.ports import Sink
 from controller.proof import HURRIED, REMEMBERED, Prover, Verified, questions
 from controller.reasons import RolledBack, describe
 from controller.report import Reporter
+from controller.steps import StepLog
 
-log = structlog.get_logger()
+log = StepLog()
 
 NOTE_PAUSES = (0.1, 1.0)
 """Seconds between two looks at what a container's detector took note of: at first, and at last."""
@@ -144,6 +144,8 @@ class Delivery:
             raise _Failed(_with(acted.failures[0].error, back))
         elif open_before and not decision.write:
             done.receipts.append(Receipt(target, open_before, facts.observed.resolved))
+        if _checked(target, acted):
+            log.info("target.checked", target=target.name, by=str(Reload("exec", target.check)))
         self._judge(facts, done, acted, steps)
 
     def _judge(self, facts: Facts, done: _Done, acted: Acted, steps: Sequence[Reload]) -> None:
@@ -332,6 +334,12 @@ def _was_silent_before(facts: Facts, verified: Verified) -> bool:
 
 def _with(error: Error, more: str) -> Error:
     return type(error)(f"{error}; {more}")
+
+
+def _checked(target: Target, acted: Acted) -> bool:
+    """Whether the container's own check was run, and passed."""
+    refused = any(isinstance(failure.error, CheckFailed) for failure in acted.failures)
+    return bool(target.check) and target.container.state is State.RUNNING and not refused
 
 
 def _by_itself(target: Target) -> bool:

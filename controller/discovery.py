@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 
 import structlog
 
@@ -10,7 +11,7 @@ from controller.domain.container import Container, State
 from controller.domain.errors import LabelError
 from controller.domain.observed import Observed
 from controller.domain.profile import Profile
-from controller.domain.proxy import without_discover
+from controller.domain.proxy import told_unused, without_discover
 from controller.domain.target import InvalidTarget, Target, TargetKey
 from controller.engine import Engine
 from controller.labels import OLDER_DOMAIN, is_opted_in, parse_labels
@@ -24,8 +25,9 @@ _DYING = (State.REMOVING, State.DEAD)
 class Discovery:
     """Implements `controller.ports.Targets` for one Docker endpoint.
 
-    `sources` are the names a label may choose from; they may change meanwhile. `older` is the profile of containers that carry
-    the older tool's label and that no profile knows; `default` that of the others.
+    `sources` are the names a label may choose from; they may change meanwhile. `observing` names the setting by which all
+    targets are paused, if one does. `unused` says what makes sources of containers that look like proxies, by name. `older` is
+    the profile of containers that carry the older tool's label and that no profile knows; `default` that of the others.
     """
 
     def __init__(  # noqa: PLR0913
@@ -37,10 +39,13 @@ class Discovery:
         profiles: Sequence[Profile],
         default: Profile,
         sources: Collection[str],
+        observing: str = "",
+        unused: Callable[[], Mapping[str, str]] = dict,
         older: Profile | None = None,
     ) -> None:
         self._engine, self._endpoint, self._prefix, self._sources = engine, endpoint, prefix, sources
         self._profiles, self._default, self._older = {profile.name: profile for profile in profiles}, default, older or default
+        self._observing, self._unused = observing, unused
         self._told: set[str] = set()
 
     def key(self, container_id: str) -> TargetKey:
@@ -73,9 +78,15 @@ class Discovery:
             spec = parse_labels(labels, prefix=self._prefix, profiles=self._profiles, sources=self._sources)
             default = self._older if OLDER_DOMAIN in labels else self._default
             chosen = self._profiles[spec.profile] if spec.profile else recognise(container, self._profiles.values(), default)
-            return build_target(key, container, spec, chosen, prefix=self._prefix, observed=observed)
+            target = build_target(key, container, spec, chosen, prefix=self._prefix, observed=observed)
+            return replace(target, paused_by=self._observing or target.paused_by)
         except LabelError as error:
-            return InvalidTarget(container, error.problems)
+            return InvalidTarget(container, (*error.problems, *self._explain_sources(container)))
+
+    def _explain_sources(self, container: Container) -> list[str]:
+        """Where a label names a container that looks like a proxy and is not used yet: how to use it."""
+        named = container.labels.get(f"{self._prefix}source", "").replace(",", " ").split()
+        return [told_unused(name, text) for name, text in self._unused().items() if name in named]
 
     def _asks(self, labels: Mapping[str, str]) -> bool:
         return is_opted_in(without_discover(labels, self._prefix), self._prefix)

@@ -28,8 +28,9 @@ from controller.engine_files import LARGEST, EngineFiles
 from controller.engine_list import LARGEST_ENTRY, LARGEST_LIST, Listed, read_list
 from controller.engine_requests import MIB, Refused
 from controller.inspection import config_of_image, image_of, labels_of, labels_of_service, read_container
+from controller.machine import own_container_id, runs_here
 
-__all__ = ["EVENTS", "LARGEST", "Engine", "Event", "own_container_id"]
+__all__ = ["EVENTS", "LARGEST", "Engine", "Event"]
 
 log = structlog.get_logger()
 
@@ -78,7 +79,6 @@ class Engine(EngineFiles, EngineExec, EngineEvents):
     async def _look_at_self(self) -> None:
         own = own_container_id(Path("/proc/self/mountinfo"))
         self._own = await self.inspect(own) if own else None
-        self._runs_on_host = own is None and self.host.startswith("unix://")
         self._knows_itself = True
 
     async def own_path(self, container_id: str, path: PurePosixPath) -> Path | None:
@@ -88,9 +88,9 @@ class Engine(EngineFiles, EngineExec, EngineEvents):
         return await super().own_path(container_id, path)
 
     @property
-    def own_networks(self) -> frozenset[str] | None:
-        """Ids of the Docker networks certferry itself is on; ``None`` when it runs on the host's network."""
-        return frozenset(self._own.addresses) if self._own and self._own.network_mode != "host" else None
+    def own(self) -> Container | None:
+        """The container that certferry itself runs in, as this engine last told; ``None`` where it knows none."""
+        return self._own
 
     async def now(self) -> str:
         """The engine's own clock, as `events` wants it: events are asked for from a moment before the list.
@@ -131,10 +131,20 @@ class Engine(EngineFiles, EngineExec, EngineEvents):
         """See `controller.ports.ContainerFiles.find`."""
         kind, pattern = ("label", selector) if "=" in selector else ("name", f"^/?{selector}$")
         found = await self._list(f"look for the container {selector}", filters=json.dumps({kind: [pattern]}))
+        found.sort(key=lambda one: (one.running, one.created), reverse=True)
         if kind == "name":
-            found = [one for one in found if f"/{selector}" in one.names]
-        best = max(found, key=lambda one: (one.running, one.created), default=None)
-        return None if best is None else best.id
+            return next((one.id for one in found if f"/{selector}" in one.names), None)
+        name, _, value = selector.partition("=")
+        for one in found:  # the list shows labels of images, too, and an image must not give certificates
+            container = await self.inspect(one.id)
+            if container and container.labels.get(name) == value:
+                return container.id
+        return None
+
+    async def running(self, command: str) -> list[Container]:
+        """The running containers whose first process was started by a command that begins so."""
+        found = [one for one in await self._list("list containers") if one.running and one.command.startswith(command)]
+        return [container for one in found if (container := await self.inspect(one.id))]
 
     async def _list(self, what: str, **params: str) -> list[Listed]:
         async with self._guard(Ask.HOST, what):
@@ -165,6 +175,7 @@ class Engine(EngineFiles, EngineExec, EngineEvents):
         if SERVICE not in labels and not if_labels(labels):
             return None
         container = read_container(raw, await self._config_of_image(image))
+        self._is_here = self._is_here or runs_here(container)
         if container.started_at and (clock := self.clock()):
             container = replace(container, age=(clock - container.started_at).total_seconds())
         service = container.labels.get(SERVICE)
@@ -207,16 +218,3 @@ class Engine(EngineFiles, EngineExec, EngineEvents):
         except Missing:
             return {}
         return labels_of_service(raw)
-
-
-def own_container_id(mountinfo: Path) -> str | None:
-    """The id of the container this process runs in, from the files Docker mounts into every one; ``None`` outside.
-
-    On the host the files of others are mounted as well, at other places, while Docker copies into a container or out of it.
-    """
-    try:
-        text = mountinfo.read_text()
-    except OSError:
-        return None
-    found = re.search(r"/containers/([0-9a-f]{64})/(hostname|hosts|resolv\.conf) /etc/\2 ", text)
-    return found.group(1) if found else None

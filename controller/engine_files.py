@@ -37,8 +37,8 @@ class EngineFiles(Connection, ABC):
     """The container that certferry itself runs in, if this engine runs it."""
     _asked: ClassVar[dict[Path, OwnThread]] = {}
     """The paths that are being looked at, each by a thread of its own; of all engines, for they are paths of ours."""
-    _runs_on_host = False
-    """Whether certferry runs beside the engine, in no container."""
+    _is_here = False
+    """Whether a container of this engine was seen among the processes of certferry's own machine."""
 
     @abstractmethod
     async def inspect(
@@ -157,7 +157,7 @@ class EngineFiles(Connection, ABC):
         if mount is None or not mount.host_path:
             return None
         on_host = PurePosixPath(mount.host_path) / path.relative_to(mount.destination)
-        if self._runs_on_host:
+        if self._own is None and self._is_here:
             return await self._existing(Path(on_host))
         ours = self._own.mounts if self._own else ()
         shared = [own for own in ours if own.host_path and on_host.is_relative_to(own.host_path)]

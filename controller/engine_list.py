@@ -33,6 +33,7 @@ class Listed:
     names: tuple[str, ...] = ()
     running: bool = False
     created: int = 0
+    command: str = field(default="", repr=False)
 
 
 def read_list(data: bytes) -> list[Listed]:
@@ -76,4 +77,5 @@ def _listed(part: bytes) -> Listed:
         names=tuple(names),
         running=raw.get("State") == "running",
         created=int(raw.get("Created") or 0),
+        command=str(raw.get("Command") or ""),
     )

@@ -50,6 +50,7 @@ class Followers:
         pace: Pace,
         jitter: Callable[[], float],
     ) -> None:
+        store.origins.searching = proxies is not None
         self._store, self._proxies, self._on_change, self._on_arrival = store, proxies, on_change, on_arrival
         self._pace, self._jitter = pace, jitter
         self._tasks: EternalTasks | None = None
@@ -83,6 +84,7 @@ class Followers:
         if self._proxies:
             try:
                 await self._apply(await self._proxies.look())
+                self._store.origins.searching = False
             except Error:
                 raise
             except Exception as error:  # what is configured is read all the same
@@ -144,6 +146,7 @@ class Followers:
                 async with asyncio.timeout(limit.seconds):
                     change = await proxies.look(None if None in looks else {look for look in looks if look})
                 await self._apply(change)
+                self._store.origins.searching &= None not in looks
             except ConfigError:
                 raise
             except Exception as error:  # whatever an engine, or a proxy before it, answers: it is asked again
@@ -174,8 +177,7 @@ class Followers:
     async def _apply(self, change: Change) -> None:
         for name in change.retire:
             await self._leave(name)
-            self._store.sources.pop(name, None)
-            if before := self._store.snapshots.pop(name, None):
+            if before := self._store.drop(name):
                 self._on_change(before, Snapshot(name))
         for source in change.follow:
             await self._leave(source.name)
@@ -191,7 +193,7 @@ class Followers:
 
     def _tell_none(self, looked_at: int) -> None:
         """Say that nothing was found, unless what was left explains it; without any source that is worth a warning."""
-        if self._store.found or (self._store.left and self.each):
+        if self._store.found or self._store.unused or (self._store.left and self.each):
             return
         message = f"no proxy found yet: of {looked_at} containers none keeps certificates as the known proxies do"
         if self.each:

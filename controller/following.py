@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from controller.domain.errors import SourceMalformed, SourceUnavailable
+from controller.domain.errors import SourceGone, SourceMalformed, SourceUnavailable
 from controller.domain.finding import Finding, Reason
 from controller.domain.snapshot import Problem, Snapshot, SourceStatus
 from controller.ending import GrowingLimit, end, pass_on_cancellation
@@ -79,6 +79,8 @@ class Follower:
         """The reading that did not end, not even when it was told to: another one is not begun before."""
         self._faults_in_a_row = 0
         self._over = False
+        self._gone = False
+        """Whether what was last wrong is that what it is read from was removed."""
         self._met = 0.0
         """When the source was last read under a subscription, by the loop's clock."""
         self._woken = asyncio.Event()
@@ -231,6 +233,7 @@ class Follower:
 
     def _trouble(self, error: Exception) -> Finding:
         """What an error means; one that nobody foresaw is told with its traceback."""
+        self._gone = isinstance(error, SourceGone)
         if isinstance(error, SourceUnavailable):
             return Finding(Reason.SOURCE_UNAVAILABLE, str(error))
         if isinstance(error, SourceMalformed):
@@ -256,21 +259,29 @@ class Follower:
             return
         self.tried.set()
         name = self._source.name
-        before = self._store.snapshots.get(name)
-        self._store.snapshots[name] = snapshot
+        unread = name not in self._store.snapshots
+        before = self._store.put(snapshot)
         self._store.sources[name] = SourceStatus(up=True, message=note, loaded_at=time.time())
-        if before is None or self._told:
+        if unread or self._told:
             log.info("source.loaded", source=name, certificates=len(snapshot.entries))
         if note and note != self._note:
             log.warning("source.unwatched", source=name, message=note)
-        self._failures, self._told, self._note = 0, None, note
+        self._failures, self._told, self._note, self._gone = 0, None, note, False
         for problem in snapshot.problems:
             if problem not in self._problems:
                 about = {"entry": problem.label, "reason": problem.reason, "message": problem.message}
                 log.warning("source.entry_unusable", source=name, **about)
         self._problems = frozenset(snapshot.problems)
-        if before is None or before != snapshot:
-            self._on_change(before or Snapshot(name), snapshot)
+        if unread or before != snapshot:
+            self._on_change(before, snapshot)
+
+    def _note_gone(self) -> None:
+        """Whom that concerns is looked at when it is news: another source may take over some time after."""
+        name, gone, self._gone = self._source.name, self._gone, False
+        if not gone:
+            self._store.origins.is_not_gone(name)
+        elif self._store.origins.is_gone(name) and (kept := self._store.snapshots.get(name)):
+            self._on_change(Snapshot(name), kept)
 
     def _failed(self, trouble: Finding) -> None:
         if self._over:
@@ -279,6 +290,7 @@ class Follower:
         before = self._store.sources.get(self._source.name, SourceStatus())
         self._store.sources[self._source.name] = SourceStatus(False, trouble.reason, trouble.message, before.loaded_at)
         self._failures += 1
+        self._note_gone()
         if trouble.reason is Reason.SOURCE_MALFORMED and self._failures <= TORN_READINGS:
             log.debug("source.torn", source=self._source.name, message=trouble.message)
         elif self._told != trouble:

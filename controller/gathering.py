@@ -12,13 +12,14 @@ from datetime import datetime
 
 import structlog
 
-from controller import policies
+from controller import choosing, policies
 from controller.clocks import Clocks
 from controller.domain.container import State
 from controller.domain.moment import Moment, read_clocks
 from controller.domain.observed import Observed, Served
 from controller.domain.snapshot import Snapshot
 from controller.domain.target import InvalidTarget, ProbePort, Target
+from controller.installed import installed_fingerprints
 from controller.memory import Memory, input_of
 from controller.policies import Facts
 from controller.ports import Sink, Targets
@@ -57,9 +58,20 @@ class Gatherer:
         target, observed = looked
         snapshots = self.store.snapshots_in_order
         moment, age = self._what_time_it_is(snapshots), self._age(target, memory)
-        facts = Facts(target, Selection(), observed, (), self.now(), self.start_grace, age=age, moment=moment)
+        facts = Facts(
+            target,
+            Selection(),
+            observed,
+            (),
+            self.now(),
+            self.start_grace,
+            age=age,
+            moment=moment,
+            known=self.store.known(installed_fingerprints(target, observed)),
+            unused=self.store.unused,
+        )
         beside = count_held(target, snapshots.values()) > MANY
-        facts = await asyncio.to_thread(policies.choose, facts, snapshots) if beside else policies.choose(facts, snapshots)
+        facts = await asyncio.to_thread(choosing.choose, facts, snapshots) if beside else choosing.choose(facts, snapshots)
         facts = replace(facts, loaded=memory.in_use == input_of(facts), differs_for=self._differs_for(facts, memory))
         return replace(facts, served=await self._served(facts, memory))
 

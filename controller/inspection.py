@@ -15,11 +15,14 @@ from controller.domain.errors import EngineUnavailable
 _ROOT_CAPABILITIES = {"CHOWN", "DAC_OVERRIDE", "FOWNER"}
 """What root needs to write files for others; Docker gives all three unless told otherwise."""
 
+_COMMAND = ("Entrypoint", "Cmd")
+"""What is run, and its arguments; a container shows its image's where it has none of its own."""
+
 _SYSTEM_TMPFS = ("/dev", "/dev/shm", "/proc", "/sys")  # noqa: S108 -- names of mounts, nothing is created there
 
 
 def read_container(raw: Any, image: Mapping[str, Any]) -> Container:
-    """One container; `image` is what `config_of_image` says of its image, whose labels and environment it shows as its own.
+    """One container; `image` is what `config_of_image` says of its image: a container shows all that as its own.
 
     Raises:
         EngineUnavailable: it is not what the API promises.
@@ -43,10 +46,11 @@ def image_of(raw: Any) -> str:
 
 
 def config_of_image(raw: Any) -> dict[str, Any]:
-    """What has to be known of an image: ``Labels`` and ``Env`` of its ``Config``. Raises as `read_container`."""
+    """What has to be known of an image: labels, environment and command of its ``Config``. Raises as `read_container`."""
     with _promised("the image"):
         config = raw.get("Config") or {}
-        return {"Labels": _texts(config.get("Labels")), "Env": _list_of_texts(config.get("Env"))}
+        lists = {name: _list_of_texts(config.get(name)) for name in ("Env", *_COMMAND)}
+        return {"Labels": _texts(config.get("Labels")), **lists}
 
 
 def labels_of_service(raw: Any) -> dict[str, str]:
@@ -91,6 +95,7 @@ def _read_container(raw: Any, image: Mapping[str, Any]) -> Container:
         environment=environment,
         own_environment={name: value for name, value in environment.items() if image_environment.get(name) != value},
         command=(raw.get("Path") or "", *_list_of_texts(raw.get("Args"))),
+        own_command=tuple(_own_command(config, image)),
         working_dir=config.get("WorkingDir") or "",
         hostname=config.get("Hostname") or "",
         domainname=config.get("Domainname") or "",
@@ -104,8 +109,20 @@ def _read_container(raw: Any, image: Mapping[str, Any]) -> Container:
             for network in networks.values()
             if network.get("IPAddress") or network.get("GlobalIPv6Address")
         },
+        gateways={
+            network["NetworkID"]: gateway
+            for network in networks.values()
+            if (gateway := network.get("Gateway") if network.get("IPAddress") else network.get("IPv6Gateway"))
+        },
+        pid=_number(raw["State"].get("Pid")),
         started_at=_moment(raw["State"].get("StartedAt")),
     )
+
+
+def _own_command(config: Mapping[str, Any], image: Mapping[str, Any]) -> Iterator[str]:
+    for part in _COMMAND:
+        words = _list_of_texts(config.get(part))
+        yield from words if words != list(image.get(part) or ()) else ()
 
 
 def _environment(config: Mapping[str, Any]) -> dict[str, str]:
@@ -126,6 +143,12 @@ def _mounts(raw: Mapping[str, Any]) -> list[Mount]:
     for path, options in (raw["HostConfig"].get("Tmpfs") or {}).items():
         mounts.append(Mount("tmpfs", "", PurePosixPath(path), "ro" not in options.split(",")))
     return mounts + [Mount("tmpfs", "", PurePosixPath(path), True) for path in _SYSTEM_TMPFS]
+
+
+def _number(raw: Any) -> int:
+    if not isinstance(raw or 0, int):
+        raise TypeError("no number")
+    return raw or 0
 
 
 def _is_root_limited(host: Mapping[str, Any]) -> bool:

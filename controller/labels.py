@@ -88,6 +88,9 @@ LABELS: tuple[LabelDefinition, ...] = (
     LabelDefinition(
         "allow-untrusted", "true", "false", "Whether a staging, private or self-signed certificate may replace a better one."
     ),
+    LabelDefinition(
+        "pause", "true", "false", "Whether certferry only looks and reports what it would do: nothing is written or reloaded."
+    ),
 )
 
 NAMES = tuple(definition.name for definition in LABELS)
@@ -115,6 +118,7 @@ class LabelSpec:
     key_type: KeyChoice = "any"
     sources: tuple[str, ...] = ()
     allow_untrusted: bool = False
+    pause: bool = False
 
 
 def is_opted_in(labels: Mapping[str, str], prefix: str) -> bool:
@@ -147,6 +151,7 @@ def parse_labels(
         key_type=reader.read("key-type", _parse_key_type) or "any",
         sources=reader.read("source", lambda text: _parse_sources(text, sources)) or (),
         allow_untrusted=reader.read("allow-untrusted", values.parse_flag) or False,
+        pause=reader.read("pause", values.parse_flag) or False,
     )
     _check_paths(reader, spec)
     if reader.problems:

@@ -138,6 +138,15 @@ def chain_problem(pem: bytes) -> str:
     return ""
 
 
+def is_issued_by(pem: bytes, issuer_pem: bytes) -> bool:
+    """Whether the first certificate of one PEM text signed the first of another; what does not parse did not."""
+    try:
+        _load_chain(pem)[0].verify_directly_issued_by(_load_chain(issuer_pem)[0])
+    except (MalformedPem, TypeError, InvalidSignature, UnsupportedAlgorithm, *_UNPARSABLE):
+        return False
+    return True
+
+
 def key_fits(leaf: Leaf, key_pem: bytes) -> bool:
     """Whether a PEM key belongs to a leaf; text that is no usable key does not."""
     try:
@@ -249,6 +258,7 @@ def _describe(certificate: x509.Certificate) -> Leaf:
         names=dns_names(certificate),
         subject=_common_name(certificate.subject),
         issuer=_common_name(certificate.issuer),
+        organisation=_organisation(certificate.issuer),
         serial=certificate.serial_number,
         not_before=certificate.not_valid_before_utc,
         not_after=certificate.not_valid_after_utc,
@@ -283,6 +293,11 @@ def _common_name(name: x509.Name) -> str:
     common = name.get_attributes_for_oid(NameOID.COMMON_NAME)
     text = str(common[0].value) if common else name.rfc4514_string() or "(no name)"
     return text if text.isprintable() else repr(text)[1:-1]  # for messages: whoever wrote it, it must not steer a terminal
+
+
+def _organisation(name: x509.Name) -> str:
+    organisation = name.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
+    return str(organisation[0].value) if organisation else _common_name(name)
 
 
 def public_key_hash_of(certificate: x509.Certificate) -> str:

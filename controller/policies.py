@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from functools import cached_property
 from pathlib import PurePosixPath
 
 from controller import pki
 from controller.domain.certificate import Certificate, Leaf, Trust
 from controller.domain.container import State
-from controller.domain.errors import CertificateError, MalformedPem
 from controller.domain.finding import Finding, Reason
 from controller.domain.moment import EARLIEST, Moment
 from controller.domain.observed import InstalledFile, Observed, Served
+from controller.domain.origin import Known
 from controller.domain.snapshot import Snapshot
 from controller.domain.target import Place, ProbePort, Target
-from controller.selection import Candidate, Selection, select
+from controller.installed import installed_leaf, pair_in
+from controller.selection import Candidate, Selection
+from controller.switching import NO_SWITCH, Origin, Verdict, judge
 
 OTHERS_LIMIT = 60.0
 """Seconds that whoever else writes the files is given to take up a new certificate."""
@@ -46,6 +47,11 @@ class Facts:
     """Seconds since the files were first seen to differ; counted where another writes them (`Target.written_by`)."""
     moment: Moment | None = None
     """What time it is as far as dates of certificates are concerned; ``None`` where nothing speaks against `now`."""
+    known: Known = field(default_factory=Known)
+    origins: Mapping[Place, Origin] = field(default_factory=dict, repr=False)
+    """Who delivered what works in a place; `controller.choosing` finds it out where that matters."""
+    unused: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Containers that look like proxies, by name, and what makes sources of them."""
     loaded: bool = False
     """The services were made to load what is installed, and nothing was replaced since: as far as this process knows."""
 
@@ -76,23 +82,12 @@ def proven_by(snapshots: Iterable[Snapshot]) -> datetime:
     return max((snapshot.issued for snapshot in snapshots if snapshot.issued), default=EARLIEST) - EARLY
 
 
-def choose(facts: Facts, snapshots: Mapping[str, Snapshot]) -> Facts:
-    """The facts with the choice made: what must not replace the installed files gives way to the next best.
-
-    Where nothing else is left for a place that needs something, the best stays chosen and `decide` says why it is refused; but
-    a stand-in that is not needed is none.
-    """
-
-    def refuse(place: Place, candidate: Candidate) -> Finding | None:
-        different = not facts.target.written_by and compare_files(facts, place, candidate.certificate)
-        return preflight(facts, place, candidate.certificate) if different else None
-
-    selection = select(facts.target, snapshots, facts.at, refuse)
-    if selection.finding:
-        best = select(facts.target, snapshots, facts.at)
-        if not any(candidate.stand_in for _, candidate in best.chosen):
-            selection = best
-    return replace(facts, selection=selection)
+def judge_source(facts: Facts, place: Place, candidate: Candidate) -> Verdict:
+    """Whether its source may deliver what is to replace the pair that works in a place."""
+    origin = facts.origins.get(place)
+    if origin is None or origin.installed.leaf.fingerprint == candidate.certificate.fingerprint:
+        return NO_SWITCH
+    return judge(candidate, origin, facts.known, facts.target.sources, facts.at)
 
 
 def decide(facts: Facts) -> Decision:
@@ -102,10 +97,10 @@ def decide(facts: Facts) -> Decision:
     findings: list[Finding] = []
     write: dict[PurePosixPath, bytes] = {}
     for place, candidate in facts.selection.chosen:
-        found = compare_files(facts, place, candidate.certificate)
+        found = _differences(facts, place, candidate)
         if found and facts.target.written_by:
             return _leave_to_other(facts, found[0])
-        if found and (refusal := preflight(facts, place, candidate.certificate)):
+        if found and (refusal := preflight(facts, place, candidate)):
             return Decision(findings=tuple(found), refused=refusal)
         findings += found
         if found:
@@ -140,6 +135,14 @@ def _decide_without_writing(facts: Facts, *, running: bool) -> Decision:
     return Decision()
 
 
+def _differences(facts: Facts, place: Place, candidate: Candidate) -> list[Finding]:
+    """How the files of a place differ from those of a candidate, and of a switch of source why it is one."""
+    found = compare_files(facts, place, candidate.certificate)
+    if not candidate.switch:
+        return found
+    return [Finding(finding.reason, f"{finding.message}; {candidate.switch}") for finding in found]
+
+
 def filled(facts: Facts) -> dict[PurePosixPath, bytes]:
     """The files that must be there and be empty: of a place for another key type for which there is no certificate.
 
@@ -163,7 +166,7 @@ def unfilled(facts: Facts) -> list[Place]:
 def _is_spare(place: Place, facts: Facts) -> bool:
     first = facts.selection.chosen[0][1].certificate.leaf if facts.selection.chosen else None
     installed = installed_leaf(place, facts.observed)
-    if installed is None or not _installed(place, facts.observed).key_fits:
+    if installed is None or not pair_in(place, facts.observed).key_fits:
         return True
     return first is not None and installed.key_type is first.key_type
 
@@ -176,7 +179,7 @@ def _leave_to_other(facts: Facts, found: Finding) -> Decision:
         return Decision((Finding(Reason.RELOAD_PENDING, text),), wait=True, pause=max(2.0, facts.differs_for / 2))
     places = [place for place, _ in facts.selection.chosen]
     held = [installed_leaf(place, facts.observed) for place in places]
-    works = [leaf and _worth_keeping(leaf, place, facts) for place, leaf in zip(places, held, strict=True)]
+    works = [leaf and is_worth_keeping(leaf, place, facts) for place, leaf in zip(places, held, strict=True)]
     if all(works) and not any(leaf and _is_near_its_end(leaf, facts) for leaf in held):
         return _decide_without_writing(facts, running=running)
     text = "; ".join((f"{found.message}; it was not brought by {facts.target.written_by}", *facts.target.notes))
@@ -198,7 +201,7 @@ def compare_files(facts: Facts, place: Place, certificate: Certificate) -> list[
     if missing := [str(path) for path in place.paths if path not in present]:
         return [Finding(Reason.NOT_INSTALLED, f"missing: {', '.join(missing)}")]
     different = [path for path, content in place.contents(certificate).items() if present[path].content != content]
-    if different and not _installed(place, facts.observed).means(certificate):
+    if different and not pair_in(place, facts.observed).means(certificate):
         return [_name_difference(facts, place, certificate, different)]
     return _compare_modes(facts.target, place, present)
 
@@ -225,14 +228,30 @@ def _compare_modes(target: Target, place: Place, present: dict[PurePosixPath, In
     return findings
 
 
-def preflight(facts: Facts, place: Place, certificate: Certificate) -> Finding | None:
-    """Why a certificate must not replace what is installed in a place now; ``None`` when it may (design §7)."""
-    installed = installed_leaf(place, facts.observed)
-    if installed is None or facts.target.allow_untrusted or not _worth_keeping(installed, place, facts):
+def preflight(facts: Facts, place: Place, candidate: Candidate) -> Finding | None:
+    """Why a certificate must not replace what is installed in a place now; ``None`` when it may (design §4)."""
+    installed, certificate = installed_leaf(place, facts.observed), candidate.certificate
+    if installed is None or not is_worth_keeping(installed, place, facts):
         return None
     if place.slot.fill and installed.key_type is not certificate.leaf.key_type:
         return None  # two of one type would leave the services without any
-    trust = _installed(place, facts.observed).trust
+    trust = pair_in(place, facts.observed).trust
+    if not facts.target.allow_untrusted and (untrusted := _less_trusted(installed, trust, certificate)):
+        return untrusted
+    source = judge_source(facts, place, candidate)
+    if not source.allowed:
+        return Finding(Reason.OTHER_SOURCE, f"{certificate.leaf.short} is another source's: {source.why}")
+    if not facts.target.allow_untrusted and not source.why and _steps_back(facts, place, candidate, trust):
+        return Finding(
+            Reason.WOULD_DOWNGRADE,
+            f"{certificate.leaf.short} begins {certificate.leaf.not_before:%Y-%m-%d %H:%M}, the installed {installed.short}"
+            f" begins later, {installed.not_before:%Y-%m-%d %H:%M}; remove the installed files to force it",
+        )
+    return None
+
+
+def _less_trusted(installed: Leaf, trust: Trust, certificate: Certificate) -> Finding | None:
+    """Why a certificate is less trusted than the `installed` one, which has a `trust` of its own."""
     if trust > certificate.trust:
         return Finding(
             Reason.UNTRUSTED_ISSUER,
@@ -245,16 +264,26 @@ def preflight(facts: Facts, place: Place, certificate: Certificate) -> Finding |
             f"{certificate.leaf.short} is self-signed and would replace {installed.short}, which is so, too, and works;"
             " remove the installed files to force it",
         )
-    if trust == certificate.trust and installed.not_before > certificate.leaf.not_before:
-        return Finding(
-            Reason.WOULD_DOWNGRADE,
-            f"{certificate.leaf.short} begins {certificate.leaf.not_before:%Y-%m-%d %H:%M}, the installed {installed.short}"
-            f" begins later, {installed.not_before:%Y-%m-%d %H:%M}; remove the installed files to force it",
-        )
     return None
 
 
-def _worth_keeping(installed: Leaf, place: Place, facts: Facts) -> bool:
+def _steps_back(facts: Facts, place: Place, candidate: Candidate, trust: Trust) -> bool:
+    """Whether it is older than what the same authority issued: a store that was restored from a backup.
+
+    Dates of different authorities say nothing, and who is no public one may call itself what it likes: then it is the same one
+    where its certificate signed both, or where the source is known to have delivered the installed pair.
+    """
+    leaf, installed = candidate.certificate.leaf, installed_leaf(place, facts.observed)
+    if installed is None or trust != candidate.certificate.trust or installed.not_before <= leaf.not_before:
+        return False
+    origin = facts.origins.get(place)
+    if installed.organisation != leaf.organisation:
+        return False
+    sure = origin is None or origin.sure or trust is Trust.PUBLIC
+    return sure or pair_in(place, facts.observed).is_issued_by(candidate.certificate.chain_pem)
+
+
+def is_worth_keeping(installed: Leaf, place: Place, facts: Facts) -> bool:
     """Whether the installed pair is what is asked for and works, so that only something better may replace it."""
     return place.slot.key_type in (None, installed.key_type) and works(place, facts)
 
@@ -264,7 +293,7 @@ def works(place: Place, facts: Facts) -> bool:
     installed = installed_leaf(place, facts.observed)
     if installed is None or facts.at.is_before(installed.not_before) or facts.at.is_after(installed.not_after):
         return False
-    return _covers_all(installed, facts.target.domains) and _installed(place, facts.observed).key_fits
+    return _covers_all(installed, facts.target.domains) and pair_in(place, facts.observed).key_fits
 
 
 def is_good_until(leaf: Leaf, facts: Facts, rest: timedelta) -> bool:
@@ -276,70 +305,6 @@ def is_good_until(leaf: Leaf, facts: Facts, rest: timedelta) -> bool:
 def _covers_all(leaf: Leaf, domains: Sequence[str]) -> bool:
     names = frozenset(leaf.names)
     return all(pki.covers(names, domain) for domain in domains)
-
-
-def installed_leaf(place: Place, observed: Observed) -> Leaf | None:
-    """The leaf that stands in a place's certificate file; ``None`` where none does, or something that does not parse."""
-    return _installed(place, observed).leaf
-
-
-def _installed(place: Place, observed: Observed) -> _Installed:
-    """What stands in a place, parsed once however often it is asked for: as often as there are candidates."""
-    if place not in observed.understood:
-        observed.understood[place] = _Installed(place, observed)
-    found: _Installed = observed.understood[place]
-    return found
-
-
-class _Installed:
-    """The pair that stands in a place, each fact found out when it is first asked for. It lives as long as the `Observed`."""
-
-    def __init__(self, place: Place, observed: Observed) -> None:
-        self._files = observed.files
-        self._place = place
-
-    @cached_property
-    def leaf(self) -> Leaf | None:
-        try:
-            return pki.parse_leaf(self._certificate) if self._certificate else None
-        except MalformedPem:
-            return None
-
-    @cached_property
-    def trust(self) -> Trust:
-        try:
-            return pki.trust_of(self._certificate + b"\n" + self._content(self._place.chain))
-        except MalformedPem:
-            return Trust.SELF_SIGNED  # no client gets beyond a chain that does not parse
-
-    @cached_property
-    def key_fits(self) -> bool:
-        return self.leaf is not None and bool(self._key) and pki.key_fits(self.leaf, self._key)
-
-    def means(self, certificate: Certificate) -> bool:
-        """Whether it is the same certificate, chain and key, in whatever form they are written."""
-        if self.leaf is None or self.leaf.fingerprint != certificate.fingerprint or self._whole is None:
-            return False
-        return self._whole.fullchain_pem == certificate.fullchain_pem
-
-    @cached_property
-    def _whole(self) -> Certificate | None:
-        try:
-            return pki.parse_certificate(self._certificate + b"\n" + self._content(self._place.chain), self._key)
-        except CertificateError:
-            return None
-
-    @property
-    def _key(self) -> bytes:
-        return self._content(self._place.key or self._place.combined)
-
-    @property
-    def _certificate(self) -> bytes:
-        return self._content(self._place.certificate or self._place.combined)
-
-    def _content(self, path: PurePosixPath | None) -> bytes:
-        file = self._files.get(path) if path else None
-        return file.content if file else b""
 
 
 def expected_leaves(facts: Facts) -> dict[str, Leaf]:

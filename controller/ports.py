@@ -115,7 +115,7 @@ class ContainerFiles(Protocol):
     async def find(self, selector: str) -> str | None:
         """The id of the container with a name, or with a label where the selector is ``key=value``; ``None`` without one.
 
-        Of several with the label the running ones count first, then the one made last.
+        Labels of its image do not count. Of several with the label the running ones count first, then the one made last.
         """
         ...
 

@@ -6,7 +6,7 @@ import asyncio
 import posixpath
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import structlog
 
@@ -18,7 +18,7 @@ from controller.engine import Engine
 from controller.faults import Faults
 from controller.label_values import parse_flag
 from controller.labels import is_opted_in
-from controller.ports import Source
+from controller.ports import ContainerFiles, PathStat, Source
 from controller.store import Store
 from controller.together import together
 
@@ -35,6 +35,11 @@ SMALL = 8 * 2**10
 
 LINKS = 5
 """Symbolic links that are followed to a configuration file."""
+
+NOTHING_KNOWN = "its label {label} asks to use it, but it looks like no known proxy; name its store in CERTFERRY_SOURCES"
+LONGEST_FOUND = 400
+"""Characters of what was found that is not used: an image may name any number of stores, and the remedy stands behind them."""
+UNUSED = "{found}: found, not used: put the label {label}=true on it to use it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +68,7 @@ class Proxies:
     ) -> None:
         self._engine, self._store, self._recognise, self._create = engine, store, recognise, create
         self._configured, self._prefix, self._own_id = configured, prefix, own_id
+        self._label = f"{prefix}{DISCOVER}"
         self._gate = asyncio.Semaphore(AT_A_TIME)
         self._seen: dict[str, Seen] = {}
         self._adopted: dict[str, Adopted] = {}
@@ -70,6 +76,11 @@ class Proxies:
         self._faults = Faults()
         self.looked_at = 0
         """How many containers there were at the last look at all of them."""
+
+    def id_of(self, name: str) -> str | None:
+        """The container of that name whose store is a source now; ``None`` where it is gone."""
+        there = (one for source, one in self._adopted.items() if source not in self._gone)
+        return next((one.container_id for one in there if one.container == name), None)
 
     async def look(self, container_ids: Collection[str] | None = None) -> Change:
         """Look at some containers, or at all there are, and decide anew.
@@ -115,21 +126,22 @@ class Proxies:
             return None
         if is_opted_in(without_discover(container.labels, self._prefix), self._prefix):
             return None  # a target; what is in it was delivered
-        if await self._recognise_with(container, {}) == NOTHING:
-            return None
-        if reason := self._opted_out(container):
+        verdict, reason = await self._recognise_with(container, {}), self._opted_out(container)
+        if verdict != NOTHING and reason:
             return Seen(container, left=reason, opted_out=True)
-        verdict = await self._judge(container)
+        verdict = await self._judge(container) if verdict != NOTHING else verdict
+        labelled = self._label in container.labels and not reason
+        if verdict == NOTHING:
+            return Seen(container, left=NOTHING_KNOWN.format(label=self._label)) if labelled else None
         stores = [(store, await self._engine.own_path(container.id, store.path)) for store in verdict.stores]
-        return Seen(container, tuple(stores), verdict.left) if verdict != NOTHING else None
+        return Seen(container, tuple(stores), verdict.left, vouched=verdict.vouched or labelled)
 
     def _opted_out(self, container: Container) -> str:
-        label = f"{self._prefix}{DISCOVER}"
-        text = container.labels.get(label, "true").strip()
+        text = container.labels.get(self._label, "true").strip()
         try:
-            return "" if parse_flag(text) else f"its label {label}={text} asks for that"
+            return "" if parse_flag(text) else f"its label {self._label}={text} asks for that"
         except ValueError as error:
-            return f"its label {label} is {text[:80]!r}: {error}"
+            return f"its label {self._label} is {text[:80]!r}: {error}"
 
     async def _judge(self, container: Container) -> Verdict:
         files: dict[PurePosixPath, bytes | None] = {}
@@ -141,7 +153,7 @@ class Proxies:
                 except TargetGone:
                     raise
                 except (Error, ValueError) as error:
-                    return Verdict(left=f"its {path} cannot be read: {error}")
+                    return Verdict(left=f"its {path} cannot be read: {error}", vouched=verdict.vouched)
             verdict = await self._recognise_with(container, files)
         return verdict
 
@@ -166,7 +178,8 @@ class Proxies:
 
     def _decide(self) -> Change:
         choice = choose(self._seen.values(), self._configured, self._adopted)
-        left, follow = dict(choice.left), []
+        unused = {name: UNUSED.format(found=_shortened(found), label=self._label) for name, found in choice.unused.items()}
+        left, follow = choice.left | {name: "; ".join((*_given(choice.left, name), text)) for name, text in unused.items()}, []
         for name, found in list(choice.adopted.items()):
             before = self._adopted.get(name)
             if before is None or before.url != found.url:
@@ -177,8 +190,9 @@ class Proxies:
                     del choice.adopted[name]
         gone = {name: one for name, one in self._adopted.items() if name not in choice.adopted}
         kept = {name: one for name, one in gone.items() if one.container not in choice.dismissed and self._holds(name)}
-        self._tell(choice.adopted, gone, left)
+        self._tell(choice.adopted, gone, left, unused)
         self._adopted = kept | choice.adopted
+        self._store.unused = unused
         self._store.found = {name: str(one) for name, one in self._adopted.items()}
         return Change(tuple(follow), tuple(gone.keys() - kept.keys()))
 
@@ -187,7 +201,9 @@ class Proxies:
         snapshot = self._store.snapshots.get(source)
         return bool(snapshot and snapshot.entries)
 
-    def _tell(self, adopted: dict[str, Adopted], gone: dict[str, Adopted], left: dict[str, str]) -> None:
+    def _tell(
+        self, adopted: dict[str, Adopted], gone: dict[str, Adopted], left: dict[str, str], unused: dict[str, str]
+    ) -> None:
         """Log what is news, and put what is left into the store."""
         for name, found in adopted.items():
             if name in self._gone or self._adopted.get(name) is None or self._adopted[name].url != found.url:
@@ -195,10 +211,44 @@ class Proxies:
         for name in gone.keys() - self._gone:
             log.warning("proxy.gone", source=name, container=gone[name].container)
         for container, reason in left.items():
-            if self._store.left.get(container) != reason:
+            if self._store.left.get(container) == reason:
+                continue
+            if container in unused:
+                log.warning("proxy.unused", container=container, message=reason)
+            else:
                 log.info("proxy.left", container=container, message=reason)
         self._gone = set(gone)
         self._store.left = left
+
+
+class FilesOfProxies:
+    """Implements `controller.ports.ContainerFiles` for what was found: by its name only the container that was looked at.
+
+    Another one may have that name by now, and anything in it.
+    """
+
+    def __init__(self, files: ContainerFiles, id_of: Callable[[str], str | None]) -> None:
+        self._files, self._id_of = files, id_of
+
+    async def find(self, selector: str) -> str | None:
+        return self._id_of(selector)
+
+    async def stat(self, container_id: str, path: PurePosixPath) -> PathStat | None:
+        return await self._files.stat(container_id, path)
+
+    async def get_archive(self, container_id: str, path: PurePosixPath, *, limit: int) -> bytes | None:
+        return await self._files.get_archive(container_id, path, limit=limit)
+
+    async def own_path(self, container_id: str, path: PurePosixPath) -> Path | None:
+        return await self._files.own_path(container_id, path)
+
+
+def _shortened(found: str) -> str:
+    return found if len(found) <= LONGEST_FOUND else f"{found[:LONGEST_FOUND]}…"
+
+
+def _given(left: dict[str, str], name: str) -> tuple[str, ...]:
+    return (left[name],) if name in left else ()
 
 
 def _size(container: Container) -> int:

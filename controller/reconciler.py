@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
-import structlog
-
-from controller import policies
+from controller import pausing, policies
 from controller.attempts import Attempts
 from controller.clocks import Clocks
 from controller.delivery import SILENT_LIMIT, SILENT_MOMENTS, Delivered, Delivery, not_running
@@ -45,10 +44,11 @@ from controller.proof import Prover
 from controller.reasons import describe
 from controller.report import Reporter
 from controller.resting import LONGEST_LOOK, SHORTEST_LOOK, Unready, unready
+from controller.steps import StepLog
 from controller.store import Store
 from controller.wishes import Wishes
 
-log = structlog.get_logger()
+log = StepLog()
 
 STARTING_PAUSE = 0.5
 """Seconds between two looks at a container whose ports are not open yet."""
@@ -86,6 +86,8 @@ class Result(StrEnum):
     REFUSED = "refused"
     FAILED = "failed"
     GONE = "gone"
+    PAUSED = "paused"
+    """Looked at and reported; nothing else."""
     BLOCKED = "blocked"
     """Not looked at: another target is worked on that shares files with it. It is called when it can be; see `Locks.call`."""
 
@@ -135,6 +137,7 @@ class Reconciler:
         )
         self._attempts = Attempts(timing.resync)
         self._memory: defaultdict[TargetKey, Memory] = defaultdict(Memory)
+        self._hurried: set[TargetKey] = set()
         self._writers: dict[Area, TargetKey] = {}
         """Which target was written to last, by what it shares with others that are known."""
         self.locks = Locks()
@@ -171,7 +174,8 @@ class Reconciler:
             if isinstance(facts, InvalidTarget):
                 return replace(self._refuse(key, facts), again=UNREADABLE_PAUSE)  # its own settings may change
             self._wishes.note(facts.target)
-            return Outcome(Result.WAITING, 0.0) if self._leads_elsewhere(facts) else await self._bring(facts)
+            work = self._watch if target.paused_by else self._bring
+            return Outcome(Result.WAITING, 0.0) if self._leads_elsewhere(facts) else await work(facts)
         except TargetGone:
             return self._forget(key)
         except FilesUnreadable as error:
@@ -236,7 +240,21 @@ class Reconciler:
         self._report.gone(key)
         return Outcome(Result.GONE)
 
+    @contextmanager
+    def hurried(self, key: TargetKey) -> Iterator[None]:
+        """Work on a target through every wait while the context lasts: failures, start and silent ports put nothing off."""
+        self._attempts.forget(key)
+        memory = self._memory[key]
+        memory.written = memory.reloaded = None
+        self._hurried.add(key)
+        try:
+            yield
+        finally:
+            self._hurried.discard(key)
+
     async def _bring(self, facts: Facts) -> Outcome:
+        if facts.target.key in self._hurried:
+            facts = replace(facts, start_grace=0.0)
         target, decision = facts.target, policies.decide(facts)
         if facts.observed.litter:
             await self._clear(facts, confirmed=False)
@@ -265,6 +283,12 @@ class Reconciler:
             self._attempts.failed(target.key, input_of(facts), finding, self._clocks.elapsed())
             self._report.not_ready(facts, finding)
             return Outcome(Result.FAILED, FAILED_PAUSE)
+
+    async def _watch(self, facts: Facts) -> Outcome:
+        """Of a paused target the report is all that changes."""
+        problem, message = pausing.judge(facts, policies.decide(facts))
+        self._report.paused(facts, problem, message)
+        return Outcome(Result.PAUSED, _sooner(self._until_started(facts), self._until_change(facts)))
 
     async def _clear(self, facts: Facts, *, confirmed: bool) -> None:
         """Clear away what is left over. What stays says nothing about the certificate, so it is only told."""
@@ -302,6 +326,8 @@ class Reconciler:
     def _put_off(self, facts: Facts, decision: Decision) -> Outcome | None:
         """Why nothing is to be done yet: the same failed a short while ago, or a silent port may come back by itself."""
         key = facts.target.key
+        if key in self._hurried:
+            return None
         if failure := self._attempts.standing(key, input_of(facts), self._clocks.elapsed()):
             self._report.not_ready(facts, failure)
             return Outcome(Result.REFUSED, FAILED_PAUSE)
@@ -374,6 +400,7 @@ class Reconciler:
         moments = [c.certificate.leaf.not_after for _, c in facts.selection.chosen]
         moments += [c.certificate.leaf.not_before for c in facts.selection.candidates if c.reason is Reason.NOT_YET_VALID]
         rests = [(moment - facts.now).total_seconds() + 1 for moment in moments if moment > facts.now]
+        rests += [] if facts.selection.again is None else [facts.selection.again + 1]
         return min((rest for rest in rests if rest < self._timing.resync), default=None)
 
     async def _act(self, facts: Facts, decision: Decision) -> Outcome:

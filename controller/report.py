@@ -11,7 +11,8 @@ from controller.domain.condition import Condition
 from controller.domain.finding import Finding, Reason
 from controller.domain.observed import Served
 from controller.domain.target import InvalidTarget, Target, TargetKey
-from controller.policies import Facts, installed_leaf, unfilled
+from controller.installed import installed_leaf
+from controller.policies import Facts, unfilled
 from controller.store import Store, TargetStatus
 
 log = structlog.get_logger()
@@ -38,6 +39,14 @@ class Reporter:
         """The target is not as desired, and why; `served` is what was seen after the facts were gathered."""
         message = "; ".join((finding.message, *_doubts(facts)))
         self._set(facts, facts.served if served is None else served, finding.reason, message)
+
+    def paused(self, facts: Facts, problem: Finding | None, message: str) -> None:
+        """The target is only watched; `message` says whether clients accept what it serves, and what would be done."""
+        text = "; ".join((message, *_doubts(facts)))
+        before = self._store.targets.get(facts.target.key)
+        self._set(facts, facts.served, problem.reason if problem else None, text)
+        if before is None or before.condition.message != text:
+            log.info("target.watched", target=facts.target.name, message=text)
 
     def failed(self, key: TargetKey, finding: Finding) -> None:
         """The target could not even be looked at; what was known of it before stays."""

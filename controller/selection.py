@@ -1,20 +1,21 @@
 """Which certificate a target gets, and why every other candidate lost. Pure.
 
-The order (design §7): the names must fit, the dates, the key type; then higher trust, an exact name before a wildcard, the
-newest `not_before`, and last the order of the sources. What must not replace the installed files (`controller.policies` knows)
-gives way to the next.
+The order (design §4): the names must fit, the dates, the key type; then higher trust, more than a fifth of its life left, a
+source that is not gone, an exact name before a wildcard, the key type that is installed, the newest `not_before`, and last the
+order of the sources. What must not replace the installed files (`controller.policies` knows) gives way to the next.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, KeysView, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
+from typing import NamedTuple
 
 from controller import pki
-from controller.domain.certificate import Certificate, Trust
+from controller.domain.certificate import Certificate, KeyType, Trust
 from controller.domain.finding import Finding, Reason
 from controller.domain.moment import Moment
 from controller.domain.snapshot import Problem, Snapshot
@@ -37,6 +38,8 @@ class Candidate:
     test: bool = False
     stand_in: bool = False
     """Both as in `Entry`."""
+    switch: str = ""
+    """Why it may take the place of what another source delivered, if it does."""
 
     def __str__(self) -> str:
         return f"{self.source}:{self.label} {self.certificate.leaf.short}"
@@ -49,11 +52,38 @@ class Selection:
     chosen: tuple[tuple[Place, Candidate], ...] = ()
     candidates: tuple[Candidate, ...] = ()
     finding: Finding | None = None
+    again: float | None = None
+    """Seconds after which the choice may be another one though nothing happens."""
 
 
 _Chosen = Sequence[tuple[Place, Candidate]]
-_Ranks = Mapping[int, tuple[Trust, int, datetime, int]]
-"""Of those that may be chosen, by the identity of candidates: what is better is greater."""
+
+
+class _Rank(NamedTuple):
+    """What is better is greater."""
+
+    trust: Trust
+    lasting: bool
+    there: bool
+    exact: int
+    kept_type: bool
+    begin: datetime
+    order: int
+
+
+_Ranks = Mapping[int, _Rank]
+"""Of those that may be chosen, by the identity of candidates, for any place; `_for_place` makes those for one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preferences:
+    """What else makes one candidate better than another: the key types that are installed, and which sources are gone."""
+
+    installed: Mapping[Place, KeyType] = field(default_factory=dict, repr=False)
+    gone: frozenset[str] = frozenset()
+
+
+NO_PREFERENCES = Preferences()
 Refuse = Callable[[Place, Candidate], Finding | None]
 """Why a candidate must not go into a place, if so."""
 
@@ -63,21 +93,30 @@ def _refuse_nothing(_place: Place, _candidate: Candidate) -> None:
 
 
 def select(
-    target: Target, snapshots: Mapping[str, Snapshot], now: datetime | Moment, refuse: Refuse = _refuse_nothing
+    target: Target,
+    snapshots: Mapping[str, Snapshot],
+    now: datetime | Moment,
+    refuse: Refuse = _refuse_nothing,
+    *,
+    judged: Sequence[Candidate] | None = None,
+    preferences: Preferences = NO_PREFERENCES,
 ) -> Selection:
-    """Choose a certificate for every place of a target: the best that fits and is not refused."""
+    """Choose a certificate for every place of a target: the best that fits and is not refused.
+
+    `judged` is what `judge_all` says, where that is known already.
+    """
     moment = now if isinstance(now, Moment) else Moment.at(now)
     sources = target.sources or tuple(snapshots)
-    candidates = _candidates(target.domains, [snapshots[name] for name in sources if name in snapshots])
-    wanted = [(domain, pki.wildcard_of(domain)) for domain in target.domains]
-    judged = [_judge(candidate, wanted, target, moment) for candidate in candidates]
+    judged = judge_all(target, snapshots, moment) if judged is None else judged
     order = {name: -position for position, name in reversed(list(enumerate(sources)))}
-    ranks = {id(c): (*_rank(c, target.domains), order[c.source]) for c in judged if not c.lost}
-    usable = sorted((c for c in judged if not c.lost), key=lambda c: ranks[id(c)], reverse=True)
+    usable = [c for c in judged if not c.lost]
+    ranks = {id(c): _rank(c, target.domains, moment, preferences.gone, order[c.source]) for c in usable}
     chosen: list[tuple[Place, Candidate]] = []
     refused: dict[int, Finding] = {}
     for place in target.places:
-        for candidate in (c for c in usable if _fits(place.slot, c, chosen)):
+        for candidate in (
+            c for c in _in_order(usable, ranks, preferences.installed.get(place)) if _fits(place.slot, c, chosen)
+        ):
             if finding := refuse(place, candidate):
                 refused[id(candidate)] = finding
             else:
@@ -86,8 +125,18 @@ def select(
         else:
             if not place.slot.optional:
                 told = _tell_refused(judged, (), refused)
-                return Selection((), _explain(told, (), ranks), _why_none(place.slot, told, snapshots, sources, target))
-    return Selection(tuple(chosen), _explain(_tell_refused(judged, chosen, refused), chosen, ranks))
+                return Selection(
+                    (), _explain(told, (), ranks, preferences), _why_none(place.slot, told, snapshots, sources, target)
+                )
+    return Selection(tuple(chosen), _explain(_tell_refused(judged, chosen, refused), chosen, ranks, preferences))
+
+
+def judge_all(target: Target, snapshots: Mapping[str, Snapshot], moment: Moment) -> list[Candidate]:
+    """Every certificate for a name of the target; those that cannot be used have lost already, and say why."""
+    sources = target.sources or tuple(snapshots)
+    candidates = _candidates(target.domains, [snapshots[name] for name in sources if name in snapshots])
+    wanted = [(domain, pki.wildcard_of(domain)) for domain in target.domains]
+    return [_judge(candidate, wanted, target, moment) for candidate in candidates]
 
 
 def count_held(target: Target, snapshots: Iterable[Snapshot]) -> int:
@@ -132,10 +181,20 @@ def _judge(candidate: Candidate, wanted: Sequence[tuple[str, str]], target: Targ
     return candidate
 
 
-def _rank(candidate: Candidate, domains: Sequence[str]) -> tuple[Trust, int, datetime]:
-    certificate = candidate.certificate
-    exact = len(frozenset(certificate.leaf.names).intersection(domains))
-    return certificate.trust, exact, certificate.leaf.not_before
+def _rank(candidate: Candidate, domains: Sequence[str], moment: Moment, gone: frozenset[str], order: int) -> _Rank:
+    leaf = candidate.certificate.leaf
+    exact = len(frozenset(leaf.names).intersection(domains))
+    lasting = not moment.is_after(leaf.late)
+    return _Rank(candidate.certificate.trust, lasting, candidate.source not in gone, exact, False, leaf.not_before, order)
+
+
+def _for_place(rank: _Rank, candidate: Candidate, installed: KeyType | None) -> _Rank:
+    return rank._replace(kept_type=candidate.certificate.leaf.key_type is installed)
+
+
+def _in_order(usable: Sequence[Candidate], ranks: _Ranks, installed: KeyType | None) -> list[Candidate]:
+    """The best first, for a place where a key of some type is installed."""
+    return sorted(usable, key=lambda c: _for_place(ranks[id(c)], c, installed), reverse=True)
 
 
 def _fits(slot: Slot, candidate: Candidate, chosen: _Chosen) -> bool:
@@ -155,26 +214,33 @@ def _winners(chosen: _Chosen) -> frozenset[int]:
     return frozenset(id(candidate) for _, candidate in chosen)
 
 
-def _explain(judged: Sequence[Candidate], chosen: _Chosen, ranks: _Ranks) -> tuple[Candidate, ...]:
+def _explain(judged: Sequence[Candidate], chosen: _Chosen, ranks: _Ranks, preferences: Preferences) -> tuple[Candidate, ...]:
     winners = _winners(chosen)
-    return tuple(c if c.lost or id(c) in winners else replace(c, lost=_lost_against(c, chosen, ranks)) for c in judged)
+    return tuple(
+        c if c.lost or id(c) in winners else replace(c, lost=_lost_against(c, chosen, ranks, preferences)) for c in judged
+    )
 
 
-def _lost_against(loser: Candidate, chosen: _Chosen, ranks: _Ranks) -> str:
+def _lost_against(loser: Candidate, chosen: _Chosen, ranks: _Ranks, preferences: Preferences) -> str:
     kind = loser.certificate.leaf.key_type
-    of_its_type = [winner for _, winner in chosen if winner.certificate.leaf.key_type is kind]
-    of_any_type = [winner for place, winner in chosen if place.slot.key_type is None and not place.slot.alternative]
+    of_its_type = [one for one in chosen if one[1].certificate.leaf.key_type is kind]
+    of_any_type = [one for one in chosen if one[0].slot.key_type is None and not one[0].slot.alternative]
     if not (of_its_type or of_any_type):
         return f"its key type is {kind}, another one is asked for"
-    winner = (of_its_type or of_any_type)[0]
-    ours, theirs = ranks[id(loser)], ranks[id(winner)]
-    if ours[0] != theirs[0]:
-        return f"its issuer is {ours[0].name.lower()}, that of {winner} is {theirs[0].name.lower()}"
-    if ours[1] != theirs[1]:
-        return f"it fits by a wildcard, {winner} by name"
-    if ours[2] != theirs[2]:
-        return f"it is older than {winner}"
-    return f"{winner} stands in an earlier place"
+    place, winner = (of_its_type or of_any_type)[0]
+    installed = preferences.installed.get(place)
+    ours, theirs = (_for_place(ranks[id(c)], c, installed) for c in (loser, winner))
+    told = {
+        "trust": f"its issuer is {ours.trust.name.lower()}, that of {winner} is {theirs.trust.name.lower()}",
+        "lasting": f"less than a fifth of its life is left, of {winner} more",
+        "there": f"its source is gone, that of {winner} is not",
+        "exact": f"it fits by a wildcard, {winner} by name",
+        "kept_type": f"its key is {kind}; a key of the type that {winner} has is installed",
+        "begin": f"it is older than {winner}",
+        "order": f"{winner} stands in an earlier place",
+    }
+    differs = (name for name in _Rank._fields if getattr(ours, name) != getattr(theirs, name))
+    return told[next(differs, "order")]
 
 
 def _why_none(

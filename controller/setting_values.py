@@ -76,6 +76,13 @@ def read_word(raw: object) -> object:
     return raw.strip().lower() if isinstance(raw, str) else raw
 
 
+def read_switch(raw: object) -> object:
+    """``on`` or ``off``, also where it is said as labels say it."""
+    return {"true": "on", "yes": "on", "1": "on", "false": "off", "no": "off", "0": "off"}.get(
+        word := str(raw).strip().lower(), word
+    )
+
+
 def shown(value: object) -> str:
     """A value as an error message may carry it: on one line, and without what a URL holds of passwords and tokens."""
     text = repr(value if len(str(value)) <= 200 else f"{str(value)[:200]}…")

@@ -32,6 +32,7 @@ from controller.setting_values import (
     read_docker_host,
     read_duration,
     read_label_prefix,
+    read_switch,
     read_urls,
     read_word,
     shown,
@@ -65,6 +66,9 @@ class Settings(BaseSettings):
     exists in certferry's own container."""
     discover: Annotated[Literal["on", "off"], BeforeValidator(read_word)] = "on"
     """Whether proxies are looked for among the containers, so that their stores become sources by themselves: `on` or `off`."""
+    observe: Annotated[Literal["on", "off"], BeforeValidator(read_switch)] = "off"
+    """Whether certferry only looks and reports what it would do, in all containers: `on` or `off`. Nothing is written or
+    reloaded."""
     docker_host: Annotated[str, BeforeValidator(read_docker_host)] = "unix:///var/run/docker.sock"
     """The Docker Engine. Without it `DOCKER_HOST` is read."""
     label_prefix: Annotated[str, BeforeValidator(read_label_prefix)] = "certferry."

@@ -5,14 +5,17 @@ Nothing here is needed to act rightly: a new process reads all of it anew.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from controller.domain.certificate import Leaf
 from controller.domain.condition import Condition
 from controller.domain.observed import Served
+from controller.domain.origin import Known
 from controller.domain.snapshot import Snapshot, SourceStatus
 from controller.domain.target import Target, TargetKey
+from controller.origins import Origins
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,9 @@ class Store:
     """How each source was found that nobody configured."""
     left: dict[str, str] = field(default_factory=dict)
     """Containers that look like proxies and are no sources, by name, and why."""
+    unused: dict[str, str] = field(default_factory=dict, repr=False)
+    """Those of them that would be sources did the operator say so: what was found, and the label that says it."""
+    origins: Origins = field(default_factory=Origins)
     engine_up: bool = False
     engine_message: str = "not asked yet"
 
@@ -48,6 +54,26 @@ class Store:
         """By the order of the sources, whichever was read first."""
         names = dict.fromkeys((*self.sources, *self.snapshots))
         return {name: self.snapshots[name] for name in names if name in self.snapshots}
+
+    def put(self, snapshot: Snapshot) -> Snapshot:
+        """Take what a source was read to hold; what it held before comes back."""
+        before = self.snapshots.get(snapshot.source) or Snapshot(snapshot.source)
+        self.snapshots[snapshot.source] = snapshot
+        self.origins.changed(before, snapshot)
+        self.origins.is_not_gone(snapshot.source)
+        return before
+
+    def drop(self, source: str) -> Snapshot | None:
+        """Forget a source that is none any more, but for what it held; that comes back."""
+        self.sources.pop(source, None)
+        self.origins.is_gone(source)
+        if before := self.snapshots.pop(source, None):
+            self.origins.changed(before, Snapshot(source))
+        return before
+
+    def known(self, leaves: Iterable[str]) -> Known:
+        """See `controller.origins.Origins.known`."""
+        return self.origins.known(leaves, self.sources.keys() - self.snapshots.keys())
 
     @property
     def all_ready(self) -> bool:

@@ -61,6 +61,7 @@ def build_target(
         mode=spec.mode,
         user=spec.user,
         allow_untrusted=spec.allow_untrusted,
+        paused_by=f"{prefix}pause=true" if spec.pause else "",
         notes=layout.notes if layout.reload or spec.reload is not None else (*layout.notes, _NO_RELOAD.format(prefix=prefix)),
         ask=layout.ask,
         beside=layout.beside,

@@ -48,6 +48,7 @@ def describe_plan(plan: Plan, *, whole: bool = True) -> Json:
         "write": [str(path) for path in decision.write],
         "run": [step.command if whole else str(step) for step in steps],
         "notes": list(target.notes),
+        "paused": target.paused_by,
     }
 
 
@@ -73,6 +74,7 @@ def _candidate(candidate: Candidate) -> Json:
         "not_after": leaf.not_after.isoformat(),
         "chosen": not candidate.lost,
         "lost": candidate.lost,
+        "switch": candidate.switch,
     }
 
 
@@ -121,6 +123,7 @@ def _plan_lines(plan: Json) -> list[str]:
     lines += [f"  would write {path}" for path in plan["write"]]
     lines += [f"  would run   {command}" for command in plan["run"]]
     lines += [f"  note: {note}" for note in plan.get("notes", [])]
+    lines += [f"  paused ({plan['paused']}): certferry does none of it"] if plan.get("paused") else []
     return lines if plan["write"] or plan["run"] or plan["findings"] else [*lines, "  nothing to do"]
 
 
@@ -142,11 +145,15 @@ def targets(described: Json) -> RenderableType:
     for target in described["targets"]:
         condition = target["condition"]
         state = Text("ready", "green") if condition["ready"] else Text(condition["reason"] or "?", "red")
+        if target.get("paused"):
+            state.append(", paused", "yellow")
         installed = ", ".join(leaf["fingerprint"][:12] for leaf in target["installed"])
         ports = ", ".join(str(served["port"]) for served in target["served"] if served["fingerprint"])
         table.add_row(target["name"], ", ".join(target["domains"]), state, installed, ports)
         if not condition["ready"]:
             remarks.append(Text(f"{target['name']}: {condition['reason']}: {condition['message']}", "red"))
+        elif target.get("paused"):
+            remarks.append(Text(f"{target['name']}: {condition['message']}", "yellow"))
         remarks += [Text(f"{target['name']}: note: {note}", "yellow") for note in target["notes"]]
     return Group(table, *remarks)
 

@@ -82,6 +82,15 @@ class WorkQueue(Generic[K]):
                 return key
             await self._wait(None if key is None else self._due[key] - self._clock())
 
+    async def claim(self, key: K) -> None:
+        """Begin to work on a key that need not be due, once nobody else works on it; the caller must call `done` for it."""
+        while key in self._working:
+            self._changed.clear()
+            await self._wait(None)
+        self._working.add(key)
+        if (due := self._due.pop(key, None)) is not None:
+            self._again[key] = due
+
     def done(self, key: K) -> None:
         """End the work on a key."""
         self._working.discard(key)

@@ -17,7 +17,7 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import unquote
 
-from controller.domain.errors import EngineUnavailable, SettingsError, SourceUnavailable, TargetGone
+from controller.domain.errors import EngineUnavailable, SettingsError, SourceGone, SourceUnavailable, TargetGone
 from controller.domain.snapshot import Problem
 from controller.ending import end, pass_on_cancellation
 from controller.ports import ContainerFiles, PathStat, Source
@@ -123,7 +123,7 @@ class ContainerStorage:
 
     async def _find(self) -> str:
         if (container_id := await self.files.find(self.selector)) is None:
-            raise SourceUnavailable(f"there is no container {self.selector} (yet); start it, or correct the name")
+            raise SourceGone(f"there is no container {self.selector} (yet); start it, or correct the name")
         return container_id
 
     async def _see(self, container_id: str) -> LocalStorage | None:

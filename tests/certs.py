@@ -57,13 +57,15 @@ class Pair:
 
 
 class Authority:
-    """A root and an intermediate that issue leaves."""
+    """A root and an intermediate that issue leaves; of the same `organisation` there may be several."""
 
-    def __init__(self, name: str = "certferry test CA") -> None:
+    def __init__(self, name: str = "certferry test CA", *, organisation: str = "") -> None:
         self._root_key, self._key = new_key(), new_key()
         self.root = self._sign(f"{name} root", self._root_key, f"{name} root", self._root_key, authority=True)
-        self.intermediate = self._sign(name, self._key, f"{name} root", self._root_key, authority=True)
-        self._name = name
+        self.intermediate = self._sign(
+            name, self._key, f"{name} root", self._root_key, authority=True, organisation=organisation
+        )
+        self._name, self._organisation = name, organisation
 
     def issue(
         self,
@@ -77,7 +79,16 @@ class Authority:
     ) -> Pair:
         """A leaf for DNS names, begun `age` ago and ending `days` after that."""
         key = key or new_key(kind, bits)
-        leaf = self._sign(names[0], key, self._name, self._key, names=names if san else (), days=days, age=age)
+        leaf = self._sign(
+            names[0],
+            key,
+            self._name,
+            self._key,
+            names=names if san else (),
+            days=days,
+            age=age,
+            issuer_organisation=self._organisation,
+        )
         return Pair(self._pem(leaf) + self._pem(self.intermediate), key_pem(key))
 
     @property
@@ -103,12 +114,14 @@ class Authority:
         days: float = 3650,
         age: timedelta = timedelta(hours=1),
         authority: bool = False,
+        organisation: str = "",
+        issuer_organisation: str = "",
     ) -> x509.Certificate:
         begin = datetime.now(UTC) - (timedelta(days=365) if authority else age)
         builder = (
             x509.CertificateBuilder()
-            .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject[:64])]))
-            .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer[:64])]))
+            .subject_name(_name(subject, organisation))
+            .issuer_name(_name(issuer, issuer_organisation))
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(begin)
@@ -121,6 +134,11 @@ class Authority:
         if names:
             builder = builder.add_extension(x509.SubjectAlternativeName([_general_name(n) for n in names]), critical=False)
         return builder.sign(issuer_key, hashes.SHA256())
+
+
+def _name(common: str, organisation: str) -> x509.Name:
+    said = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, organisation)] if organisation else []
+    return x509.Name([*said, x509.NameAttribute(NameOID.COMMON_NAME, common[:64])])
 
 
 def _general_name(name: str) -> x509.GeneralName:

@@ -42,6 +42,8 @@ IMAGES_LIMIT = 1200
 """Seconds for building them all on a new machine; it takes four minutes on a quiet one."""
 MAIL_IMAGE = os.environ.get("CERTFERRY_TEST_MAIL_IMAGE", "certferry-test/docker-mailserver:15.1.0")
 """Another may be named, to play the tests of its stand-in on the real docker-mailserver."""
+MAIL24_IMAGE = "certferry-test/docker-mailserver:16.0.0"
+"""Its next release: Dovecot 2.4 and Postfix 3.10."""
 PLAIN_IMAGE = "certferry-test/plain:latest"
 NOSHELL_IMAGE = "certferry-test/noshell:latest"
 ACME_IMAGE = "certferry-test/acme:latest"
@@ -392,7 +394,9 @@ class Lab:
         }
         return Mail(self.container(MAIL_IMAGE, start=start, labels=ours, environment=environment, **options))
 
-    def mailserver(self, *, start: bool = True, labels: Mapping[str, str] | None = None, **options: Any) -> Mail:
+    def mailserver(
+        self, *, image: str = "", start: bool = True, labels: Mapping[str, str] | None = None, **options: Any
+    ) -> Mail:
         """As docker-mailserver is set up with ``SSL_TYPE=manual``: copies inside, its own change detector reloads."""
         environment = {
             "SSL_TYPE": "manual",
@@ -400,7 +404,7 @@ class Lab:
             "SSL_KEY_PATH": "/tls/key.pem",
             **options.pop("environment", {}),
         }
-        return Mail(self.container(MAIL_IMAGE, start=start, labels=labels, environment=environment, **options))
+        return Mail(self.container(image or MAIL_IMAGE, start=start, labels=labels, environment=environment, **options))
 
     def environment(self, **settings: str) -> dict[str, str]:
         """The environment of a certferry that sees this laboratory alone."""
@@ -433,13 +437,13 @@ class Lab:
         self.docker.close()
 
 
-def put_files(container: Container, contents: Mapping[str, bytes | str], *, modified: int = 0) -> None:
+def put_files(container: Container, contents: Mapping[str, bytes | str], *, modified: int = 0, mode: int = 0o644) -> None:
     """Files into a container by absolute path; a text is where a symbolic link points. `modified`: Unix time, 0 for now."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for path, content in contents.items():
             header = tarfile.TarInfo(path.lstrip("/"))
-            header.mtime = modified or int(time.time())
+            header.mtime, header.mode = modified or int(time.time()), mode
             if isinstance(content, str):
                 header.type, header.linkname = tarfile.SYMTYPE, content
             else:

@@ -33,19 +33,26 @@ class Trust(IntEnum):
 class Leaf:
     """The public facts of one end-entity certificate.
 
-    `names` are the DNS names of the subjectAltName in lower case; `fingerprint` is the SHA-256 of the DER in hex.
+    `names` are the DNS names of the subjectAltName in lower case; `fingerprint` is the SHA-256 of the DER in hex. An authority
+    changes its intermediates and keeps its `organisation`, which is the issuer's name where it tells none.
     """
 
     fingerprint: str
     names: tuple[str, ...]
     subject: str
     issuer: str
+    organisation: str
     serial: int
     not_before: datetime
     not_after: datetime
     key_type: KeyType
     key_bits: int
     public_key_hash: str
+
+    @property
+    def late(self) -> datetime:
+        """When a fifth of its life is left: whoever renews it should have done so."""
+        return self.not_after - (self.not_after - self.not_before) / 5
 
     @property
     def short(self) -> str:

@@ -55,6 +55,8 @@ class Container:
     """What of the environment the operator set: an image must not choose which certificate it gets."""
     command: tuple[str, ...] = field(default=(), repr=False)
     """Program and arguments as the container was started, entrypoint and command together."""
+    own_command: tuple[str, ...] = field(default=(), repr=False)
+    """What of it the operator set: an image must not make itself look like a proxy."""
     working_dir: str = ""
     hostname: str = ""
     domainname: str = ""
@@ -66,6 +68,10 @@ class Container:
     network_mode: str = ""
     addresses: dict[str, str] = field(default_factory=dict)
     """IP address by the id of the Docker network."""
+    gateways: dict[str, str] = field(default_factory=dict)
+    """The network's own address by its id, as far as it has one; of a bridge that is the engine's host."""
+    pid: int = 0
+    """Its first process, as the engine's host numbers it; 0 when it does not run."""
     started_at: datetime | None = None
     age: float | None = field(default=None, compare=False)
     """Seconds since it was started, by the engine's own clock; ``None`` where that is not known."""

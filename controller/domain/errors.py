@@ -3,11 +3,12 @@
     Error
     ├ ConfigError (SettingsError, LabelError)          the operator must act
     ├ TransientError                                   retried with backoff
-    │   ├ SourceUnavailable, SourceMalformed
+    │   ├ SourceUnavailable (SourceGone), SourceMalformed
     │   └ EngineUnavailable, TargetGone, TargetNotRunning, ExecCut, ExecTimeout (StillRunning), ProbeUnavailable, WriteFailed
     └ PermanentError                                   retried only on new input or at the resync
         ├ CertificateError (KeyMismatch, BrokenChain, WeakKey, NameMissing, MalformedPem, EncryptedKey)
-        └ WriteRefused (FilesUnreadable), CheckFailed, ReloadFailed, VerifyFailed, RollbackFailed
+        ├ WriteRefused (FilesUnreadable), CheckFailed, ReloadFailed, VerifyFailed, RollbackFailed
+        └ DeliveryRefused
 
 A message names the thing (target, file, port) and the remedy, in one line.
 """
@@ -41,6 +42,10 @@ class TransientError(Error):
 
 class SourceUnavailable(TransientError):
     """A source cannot be reached or read."""
+
+
+class SourceGone(SourceUnavailable):
+    """What a source would be read from was removed."""
 
 
 class SourceMalformed(TransientError):
@@ -129,6 +134,10 @@ class ReloadFailed(PermanentError):
 
 class VerifyFailed(PermanentError):
     """A port does not hand out the certificate that was installed."""
+
+
+class DeliveryRefused(PermanentError):
+    """What was asked for by hand cannot be done: there is no such target, it is paused, or another certferry may work on it."""
 
 
 class RollbackFailed(PermanentError):

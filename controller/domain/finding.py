@@ -18,6 +18,7 @@ class Reason(StrEnum):
     SERVED_DIFFERS = "ServedDiffers"
     NO_MATCHING_CERTIFICATE = "NoMatchingCertificate"
     WOULD_DOWNGRADE = "WouldDowngrade"
+    OTHER_SOURCE = "OtherSource"
     EXPIRED = "Expired"
     NOT_YET_VALID = "NotYetValid"
     KEY_MISMATCH = "KeyMismatch"
@@ -58,8 +59,12 @@ MEANING: dict[Reason, tuple[str, str]] = {
         "let the proxy ask for one: a router with these host names; `certferry sources` shows what there is",
     ),
     Reason.WOULD_DOWNGRADE: (
-        "a newer certificate than the candidate is installed",
-        "find out who installed it; remove the files in the container to take the older one",
+        "a newer certificate of the same authority is installed",
+        "was the proxy's store restored from a backup? Remove the files in the container to take the older one",
+    ),
+    Reason.OTHER_SOURCE: (
+        "another source's certificate would replace a valid one whose source is not gone",
+        "nothing; to switch now, name the wanted source in the label `source`, or remove the other one",
     ),
     Reason.EXPIRED: ("the certificate has ended", "find out why the proxy does not renew it"),
     Reason.NOT_YET_VALID: ("the certificate begins in the future", "check the clocks"),

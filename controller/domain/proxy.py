@@ -25,23 +25,31 @@ class KeptStore:
 class Verdict:
     """What a container is: it keeps `stores`; or it is a proxy that is `left` alone, and why; or nothing of interest.
 
-    Where that cannot be told yet, `wanted` are the files of the container that must be read first.
+    Where that cannot be told yet, `wanted` are the files of the container that must be read first. `vouched`: the operator said
+    that it is one, by what the container has and its image has not; what only an image's content looks like is no source.
     """
 
     stores: tuple[KeptStore, ...] = ()
     left: str = ""
     wanted: tuple[PurePosixPath, ...] = ()
+    vouched: bool = False
 
 
 NOTHING = Verdict()
 
 DISCOVER = "discover"
-"""The label, after the prefix, by which a proxy's container opts out; it makes no target of the container."""
+"""The label, after the prefix, by which a proxy's container opts out, or in where its image is nobody's known; it makes no
+target of the container."""
 
 
 def without_discover(labels: Mapping[str, str], prefix: str) -> dict[str, str]:
     """The labels that are about the container as a target."""
     return {name: value for name, value in labels.items() if name != f"{prefix}{DISCOVER}"}
+
+
+def told_unused(container: str, text: str) -> str:
+    """A container that looks like a proxy and is not used, with what makes a source of it, as one clause."""
+    return f"the container {container} looks like a proxy: {text}"
 
 
 Recogniser = Callable[[Container, Files], Verdict]

@@ -131,6 +131,8 @@ class Target:
     """Mode of the files that hold a key; ``None`` keeps the replaced file's."""
     user: str = ""
     allow_untrusted: bool = False
+    paused_by: str = ""
+    """The label or setting that says to look and report only, and touch nothing; empty where none does."""
     notes: tuple[str, ...] = ()
     """Sentences the operator should know about, e.g. that internal copies do not survive a recreate."""
     ask: str = field(default="", repr=False)

@@ -1,8 +1,8 @@
 """The proof: TLS handshakes that read what a mail server serves, over the network or from inside its container.
 
 `failure` says why not, `lookup` finds a host's addresses, `connect` takes the first of them that answers, `channel` is the
-connection, `starttls` what is said before TLS, `network` and `inside` (by exec) the two ways, `container` the `Probe` port that
-chooses between them, `examine` the same for any host.
+connection, `starttls` what is said before TLS, `network` and `inside` (by exec) the two ways, `reach` the addresses that may be
+dialled, `container` the `Probe` port that chooses between the ways, `examine` the same for any host.
 """
 
 from controller.probe.container import ContainerProbe
@@ -10,6 +10,7 @@ from controller.probe.examine import Verdict, examine, examine_all, judge
 from controller.probe.failure import Failure, HandshakeError
 from controller.probe.inside import Execute
 from controller.probe.network import Handshake, handshake
+from controller.probe.reach import Nearby, Reach
 
 __all__ = [
     "ContainerProbe",
@@ -17,6 +18,8 @@ __all__ = [
     "Failure",
     "Handshake",
     "HandshakeError",
+    "Nearby",
+    "Reach",
     "Verdict",
     "examine",
     "examine_all",

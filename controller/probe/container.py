@@ -1,14 +1,13 @@
 """The `Probe` port: which way leads to a container's port, and what was seen there.
 
-The network comes first, because it shows what clients get. Exec comes in where certferry shares no network with the
-container, where no connection can be had, and where the port refuses the network (it may listen on the loopback only).
+The network comes first, because it shows what clients get. Exec comes in where no address is known to lead to the container
+(`controller.probe.reach`), where no connection can be had, and where the port refuses it (it may listen on the loopback only).
 A container in another one's network namespace (``network_mode: container:…``) has no address of its own: exec as well.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
 from controller import pki
 from controller.domain.certificate import KeyType
@@ -19,6 +18,7 @@ from controller.domain.target import ProbePort, Target
 from controller.probe.failure import Failure, HandshakeError
 from controller.probe.inside import LOOPBACK, Execute, Question, handshake_inside
 from controller.probe.network import handshake
+from controller.probe.reach import Reach
 
 NETWORK, EXEC = "network", "exec"
 MAXIMUM_CHAIN, MOMENT = 160 * 1024, 16 * 1024
@@ -26,15 +26,11 @@ MAXIMUM_CHAIN, MOMENT = 160 * 1024, 16 * 1024
 
 
 class ContainerProbe:
-    """Asks ports of containers on one Docker endpoint.
+    """Asks ports of containers on one Docker endpoint. `timeout`: seconds per handshake."""
 
-    `own_networks` gives the ids of the Docker networks certferry is on; ``None`` when it has the host's network, so that every
-    bridge address and, for containers on the host's network, the loopback are worth a try. `timeout`: seconds per handshake.
-    """
-
-    def __init__(self, *, execute: Execute, own_networks: Callable[[], frozenset[str] | None], timeout: float) -> None:
+    def __init__(self, *, execute: Execute, reach: Reach, timeout: float) -> None:
         self._execute = execute
-        self._own_networks = own_networks
+        self._reach = reach
         self._timeout = timeout
 
     async def served(self, target: Target, port: ProbePort, *, key_type: KeyType | None = None) -> Served:
@@ -45,17 +41,11 @@ class ContainerProbe:
             TargetGone, TargetNotRunning, EngineUnavailable, ExecTimeout: the exec way failed on the engine's side.
         """
         question = Question(port, server_name_of(target), self._timeout, key_type)
-        addresses = self._addresses(target.container)
+        addresses = self._reach.addresses(target.container)
         seen = await self._by_network(addresses, question) if addresses else None
         if seen is not None and not seen.refused:
             return seen
         return await self._by_exec(target.container, question, refused=seen is not None, asked=addresses)
-
-    def _addresses(self, container: Container) -> tuple[str, ...]:
-        own = self._own_networks()
-        if container.network_mode == "host":
-            return (LOOPBACK,) if own is None else ()
-        return tuple(address for network, address in container.addresses.items() if address and (own is None or network in own))
 
     async def _by_network(self, addresses: tuple[str, ...], question: Question) -> Served | None:
         """What the port said; ``None`` when it could not be reached."""
@@ -87,7 +77,8 @@ class ContainerProbe:
                 if refused:  # the network's answer stands
                     text = f"nothing listens there: refused over the network ({error}, to ask for a loopback-only listener)"
                     return Served(question.port, None, NETWORK, error=text, refused=True)
-                raise ProbeUnavailable(_remedy(container, question.port, error)) from error
+                why = f"{container.name}: port {question.port} cannot be probed: {error} and no network leads there"
+                raise ProbeUnavailable(f"{why}; {self._reach.remedy(container)}, or set certferry.probe=off") from error
             return await read(question.port, chain, EXEC)
         assert answer is not None  # noqa: S101 -- the loop has at least the loopback
         return answer
@@ -128,10 +119,3 @@ def failed(port: ProbePort, error: HandshakeError, way: str) -> Served:
         plain=error.kind is Failure.NO_STARTTLS,
         silent=error.kind is Failure.SILENT,
     )
-
-
-def _remedy(container: Container, port: ProbePort, error: ProbeUnavailable) -> str:
-    networks = ", ".join(network[:12] for network in container.addresses)
-    attach = f"attach certferry to one of its networks ({networks})" if networks else "give it a network that certferry is on"
-    why = f"{container.name}: port {port} cannot be probed: {error} and no network leads there"
-    return f"{why}; {attach}, or set certferry.probe=off"

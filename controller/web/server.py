@@ -1,4 +1,4 @@
-"""The small web server beside the loop's work: four pages, read-only."""
+"""The small web server beside the loop's work: four pages, read-only, and what `certferry deliver` asks of the controller."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from controller.ending import finish, pass_on_cancellation
 from controller.faults import Faults
 from controller.setting_values import Address
 from controller.store import Store
+from controller.web.deliver import Deliver, route
 from controller.web.health import Verdict, Vitals, judge_health, judge_readiness
 from controller.web.metrics import Metrics
 from controller.web.status import describe_store
@@ -42,7 +43,13 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @asynccontextmanager
 async def serve(
-    address: Address | None, store: Store, *, metrics: Metrics, vitals: Vitals, clock: Callable[[], float] = time.time
+    address: Address | None,
+    store: Store,
+    *,
+    metrics: Metrics,
+    vitals: Vitals,
+    deliver: Deliver | None = None,
+    clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[Address | None]:
     """Serve the pages while the context lasts; gives the address listened on, ``None`` where serving is off.
 
@@ -53,6 +60,8 @@ async def serve(
         yield None
         return
     app = _build(store, metrics=metrics, vitals=vitals, clock=clock)
+    if deliver:
+        app.router.add_routes([route(deliver)])
     runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=GOODBYE)
     await runner.setup()
     try:
@@ -113,7 +122,8 @@ def _explainer() -> Any:
             pass_on_cancellation()
             faults.tell("page.crashed", error, about=request.path, page=request.path, message=str(error))
             response = _json({"error": f"a fault in certferry ({type(error).__name__}), see its log"}, status=500)
-        response.headers["Cache-Control"] = "no-store"
+        if not response.prepared:
+            response.headers["Cache-Control"] = "no-store"
         return response
 
     return explain

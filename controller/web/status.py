@@ -81,6 +81,7 @@ def _describe_target(key: TargetKey, status: TargetStatus) -> Json:
         "served": [_describe_served(served) for served in status.served],
         "last_success": _moment(status.last_success),
         "notes": list(target.notes) if target else [],
+        "paused": target.paused_by if target else "",
     }
 
 

@@ -16,7 +16,15 @@ from tests.hanging import limit
 from tests.lab import IMAGES_LIMIT, PROCESS, Lab, build_images, remove_everything, remove_leftovers
 from tests.sdk import connect
 
-LONGEST = ("test_stores", "test_leftovers", "test_promises", "test_kill", "test_commands", "test_discover_proxies")
+LONGEST = (
+    "test_stores",
+    "test_campaign",
+    "test_leftovers",
+    "test_promises",
+    "test_kill",
+    "test_commands",
+    "test_discover_proxies",
+)
 """Files whose tests take two minutes together. They come first, so that none of them is left for the end."""
 
 
@@ -29,7 +37,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.stem not in LONGEST)
 
 
-IMAGES = ("plain", "bolt", "stores", "consul", "mail", "acme", "producers", "noshell")
+IMAGES = ("plain", "bolt", "stores", "consul", "mail24", "mail", "acme", "producers", "noshell")
 """All but certferry's own, which its test builds."""
 
 

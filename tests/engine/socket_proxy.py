@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import socket
 import threading
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -50,16 +51,25 @@ class SocketProxy:
         with suppress(OSError):
             while True:
                 client, _ = server.accept()
-                engine = socket.socket(socket.AF_UNIX)
-                engine.connect(DOCKER)
-                for source, sink in ((client, engine), (engine, client)):
-                    self._connections.add(source)
-                    threading.Thread(target=self._pass_on, args=(source, sink), daemon=True).start()
+                self._welcome(client)
+
+    def _welcome(self, client: socket.socket) -> None:
+        self._join(client, self._engine())
+
+    def _engine(self) -> socket.socket:
+        engine = socket.socket(socket.AF_UNIX)
+        engine.connect(DOCKER)
+        return engine
+
+    def _join(self, client: socket.socket, engine: socket.socket) -> None:
+        for source, sink in ((client, engine), (engine, client)):
+            self._connections.add(source)
+            threading.Thread(target=self._pass_on, args=(source, sink), daemon=True).start()
 
     def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
         """Bytes and the end of each direction; the last one of the two to end closes both."""
         with suppress(OSError):
-            while data := source.recv(65536):
+            for data in self._read(source):
                 sink.sendall(data)
         with suppress(OSError):
             sink.shutdown(socket.SHUT_WR)
@@ -67,3 +77,7 @@ class SocketProxy:
         if sink not in self._connections:
             source.close()
             sink.close()
+
+    def _read(self, source: socket.socket) -> Iterator[bytes]:
+        while data := source.recv(65536):
+            yield data

@@ -104,7 +104,7 @@ class Proxies:
 
     def mail(self, **labels: str) -> Mail:
         mail = self.lab.mail(labels={"domain": self.domain, **labels}, hostname=self.domain)
-        mail.wait_up((993,))
+        mail.wait_up((25, 993))
         return mail
 
     def controller(self, **settings: str) -> Controller:

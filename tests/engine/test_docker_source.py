@@ -16,6 +16,7 @@ from sources.registry import LAYOUTS
 from sources.stored import StoredSource
 from tests.certs import Pair, acme_json
 from tests.engine.delivery import connected
+from tests.engine.images import labelled_image
 from tests.lab import PLAIN_IMAGE, Lab, Mail, put_files
 
 STORE = PurePosixPath("/store/acme.json")
@@ -56,6 +57,14 @@ class TestEngine:
         running.remove(force=True)
         assert await engine.find(f"org.certferry.role={lab.id}") in (first.id, stopped.id)
         assert await engine.find("org.certferry.role=none") is None
+
+    async def test_a_label_of_its_image_finds_no_container(self, lab: Lab, engine: Engine) -> None:
+        """An image that is called like the proxy that is meant must not take its place."""
+        label = {"org.certferry.role": lab.id}
+        with labelled_image(lab, label) as image:
+            meant = proxy(lab, start=False, other_labels=label)
+            lab.container(image)
+            assert await engine.find(f"org.certferry.role={lab.id}") == meant.id
 
     async def test_a_path_is_looked_at_without_reading_it(self, lab: Lab, engine: Engine) -> None:
         made = proxy(lab)

@@ -18,10 +18,10 @@ from controller.engine import Engine
 from tests.engine.delivery import connected
 
 
-async def test_this_engine_is_new_enough_and_we_are_on_none_of_its_networks(engine: Engine) -> None:
+async def test_this_engine_is_new_enough_and_we_are_in_none_of_its_containers(engine: Engine) -> None:
     await engine.connect()
 
-    assert engine.own_networks is None
+    assert engine.own is None
 
 
 async def test_an_engine_that_is_too_old_is_told_so(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from controller.domain.mail_ports import STANDARD_PORTS
 from controller.domain.observed import Served
 from controller.domain.target import ProbePort, Target, TargetKey
 from controller.engine import Engine
-from controller.probe import ContainerProbe, examine, network
+from controller.probe import ContainerProbe, Nearby, Reach, examine, network
 from tests.certs import Authority, Pair
 from tests.lab import GENEROUS, LABEL, wait_until
 from tests.sdk import connect
@@ -32,6 +32,8 @@ NAME = "mail.example.test"
 FOLDER = "/etc/ssl/mail"
 SOCKET = "unix:///var/run/docker.sock"
 TIMEOUT = 10.0
+ALONE = Nearby(lambda _: False, lambda _: False, lambda _: False)
+"""No container is of this machine, whatever the kernel says."""
 Ask = Callable[..., ContainerProbe]
 
 
@@ -79,12 +81,12 @@ async def engine() -> AsyncIterator[Engine]:
 
 @pytest.fixture
 def by_network(engine: Engine) -> ContainerProbe:
-    return ContainerProbe(execute=engine.execute, own_networks=lambda: None, timeout=TIMEOUT)
+    return ContainerProbe(execute=engine.execute, reach=Reach(lambda: None), timeout=TIMEOUT)
 
 
 @pytest.fixture
 def by_exec(engine: Engine) -> ContainerProbe:
-    return ContainerProbe(execute=engine.execute, own_networks=frozenset, timeout=TIMEOUT)
+    return ContainerProbe(execute=engine.execute, reach=Reach(lambda: None, ALONE), timeout=TIMEOUT)
 
 
 def archive_of(files: dict[str, bytes]) -> bytes:
@@ -237,7 +239,7 @@ async def test_a_server_on_the_address_only_is_proved_by_exec(
 
 async def test_a_hanging_server_leaves_no_command_behind_in_the_container(engine: Engine, mail: Running) -> None:
     listen(mail, "127.0.0.1", 7003, silent=True)
-    probe = ContainerProbe(execute=engine.execute, own_networks=frozenset, timeout=1)
+    probe = ContainerProbe(execute=engine.execute, reach=Reach(lambda: None, ALONE), timeout=1)
     seen = await probe.served(await target_of(engine, mail), ProbePort(7003, "smtp"))
 
     assert (seen.way, seen.refused, "no TLS within 1 s" in seen.error) == ("exec", False, True)
@@ -253,9 +255,7 @@ async def test_what_the_image_has_decides_whether_exec_can_ask(
     )
     try:
         target = await target_of(engine, container)
-        with pytest.raises(
-            ProbeUnavailable, match=r"there is no openssl in the container.*attach certferry to one of its networks"
-        ):
+        with pytest.raises(ProbeUnavailable, match=r"there is no openssl in the container.*: add openssl to the image"):
             await by_exec.served(target, ProbePort(25, "smtp"))
 
         container.exec_run(["/bin/ln", "-s", "/usr/bin/timeout", "/opt/timeout"])

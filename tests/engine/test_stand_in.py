@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.certs import Pair, acme_json
-from tests.lab import DOMAIN, Lab, Mail, put_files, wait_until
+from tests.lab import DOMAIN, MAIL24_IMAGE, Lab, Mail, put_files, wait_until
 
 Files = dict[str, bytes | str]
 ACCOUNT = b"test@example.test|{PLAIN}test\n"
@@ -190,10 +190,22 @@ def test_an_empty_second_pair_is_none(them: Range) -> None:
 def test_nothing_goes_on_before_the_first_account(them: Range) -> None:
     mail = them.waiting
     wait_until(lambda: "You need at least one mail account" in mail.container.logs().decode())
-    assert mail.run("ls", TLS).strip() == ""
+    assert mail.run("find", "/etc/dms", "-name", "tls") == ""
     put_files(mail.container, {f"{CONFIG}/postfix-accounts.cf": ACCOUNT})
     mail.wait_up((587, 993))
     assert mail.serves(them.pair, (587, 993))
+
+
+def test_the_detector_may_look_before_postfix_runs_and_its_reload_is_lost_then(them: Range) -> None:
+    """No harm: Postfix starts with the new pair, and the change counts as met."""
+    mail = them.start(MANUAL | {"POSTFIX_AFTER": "/go"}, manual(them.pair))
+    wait_until(lambda: "up and running" in mail.container.logs().decode())
+    pair = them.lab.issue()
+    put_files(mail.container, manual(pair))
+    wait_until(lambda: "the Postfix mail system is not running" in mail.container.logs().decode())
+    mail.run("touch", "/go")
+    mail.wait_up((587, 993))
+    assert mail.serves(pair, (587, 993))
 
 
 def test_the_detector_takes_a_new_pair_out_of_acme_json_and_reloads_once(them: Range) -> None:
@@ -216,3 +228,15 @@ def test_a_lock_of_somebody_else_is_waited_for(them: Range) -> None:
     assert mail.serves(them.pair, (587, 993))
     mail.run("rm", lock)
     wait_until(lambda: mail.serves(pair, (587, 993)))
+
+
+@pytest.mark.parametrize("name", ["manual", "key alone", "custom"])
+def test_what_is_used_by_dovecot_2_4(them: Range, name: str) -> None:
+    """Its settings have other names, and those that the file has are not those to ask for."""
+    setup = SERVED[name]
+    mail = them.start(setup.environment, setup.files(them.pair), image=MAIL24_IMAGE)
+    mail.wait_up(setup.ports)
+    assert mail.serves(them.pair, setup.ports)
+    assert mail.run("postconf", "-h", "smtpd_tls_chain_files").split() == list(setup.used)
+    assert mail.run("doveconf", "-h", "ssl_server/key_file", "ssl_server/cert_file").split() == [setup.used[0], setup.used[-1]]
+    assert mail.run("doveconf", "-h", "ssl_server_key_file", "ssl_key").split() == []

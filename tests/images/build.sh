@@ -1,6 +1,6 @@
 #!/bin/bash
 # Builds the images of the tests and of the demonstration (default: all), several at a time; what has not changed is left:
-# build.sh [certferry|mail|acme|producers|stores|consul|bolt|noshell|plain]...
+# build.sh [certferry|mail|mail24|acme|producers|stores|consul|bolt|noshell|plain]...
 # EXTRA_CA_DIR: folder with *.crt that pip must trust during the build (default: the local authorities of Debian).
 # IMAGES_AT_ONCE: how many (3).
 set -eumo pipefail
@@ -11,6 +11,7 @@ made_of=org.certferry.image.made-of
 declare -A tags=(
     [certferry]=certferry-test/certferry:latest
     [mail]=certferry-test/docker-mailserver:15.1.0
+    [mail24]=certferry-test/docker-mailserver:16.0.0
     [acme]=certferry-test/acme:latest
     [producers]=certferry-test/producers:latest
     [bolt]=certferry-test/bolt:latest
@@ -20,7 +21,7 @@ declare -A tags=(
     [consul]=certferry-test/consul:latest
 )
 # First what the others share a layer with; then the longest.
-[[ $# -gt 0 ]] || set -- plain bolt stores certferry consul mail acme producers noshell
+[[ $# -gt 0 ]] || set -- plain bolt stores certferry consul mail24 mail acme producers noshell
 for name; do
     [[ -n ${tags[$name]:-} ]] || { echo "build: no image is called $name; there are: ${!tags[*]}" >&2; exit 2; }
 done
@@ -43,6 +44,11 @@ contents_of() { # IMAGE: everything it is made of, as one number
       docker image inspect --format '{{.Id}}' "$base"; } | sha256sum | cut -d' ' -f1
 }
 
+like_mail() { # As mail, with what is otherwise in Debian 13: Dovecot 2.4 and Postfix 3.10.
+    cp -R "$here/mail" "$work/mail24" && cp -R "$here/mail24/." "$work/mail24/" &&
+        sed -i 's/bookworm-slim/trixie-slim/; s/v15\.1\.0/v16.0.0/' "$work/mail24/Dockerfile"
+}
+
 make_image() { # IMAGE: build it, unless it is there as it should be
     local contents
     if [[ $1 = certferry ]]; then
@@ -51,7 +57,11 @@ make_image() { # IMAGE: build it, unless it is there as it should be
     fi
     # Debian 11 is the last with Consul.
     [[ $1 != consul ]] || "$here/../../deploy/base-image.sh" bullseye || return
-    cp -R "$here/$1" "$work/" || return
+    if [[ $1 = mail24 ]]; then
+        "$here/../../deploy/base-image.sh" trixie && like_mail || return
+    else
+        cp -R "$here/$1" "$work/" || return
+    fi
     if [[ -d $work/$1/ca-certificates ]]; then
         find "$extra_ca_dir" -name '*.crt' -exec cp {} "$work/$1/ca-certificates/" \; 2>/dev/null || true
     fi

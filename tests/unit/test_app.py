@@ -12,7 +12,7 @@ import tarfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import structlog
@@ -22,6 +22,7 @@ from structlog.testing import capture_logs
 from controller import app, asking, cli, engine
 from controller.adoption import Configured
 from controller.domain.errors import EngineUnavailable, SettingsError, TransientError
+from controller.domain.finding import Reason
 from controller.domain.target import Target, TargetKey
 from controller.gathering import Gatherer
 from controller.memory import Memory
@@ -129,6 +130,12 @@ class TestSources:
         monkeypatch.setattr(registry, "conventional", lambda: ("traefik:///traefik/acme.json",))
         assert self.names(tmp_path, sources="") == ["traefik"]
 
+    def test_have_an_order_where_the_operator_listed_them(self, tmp_path, monkeypatch):
+        given = settings(tmp_path, sources="traefik:///a.json traefik:///b.json?name=b")
+        assert app.build(given).store.origins.order == ("traefik", "b")
+        monkeypatch.setattr(registry, "conventional", lambda: ("traefik:///traefik/acme.json",))
+        assert app.build(settings(tmp_path, sources="")).store.origins.order == ()
+
     def test_must_be_one_at_least_where_none_will_be_found(self, tmp_path, monkeypatch):
         monkeypatch.setattr(registry, "conventional", tuple)
         with pytest.raises(SettingsError, match="or set CERTFERRY_SOURCES, e.g. traefik:///traefik/acme.json"):
@@ -152,6 +159,21 @@ class Proxied(Docker):
         self.answers[f"/containers/{other}/json"] = raw
 
 
+class Imitating(Docker):
+    """Beside the mail container one whose image says what Traefik's operator would."""
+
+    COMMAND: ClassVar = ["traefik", "--certificatesresolvers.le.acme.storage=/acme.json"]
+
+    def __init__(self) -> None:
+        super().__init__({name.replace("certferry.", "mail."): value for name, value in LABELS.items()})
+        other, image = "b" * 64, "sha256:" + "e" * 64
+        raw = {**changed("Name", to="/edge"), "Id": other, "Image": image, "Path": "", "Args": self.COMMAND, "Mounts": []}
+        raw["Config"] = {"Image": "evil/traefik", "Labels": {}, "Cmd": self.COMMAND}
+        self.answers["/containers/json"].append({"Id": other, "Labels": {}})
+        self.answers[f"/containers/{other}/json"] = raw
+        self.answers[f"/images/{image}/json"] = {"Config": {"Cmd": self.COMMAND}}
+
+
 @pytest.mark.usefixtures("acme")
 class TestDiscovery:
     """Whether and when proxies are looked for; what is found is the matter of `test_proxies` and of the engine's tests."""
@@ -169,6 +191,21 @@ class TestDiscovery:
                 assert list(store.left) == ["edge"]
                 assert "no resolver" in store.left["edge"]
             assert (await app.once(settings(tmp_path))).left == {}
+
+    async def test_an_image_that_only_looks_like_a_proxy_is_told_wherever_its_certificates_are_missed(self, tmp_path):
+        hint = "found, not used: put the label mail.discover=true on it to use it"
+        given = settings(tmp_path, discover="on", sources="", label_prefix="mail.")
+        async with serving(Imitating(), tmp_path):
+            with capture_logs() as lines:
+                ((_, decision),) = await app.plan(given)  # type: ignore[misc]
+                store = await app.read_sources(given)
+        assert store.sources == {}
+        assert store.left["edge"] == f"Traefik, by its arguments: the resolver le; /acme.json: {hint}"
+        assert decision.refused is not None
+        assert decision.refused.reason is Reason.NO_MATCHING_CERTIFICATE
+        assert decision.refused.message.endswith(f"the container edge looks like a proxy: {store.left['edge']}")
+        warned = [line["message"] for line in lines if line["event"] == "proxy.unused" and line["log_level"] == "warning"]
+        assert warned == [store.left["edge"]] * 2  # once by each of the two commands
 
     async def test_a_plan_needs_no_source(self, tmp_path):
         async with serving(Proxied(), tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from controller import pki, policies
+from controller import choosing, pki, policies
 from controller.domain.certificate import Certificate, KeyType, Trust
 from controller.domain.finding import Reason
 from controller.domain.snapshot import Entry, Snapshot
@@ -38,7 +38,7 @@ old, new = certificate(**OLD), certificate(**NEW)
 def choose(situation: Facts, *held: Certificate, stand_ins: tuple[Certificate, ...] = ()) -> Facts:
     """The choice made for a situation; `held` is what the proxy's source holds."""
     made = Snapshot("self-signed", tuple(Entry(c.leaf.names[0], c, stand_in=True) for c in stand_ins))
-    return policies.choose(situation, {"traefik": snapshot(*held), "self-signed": made})
+    return choosing.choose(situation, {"traefik": snapshot(*held), "self-signed": made})
 
 
 def chosen(situation: Facts) -> list[Certificate]:
@@ -116,17 +116,17 @@ class TestOneMadeForTesting:
     MADE = Snapshot("traefik", (Entry("_test_mail", new, test=True),))
 
     def test_is_no_candidate(self):
-        situation = policies.choose(facts((), nothing(PLACE)), {"traefik": self.MADE})
+        situation = choosing.choose(facts((), nothing(PLACE)), {"traefik": self.MADE})
         assert refused(situation) is Reason.UNTRUSTED_ISSUER
         assert lost(situation, new) == "was made for testing; the label allow-untrusted would take it"
 
     def test_does_not_stand_in_the_way_of_a_real_one(self):
         held = {"traefik": self.MADE, "other": snapshot(old, source="other")}
-        assert chosen(policies.choose(facts((), nothing(PLACE)), held)) == [old]
+        assert chosen(choosing.choose(facts((), nothing(PLACE)), held)) == [old]
 
     def test_is_one_where_the_operator_allows_it(self):
         situation = facts((), nothing(PLACE), on=target(allow_untrusted=True))
-        assert decide(policies.choose(situation, {"traefik": self.MADE})).write.keys() == BOTH
+        assert decide(choosing.choose(situation, {"traefik": self.MADE})).write.keys() == BOTH
 
 
 class TestAStandIn:
@@ -183,7 +183,7 @@ class TestBothKeyTypes:
     def test_come_from_two_sources(self):
         rsa = certificate(kind="rsa", **OLD)
         held = {"a": snapshot(new, source="a"), "b": snapshot(rsa, source="b")}
-        situation = policies.choose(facts((), nothing(*self.PLACES), on=target(places=self.PLACES)), held)
+        situation = choosing.choose(facts((), nothing(*self.PLACES), on=target(places=self.PLACES)), held)
         assert [(c.source, c.certificate) for _, c in situation.selection.chosen] == [("a", new), ("b", rsa)]
         assert decide(situation).write == self.PLACES[0].contents(new) | self.PLACES[1].contents(rsa)
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from controller import adoption, pki, policies
+from controller.choosing import choose
 from controller.domain.certificate import Certificate, Trust
 from controller.domain.container import Mount
 from controller.domain.finding import Reason
@@ -59,7 +60,7 @@ def store(number: int, *names: str) -> dict[str, Snapshot]:
 
 def choosing(number: int) -> Callable[[], object]:
     snapshots = store(number)
-    return lambda: policies.choose(facts(held, installed(PLACE, held)), snapshots)
+    return lambda: choose(facts(held, installed(PLACE, held)), snapshots)
 
 
 def test_two_hundred_candidates_that_are_all_refused_cost_ten_times_what_twenty_do():
@@ -123,7 +124,7 @@ def test_two_thousand_names_cost_four_times_what_five_hundred_do(installed_alrea
         wanted = target(*names)
         snapshots = store(10, *names)
         files = installed(PLACE, wide) if installed_already else nothing(PLACE)
-        return lambda: policies.choose(facts(wide, files, on=wanted), snapshots)
+        return lambda: choose(facts(wide, files, on=wanted), snapshots)
 
     assert costs_at_most(10, choosing(500), choosing(2000))
 
@@ -133,7 +134,7 @@ def test_a_thousand_unusable_entries_and_two_thousand_names_are_looked_up_not_co
     problems = tuple(Problem(f"le/x{i}.example.org", Reason.WEAK_KEY, "") for i in range(1000))
     snapshots = {"traefik": Snapshot("traefik", (), problems)}
     situation = facts([], nothing(PLACE), on=target(*names))
-    assert calls(lambda: policies.choose(situation, snapshots)) < 100_000  # compared with each other it were 6,000,000
+    assert calls(lambda: choose(situation, snapshots)) < 100_000  # compared with each other it were 6,000,000
 
 
 def proxies(number: int) -> list[adoption.Seen]:
@@ -168,7 +169,7 @@ def many_names(number: int) -> Snapshot:
 @pytest.mark.parametrize(
     "work",
     [
-        lambda snapshot: policies.choose(facts(held, installed(PLACE, held)), {"traefik": snapshot}),
+        lambda snapshot: choose(facts(held, installed(PLACE, held)), {"traefik": snapshot}),
         lambda snapshot: changed_names(Snapshot("traefik"), snapshot),
     ],
     ids=["no certificate fits", "the first reading"],

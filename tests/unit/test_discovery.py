@@ -181,3 +181,29 @@ async def test_a_label_may_name_a_source_as_soon_as_there_is_one(tmp_path):
         found = await resolve(discovery)
     assert isinstance(found, Target)
     assert found.sources == ("edge",)
+
+
+@pytest.mark.parametrize(
+    ("labels", "observing", "paused_by"),
+    [
+        ({}, "", ""),
+        ({"certferry.pause": "true"}, "", "certferry.pause=true"),
+        ({"certferry.pause": "false"}, "CERTFERRY_OBSERVE=on", "CERTFERRY_OBSERVE=on"),
+        ({"certferry.pause": "true"}, "CERTFERRY_OBSERVE=on", "CERTFERRY_OBSERVE=on"),
+    ],
+)
+async def test_a_target_is_paused_by_its_label_or_by_the_setting(tmp_path, labels, observing, paused_by):
+    async with discovering(tmp_path, WANTED | labels, of_image={}) as (discovery, _):
+        discovery._observing = observing
+        found = await resolve(discovery)
+        assert isinstance(found, Target)
+        assert found.paused_by == paused_by
+
+
+async def test_a_label_that_names_a_container_which_is_not_used_says_how_to_use_it(tmp_path):
+    labels = {"certferry.source": "edge, other", **WANTED}
+    async with discovering(tmp_path, labels, of_image={}) as (discovery, _):
+        discovery._unused = lambda: {"edge": "found, not used: put the label on it", "third": "found, too"}
+        invalid = await resolve(discovery)
+    assert isinstance(invalid, InvalidTarget)
+    assert invalid.problems[1:] == ("the container edge looks like a proxy: found, not used: put the label on it",)

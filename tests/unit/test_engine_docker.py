@@ -27,9 +27,9 @@ from controller.domain.errors import (
     WriteFailed,
     WriteRefused,
 )
-from controller.engine import EVENTS, Engine, Event, own_container_id
+from controller.engine import EVENTS, Engine, Event
 from tests.unit.docker_server import DockerServer, connected
-from tests.unit.test_inspection import ID, NETWORK, OF_IMAGE, RECORDED, changed
+from tests.unit.test_inspection import ID, NETWORK, OF_IMAGE, RECORDED
 
 IMAGE = RECORDED["Image"]
 NO_SUCH = f"No such container: {ID}"
@@ -74,7 +74,7 @@ class TestConnecting:
     async def test_a_docker_that_is_new_enough_will_do(self, tmp_path, api):
         async with connected(DockerServer(api), tmp_path) as engine:
             await engine.connect()
-            assert engine.own_networks is None
+            assert engine.own is None
 
     @pytest.mark.parametrize("api", ["1.40", "1.9"])
     async def test_one_that_is_too_old_is_told_with_both_versions(self, tmp_path, api):
@@ -133,20 +133,19 @@ class TestConnecting:
         assert isinstance(error, EngineUnavailable)
         assert "is not Docker; correct the mount or DOCKER_HOST" in str(error)
 
-    @pytest.mark.parametrize(("mode", "networks"), [("mail-net", frozenset({NETWORK})), ("host", None)])
-    async def test_in_a_container_of_this_docker_its_networks_are_known(self, docker, tmp_path, monkeypatch, mode, networks):
+    async def test_in_a_container_of_this_docker_its_networks_are_known(self, docker, tmp_path, monkeypatch):
         monkeypatch.setattr(engine_module, "own_container_id", lambda _: ID)
-        docker.answers[f"/containers/{ID}/json"] = changed("HostConfig", "NetworkMode", to=mode)
         async with connected(docker, tmp_path) as engine:
             await engine.connect()
-            assert engine.own_networks == networks
+            assert engine.own is not None
+            assert list(engine.own.addresses) == [NETWORK]
 
     async def test_in_a_container_of_another_docker_nothing_is_known_of_its_networks(self, docker, tmp_path, monkeypatch):
         monkeypatch.setattr(engine_module, "own_container_id", lambda _: "c" * 64)
         docker.answers["message"] = NO_SUCH
         async with connected(docker, tmp_path) as engine:
             await engine.connect()
-            assert engine.own_networks is None
+            assert engine.own is None
 
     async def test_closing_twice_does_no_harm(self, docker, tmp_path):
         async with connected(docker, tmp_path) as engine:
@@ -187,6 +186,11 @@ class TestContainers:
             found = await engine.inspect(ID)
         assert found is not None
         assert (found.name, found.labels) == ("mail", {"certferry.domain": "mail.example.com"})
+
+    async def test_a_container_is_found_by_a_label_that_its_operator_set_and_by_none_of_its_image(self, docker, tmp_path):
+        async with connected(docker, tmp_path) as engine:
+            assert await engine.find("certferry.domain=mail.example.com") == ID
+            assert await engine.find("org.example.image=test") is None
 
     async def test_an_image_is_asked_for_once(self, docker, tmp_path):
         async with connected(docker, tmp_path) as engine:
@@ -406,17 +410,12 @@ def test_the_socket_of_another_machine_is_not_looked_for() -> None:
     Engine("tcp://docker.example.com:2376", timeout=1, exec_timeout=1)._check_socket()
 
 
-class TestOwnContainer:
-    FILES = "/var/lib/docker/containers/" + "a" * 64
-
-    def test_is_known_by_the_files_that_docker_mounts_into_it(self, tmp_path):
-        mounts = tmp_path / "mountinfo"
-        mounts.write_text(f"912 893 254:0 {self.FILES}/hostname /etc/hostname rw,relatime - ext4 /dev/vda rw\n")
-        assert own_container_id(mounts) == "a" * 64
-
-    def test_is_none_on_the_host_while_docker_copies_into_another_one(self, tmp_path):
-        there = "/var/lib/docker/overlay2/b/merged/etc/hostname"
-        mounts = tmp_path / "mountinfo"
-        mounts.write_text(f"912 29 254:0 {self.FILES}/hostname {there} rw,relatime - ext4 /dev/vda rw\n")
-        assert own_container_id(mounts) is None
-        assert own_container_id(tmp_path / "none") is None
+async def test_running_containers_are_found_by_the_command_that_started_them(docker, tmp_path):
+    docker.answers["/containers/json"] = [
+        {"Id": ID, "Command": "certferry run --observe", "State": "running"},
+        {"Id": "b" * 64, "Command": "certferry run", "State": "exited"},
+        {"Id": "c" * 64, "Command": "nginx", "State": "running"},
+        {"Id": "d" * 64, "State": "running"},
+    ]
+    async with connected(docker, tmp_path) as engine:
+        assert [container.id for container in await engine.running("certferry run")] == [ID]

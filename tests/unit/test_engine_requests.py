@@ -247,9 +247,9 @@ class TestWhatIsRemembered:
 
     async def test_of_images_is_what_is_needed_of_those_that_are_used(self, docker, tmp_path):
         async with connected(docker, tmp_path) as engine:
-            docker.answers[f"/images/{IMAGE}/json"] = {"Config": OF_IMAGE | {"Cmd": ["x" * 10**5]}}
+            docker.answers[f"/images/{IMAGE}/json"] = {"Config": OF_IMAGE | {"OnBuild": ["x" * 10**5]}}
             await engine.inspect(ID)
-            assert set(engine._images.get(IMAGE) or {}) == {"Labels", "Env"}
+            assert set(engine._images.get(IMAGE) or {}) == {"Labels", "Env", "Entrypoint", "Cmd"}
             await engine.labels()
             assert len(engine._images) == 0
 

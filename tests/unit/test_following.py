@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from controller.domain.errors import SourceMalformed, SourceUnavailable
+from controller.domain.errors import SourceGone, SourceMalformed, SourceUnavailable
 from controller.domain.finding import Reason
 from controller.domain.snapshot import Entry, Problem, Snapshot
 from controller.following import TORN_PAUSE, TORN_READINGS, Follower, Pace, changed_names
@@ -221,6 +221,51 @@ async def test_a_source_that_cannot_be_read_keeps_its_last_good_state_and_its_su
         assert followed.status.message == str(GONE)
         assert followed.status.loaded_at is not None
         assert ("leave", 0) not in followed.source.log
+
+
+REMOVED = SourceGone("there is no container traefik (yet)")
+
+
+class TestWhatASourceIsReadFrom:
+    """Removed is another matter than not to be reached: after a while another source may take over."""
+
+    @virtually
+    async def test_removed_is_noted_once_and_whom_it_concerns_is_looked_at(self):
+        async with following(Script(old, REMOVED)) as followed:
+            followed.changes.clear()
+            followed.source.hint()
+            await asyncio.sleep(100)
+            assert followed.store.known([]).gone.keys() == {"traefik"}
+            assert followed.changes == [(Snapshot("traefik"), old)]
+            assert (followed.snapshot, followed.status.reason) == (old, Reason.SOURCE_UNAVAILABLE)
+
+    @virtually
+    async def test_removed_before_it_was_read_concerns_nobody(self):
+        async with following(Script(REMOVED)) as followed:
+            assert followed.store.known([]).gone.keys() == {"traefik"}
+            assert followed.changes == []
+
+    @pytest.mark.parametrize("then", [GONE, TORN, old, ZeroDivisionError()])
+    def test_is_not_gone_any_more_when_anything_else_is_heard_of_it(self, then):
+        @virtually
+        async def test() -> None:
+            async with following(Script(old, REMOVED, then)) as followed:
+                followed.source.hint()
+                await asyncio.sleep(0.01)
+                assert followed.store.known([]).gone.keys() == {"traefik"}
+                await asyncio.sleep(10)
+                assert followed.store.known([]).gone == {}
+
+        test()
+
+    @virtually
+    async def test_that_does_not_answer_is_not_gone(self):
+        async with following(Script(old, REMOVED)) as followed:
+            followed.source.hint()
+            await asyncio.sleep(0.01)
+            followed.follower.tried.clear()
+            followed.follower.late()
+            assert followed.store.known([]).gone == {}
 
 
 @virtually

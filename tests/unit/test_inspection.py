@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from controller.domain.container import Container, Mount, State
-from controller.engine import own_container_id
-from controller.inspection import read_container
+from controller.domain.errors import EngineUnavailable
+from controller.inspection import config_of_image, read_container
 
 ID = "587727f4661f11e6f0871de6fb51e82fbf5c7179ddcaa4b4cec418849b18fcca"
 NETWORK = "cf07b27c71460efb810140e22a2530e2f08a61a53cfd1a34eb1a797ec1b9c612"
@@ -177,25 +177,41 @@ def test_a_moment_is_read_as_go_writes_it(text: str | None, moment: datetime | N
     assert read(changed("State", "StartedAt", to=text)).started_at == moment
 
 
-class TestOurOwnContainer:
-    @pytest.mark.parametrize(
-        "line",
-        [
-            "749 731 254:1 /docker/containers/{id}/hostname /etc/hostname rw,relatime - ext4 /dev/vda1 rw",
-            "749 731 254:1 /var/lib/docker/containers/{id}/hosts /etc/hosts rw - ext4 /dev/vda1 rw",
-            "749 731 254:1 /lib/docker/containers/{id}/resolv.conf /etc/resolv.conf rw - ext4 /dev/vda1 rw",
-        ],
-    )
-    def test_is_known_by_the_files_that_docker_mounts(self, tmp_path, line):
-        file = tmp_path / "mountinfo"
-        file.write_text(f"1 2 0:1 / /proc rw - proc proc rw\n{line.format(id=ID)}\n")
-        assert own_container_id(file) == ID
+def test_gateways_go_by_the_networks_as_the_addresses_do() -> None:
+    found = read(RECORDED)
+    assert found.gateways == {NETWORK: "192.168.192.1"}
+    assert found.gateways.keys() == found.addresses.keys()
 
-    @pytest.mark.parametrize("text", ["", "1 2 0:1 / /proc rw - proc proc rw\n", f"/containers/{ID[:12]}/hostname"])
-    def test_is_none_outside_of_docker(self, tmp_path, text):
-        file = tmp_path / "mountinfo"
-        file.write_text(text)
-        assert own_container_id(file) is None
 
-    def test_is_none_where_there_is_no_such_file(self, tmp_path):
-        assert own_container_id(tmp_path / "mountinfo") is None
+@pytest.mark.parametrize(("pid", "expected"), [(4711, 4711), (0, 0), (None, 0)])
+def test_the_first_process_is_known_where_there_is_one(pid: int | None, expected: int) -> None:
+    assert read(changed("State", "Pid", to=pid)).pid == expected
+
+
+def test_a_process_that_is_no_number_is_not_what_the_api_promises() -> None:
+    with pytest.raises(EngineUnavailable):
+        read(changed("State", "Pid", to="1/../2"))
+
+
+@pytest.mark.parametrize(
+    ("entrypoint", "arguments", "own"),
+    [
+        (["/entry"], ["traefik", "--x"], ()),
+        (["/entry"], ["traefik", "--y"], ("traefik", "--y")),
+        (["/own"], ["traefik", "--x"], ("/own",)),
+        (["/own"], None, ("/own",)),
+        (None, ["run"], ("run",)),
+        (["/own"], ["run"], ("/own", "run")),
+    ],
+)
+def test_the_operators_command_is_what_the_image_does_not_say(entrypoint, arguments, own):
+    raw = changed("Config", "Entrypoint", to=entrypoint)
+    raw["Config"]["Cmd"] = arguments
+    image = config_of_image({"Config": {"Entrypoint": ["/entry"], "Cmd": ["traefik", "--x"]}})
+    assert read_container(raw, image).own_command == own
+
+
+def test_an_image_without_a_command_says_nothing_of_the_containers():
+    raw = changed("Config", "Cmd", to=["traefik"])
+    assert read_container(raw, config_of_image({})).own_command == ("traefik",)
+    assert read_container(RECORDED, config_of_image({"Config": None})).own_command == ()

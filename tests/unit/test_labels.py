@@ -78,6 +78,7 @@ def test_all_labels_together():
         "certferry.key-type": "both",
         "certferry.source": "nginx, traefik",
         "certferry.allow-untrusted": "true",
+        "certferry.pause": "true",
     }
     assert parse(labels) == LabelSpec(
         domains=("mail.example.com", "imap.example.com"),
@@ -97,6 +98,7 @@ def test_all_labels_together():
         key_type="both",
         sources=("nginx", "traefik"),
         allow_untrusted=True,
+        pause=True,
     )
     assert {label.removeprefix("certferry.") for label in labels} == set(NAMES)
 
@@ -376,6 +378,11 @@ def test_without_any_source_none_can_be_named():
 @pytest.mark.parametrize(("text", "expected"), [("TRUE", True), ("1", True), ("no", False)])
 def test_a_flag_is_yes_or_no(text, expected):
     assert parse_one("allow-untrusted", text).allow_untrusted is expected
+
+
+@pytest.mark.parametrize(("text", "expected"), [("true", True), ("false", False)])
+def test_a_container_is_paused_by_a_flag(text, expected):
+    assert parse_one("pause", text).pause is expected
 
 
 def test_words_outside_of_the_choice_are_refused():

@@ -46,7 +46,10 @@ def _in_order(names):
     first = ["domain", "profile", *paths]
     return [
         *first,
-        *(name for name in ("owner", "mode", "reload", "check", "user", "probe", "key-type", "source", "allow-untrusted")),
+        *(
+            name
+            for name in ("owner", "mode", "reload", "check", "user", "probe", "key-type", "source", "allow-untrusted", "pause")
+        ),
     ]
 
 

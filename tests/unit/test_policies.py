@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller import pki, policies
+from controller import choosing, pki, policies
 from controller.domain.certificate import KeyType, Trust
 from controller.domain.container import State
 from controller.domain.finding import Finding, Reason
@@ -542,7 +542,7 @@ rsa = certificate(kind="rsa", **OLD)
 def chosen(held: list[Any], files: dict[PurePosixPath, InstalledFile | None]) -> Facts:
     """What is chosen for two places, the second of which must not be empty."""
     asked = target(places=(PLACE, FILLED))
-    return policies.choose(facts(held, files, on=asked), {"traefik": snapshot(*held)})
+    return choosing.choose(facts(held, files, on=asked), {"traefik": snapshot(*held)})
 
 
 EMPTY: dict[PurePosixPath, InstalledFile | None] = {path: file(path, b"") for path in FILLED.paths}
@@ -634,7 +634,7 @@ class TestAnotherWritesTheFiles:
 
     def test_what_it_holds_may_be_newer_than_what_the_source_has(self):
         there = facts(old, installed(PLACE, new), on=self.OTHER)
-        found = policies.choose(there, {"traefik": snapshot(old)})
+        found = choosing.choose(there, {"traefik": snapshot(old)})
         assert (found.selection.finding, decide(found).refused) == (None, None)
 
 

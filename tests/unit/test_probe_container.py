@@ -14,7 +14,7 @@ from controller.domain.execution import ExecResult
 from controller.domain.observed import Served
 from controller.domain.target import Place, ProbePort, Slot, Target, TargetKey
 from controller.ports import Probe
-from controller.probe import ContainerProbe
+from controller.probe import ContainerProbe, Nearby, Reach
 from controller.probe.container import server_name_of
 from tests.unit import dead_ends
 from tests.unit.dead_ends import NO_ROUTE
@@ -22,6 +22,7 @@ from tests.unit.probe_server import PATIENT, pair, serving, smtp_server, tls_con
 
 pytestmark = pytest.mark.usefixtures("patient_probe")
 HERE = "127.0.0.1"
+GATEWAY = "172.17.0.1"
 FOUND = ExecResult(0, pair().chain, b"")
 REFUSED = ExecResult(1, b"", b"connect:errno=111\n")
 MISSING = ExecResult(127, b"", b"timeout: failed to run command 'openssl': No such file or directory\n")
@@ -51,13 +52,18 @@ class Exec:
 
 
 def target(*domains: str, mode: str = "mail", **addresses: str) -> Target:
-    container = Container("c" * 64, "mail", "image", State.RUNNING, network_mode=mode, addresses=addresses)
+    gateways = dict.fromkeys(addresses, GATEWAY)
+    container = Container("c" * 64, "mail", "image", State.RUNNING, network_mode=mode, addresses=addresses, gateways=gateways)
     place = Place(Slot(), certificate=PurePosixPath("/c"), key=PurePosixPath("/k"))
     return Target(TargetKey("local", container.id), container, "generic", domains or ("mail.example.com",), (place,))
 
 
 def probe(execute: Exec, *own: str, host: bool = False, timeout: float = PATIENT) -> ContainerProbe:
-    return ContainerProbe(execute=execute, own_networks=lambda: None if host else frozenset(own), timeout=timeout)
+    """On the host of the engine, or in a container of it that is on some networks."""
+    addresses = dict.fromkeys(own, "192.0.2.9")
+    beside = Container("b" * 64, "certferry", "image", State.RUNNING, network_mode="x", addresses=addresses)
+    nearby = Nearby(lambda _: True, lambda _: True, lambda gateway: gateway == GATEWAY)
+    return ContainerProbe(execute=execute, reach=Reach(lambda: None if host else beside, nearby), timeout=timeout)
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from controller.domain.container import Container, Mount, State
 from controller.domain.errors import EngineUnavailable, SettingsError, SourceUnavailable, TargetGone
 from controller.domain.proxy import NOTHING, Files, KeptStore, Verdict
 from controller.domain.snapshot import Snapshot
-from controller.proxies import AT_A_TIME, LARGEST_CONFIG, SMALL, Change, Proxies
+from controller.proxies import AT_A_TIME, LARGEST_CONFIG, SMALL, Change, FilesOfProxies, Proxies
 from controller.store import Store
 from sources.recognise import recognise
 from tests.unit.made import certificate, snapshot
@@ -30,9 +30,9 @@ CERTS = "/etc/nginx/certs"
 
 
 def proxy(name: str, image: str, *command: str, volumes: dict[str, str] | None = None, **changes: Any) -> Container:
-    """A container; its id is made of its name, so that another generation needs one of its own."""
+    """A container; its id is made of its name, so that another generation needs one of its own. Its command is its own."""
     mounts = tuple(Mount("volume", volume, PurePosixPath(at), True) for at, volume in (volumes or {}).items())
-    made = Container(f"{name}-1", name, image, State.RUNNING, command=command, mounts=mounts)
+    made = Container(f"{name}-1", name, image, State.RUNNING, command=command, own_command=command, mounts=mounts)
     return replace(made, **changes)
 
 
@@ -100,7 +100,13 @@ class Made:
 
 
 class House:
-    def __init__(self, *containers: Container, configured: tuple[Configured, ...] = (), own_id: str | None = None) -> None:
+    def __init__(
+        self,
+        *containers: Container,
+        configured: tuple[Configured, ...] = (),
+        own_id: str | None = None,
+        prefix: str = "certferry.",
+    ) -> None:
         self.docker, self.store = Docker(*containers), Store()
         self.proxies = Proxies(
             self.docker,  # type: ignore[arg-type]
@@ -108,7 +114,7 @@ class House:
             recognise=recognise,
             create=Made,  # type: ignore[arg-type]
             configured=configured,
-            prefix="certferry.",
+            prefix=prefix,
             own_id=own_id,
         )
 
@@ -249,6 +255,132 @@ class TestWhatIsLeft:
     async def test_nothing_is_told_of_the_label_on_a_container_that_is_no_proxy(self):
         house = House(proxy("cache", "redis", labels={"certferry.discover": "false"}))
         assert (await house.look(), house.store.left) == ([], {})
+
+
+def imitation(name: str = "edge", image: str = "evil/traefik", **changes: Any) -> Container:
+    """A container whose image alone looks like Traefik."""
+    return proxy(name, image, "traefik", ACME, volumes={"/letsencrypt": "le"}, **{"own_command": (), **changes})
+
+
+HINT = "Traefik, by its arguments: the resolver le; /letsencrypt/acme.json: found, not used: put the label {} on it to use it"
+UNUSED = HINT.format("certferry.discover=true")
+
+
+class TestWhatOnlyAnImageLooksLike:
+    """An image must not give certificates: the operator has to say so (promise 9)."""
+
+    async def test_is_shown_and_no_source_and_warned_of_once(self, logged):
+        house = House(imitation())
+        for _ in range(3):
+            assert await house.look() == []
+        assert (house.store.found, house.store.left, house.store.unused) == ({}, {"edge": UNUSED}, {"edge": UNUSED})
+        assert [(line["event"], line["log_level"], line["container"], line["message"]) for line in logged] == [
+            ("proxy.unused", "warning", "edge", UNUSED)
+        ]
+
+    async def test_names_the_label_with_its_own_prefix(self):
+        house = House(imitation(), prefix="mail.")
+        await house.look()
+        assert house.store.unused["edge"] == HINT.format("mail.discover=true")
+
+    @pytest.mark.parametrize("text", ["true", " Yes ", "on"])
+    async def test_is_one_with_the_label(self, text):
+        house = House(imitation(labels={"certferry.discover": text}))
+        assert await house.look() == [EDGE]
+        assert (house.store.left, house.store.unused) == ({}, {})
+
+    async def test_is_none_by_a_label_of_its_image(self):
+        house = House(imitation(all_labels={"certferry.discover": "true"}))
+        assert (await house.look(), list(house.store.unused)) == ([], ["edge"])
+
+    async def test_is_left_without_a_word_of_the_label_where_it_opted_out(self):
+        house = House(imitation(labels={"certferry.discover": "false"}))
+        assert (await house.look(), house.store.unused) == ([], {})
+        assert house.store.left == {"edge": "its label certferry.discover=false asks for that"}
+
+    async def test_and_has_nothing_to_use_is_left_as_any_other(self):
+        house = House(proxy("edge", "evil/traefik", own_command=()))
+        assert (await house.look(), house.store.unused) == ([], {})
+        assert "there is no resolver for it" in house.store.left["edge"]
+
+    async def test_gives_way_to_a_real_one_with_the_same_store_whoever_runs(self):
+        house = House(imitation("a"), traefik("z", state=State.EXITED))
+        assert [line.split()[0] for line in await house.look()] == ["z"]
+        assert house.store.left["a"].endswith("is already read by the source z")
+        assert house.store.unused == {}
+
+    async def test_with_a_store_beside_one_that_is_read_already_is_told_for_both(self):
+        other = "--certificatesresolvers.b.acme.storage=/b.json"
+        house = House(proxy("edge", "evil/traefik", ACME, other, own_command=(), volumes={"/letsencrypt": "le"}), traefik("z"))
+        await house.look()
+        before, after = house.store.left["edge"].split("; Traefik, by its arguments: the resolver b; ")
+        assert before.endswith("is already read by the source z")
+        assert after == house.store.unused["edge"].partition("; ")[2]
+
+    async def test_however_much_it_is_the_label_can_be_seen(self):
+        stores = (f"--certificatesresolvers.r{n}.acme.storage=/{'x' * 1000}{n}.json" for n in range(60))
+        house = House(proxy("edge", "evil/traefik", *stores, own_command=()))
+        await house.look()
+        assert len(house.store.unused["edge"]) < 600
+        assert house.store.unused["edge"].endswith("…: found, not used: put the label certferry.discover=true on it to use it")
+
+    async def test_becomes_a_source_when_it_is_recreated_with_the_label(self, logged):
+        house = House(imitation())
+        await house.look()
+        house.put(imitation(id="edge-2", labels={"certferry.discover": "true"}))
+        assert await house.look("edge-1", "edge-2") == [EDGE]
+        assert [line["event"] for line in logged] == ["proxy.unused", "proxy.found"]
+
+    @pytest.mark.parametrize("files", [{}, {"/etc/letsencrypt/live": None}])
+    async def test_the_label_on_what_is_like_no_proxy_is_told(self, files):
+        mounts = {"/etc/letsencrypt": "le"} if files else {}
+        house = House(proxy("app", "app", volumes=mounts, labels={"certferry.discover": "true"}))
+        assert await house.look() == []
+        assert house.store.left["app"].startswith(
+            "its label certferry.discover asks to use it, but it looks like no known proxy"
+        )
+
+    async def test_does_not_take_over_the_source_of_a_proxy_whose_name_it_has(self):
+        """Nor is its file read as that source: a source reads the container that was looked at, and no other of its name."""
+        house = House(traefik())
+        await house.look()
+        house.loaded("edge")
+        assert house.proxies.id_of("edge") == "edge-1"
+        house.put(imitation(id="edge-2"))
+        change = await house.proxies.look(["edge-1", "edge-2"])
+        assert (change.follow, change.retire) == ((), ("edge",))
+        assert house.proxies.id_of("edge") is None
+
+    async def test_a_container_of_the_same_name_that_is_no_proxy_is_not_read_either(self):
+        house = House(traefik())
+        await house.look()
+        house.loaded("edge")
+        house.put(proxy("edge", "evil/image", id="edge-2"))
+        await house.look("edge-1", "edge-2")
+        assert (list(house.store.found), house.proxies.id_of("edge")) == (["edge"], None)
+
+
+class TestFilesOfProxies:
+    async def test_are_those_of_the_container_that_was_looked_at_and_no_other_of_its_name(self):
+        asked: list[tuple[str, PurePosixPath]] = []
+
+        class Files:
+            async def stat(self, container_id: str, path: PurePosixPath) -> None:
+                asked.append((container_id, path))
+
+            async def get_archive(self, container_id: str, path: PurePosixPath, *, limit: int) -> bytes:
+                return f"{container_id}{path}{limit}".encode()
+
+            async def own_path(self, container_id: str, path: PurePosixPath) -> Path:
+                return Path(f"/{container_id}{path}")
+
+        files = FilesOfProxies(Files(), {"edge": "id"}.get)  # type: ignore[arg-type]
+        assert [await files.find(name) for name in ("edge", "other")] == ["id", None]
+        path = PurePosixPath("/x")
+        await files.stat("id", path)
+        assert asked == [("id", path)]
+        assert await files.get_archive("id", path, limit=9) == b"id/x9"
+        assert await files.own_path("id", path) == Path("/id/x")
 
 
 class TestAConfigurationInTheContainer:
@@ -403,6 +535,16 @@ class TestAsContainersComeAndGo:
         house.loaded("edge")
         house.put(traefik(id="edge-2", labels={"certferry.discover": "false"}))
         assert (await house.proxies.look(["edge-1", "edge-2"])).retire == ("edge",)
+
+    @pytest.mark.parametrize("image", ["traefik:v3", "evil/traefik"])
+    async def test_one_whose_file_of_settings_cannot_be_read_now_keeps_its_source(self, image):
+        labels = {} if image == "traefik:v3" else {"certferry.discover": "true"}
+        house = House(proxy("edge", image, "traefik", labels=labels, own_command=()))
+        house.docker.files["/etc/traefik/traefik.yml"] = TestAConfigurationInTheContainer.YAML
+        assert await house.look() == [EDGE]
+        house.loaded("edge")
+        house.docker.files["/etc/traefik/traefik.yml"] = EngineUnavailable("busy")
+        assert (await house.proxies.look(["edge-1"])).retire == ()
 
     async def test_one_whose_settings_cannot_be_read_any_more_keeps_its_source(self):
         house = House(traefik())

@@ -32,8 +32,10 @@ from controller.domain.errors import (
 )
 from controller.domain.finding import Reason
 from controller.domain.observed import InstalledFile, Served
+from controller.domain.origin import GONE_AFTER
 from controller.domain.snapshot import Problem, Snapshot, SourceStatus
 from controller.domain.target import InvalidTarget, Place, ProbePort, Reload, Slot
+from controller.origins import Origins
 from controller.reconciler import FAILED_PAUSE, STARTING_PAUSE, Outcome, Reconciler, Result
 from controller.resting import SHORTEST_LOOK
 from controller.store import Store
@@ -51,11 +53,13 @@ from tests.unit.made import (
     certificate,
     container,
     pair,
+    snapshot,
     target,
 )
 from tests.unit.mailbox import TIMING, Mailbox, World
 from tests.unit.virtual_time import clock, virtually
 
+between = certificate(hours_old=24)
 old, new, newest = certificate(**OLD), certificate(**NEW), certificate(hours_old=0.5)
 INSIDE = Place(Slot(), PurePosixPath("/in/cert"), PurePosixPath("/in/key"))
 FORCED = Reload("exec", ("doveadm", "reload"))
@@ -1300,3 +1304,44 @@ class TestFoundByAnAdversary:
         again = (await world.look()).again
         assert again is not None
         assert 80 < again < 100
+
+
+class TestASwitchOfSource:
+    """Two sources with certificates for the name: `traefik` delivered, `other` has a newer one."""
+
+    def world(self) -> World:
+        world = World(Mailbox.holding(old), store=Store(origins=Origins(clock)), timing=replace(TIMING, resync=7200.0))
+        world.offer(old)
+        world.offer(new, source="other")
+        return world
+
+    @virtually
+    async def test_comes_ten_minutes_after_the_first_was_removed_and_not_before(self):
+        world = self.world()
+        assert ((await world.look()).again, world.reason) == (None, "")
+        world.store.origins.is_gone("traefik")
+        outcome = await world.look()
+        assert (outcome.again, world.done()) == (GONE_AFTER + 1, [])
+        await asyncio.sleep(GONE_AFTER - 1)
+        assert (await world.look()).again == pytest.approx(2.0)
+        assert has(world, old)
+        await asyncio.sleep(2)
+        assert (await world.look()).result is Result.CHANGED
+        assert has(world, new)
+
+    @virtually
+    async def test_is_not_made_for_a_source_that_cannot_be_reached(self):
+        world = self.world()
+        world.store.sources["traefik"] = SourceStatus(False, Reason.SOURCE_UNAVAILABLE, "away")
+        world.store.origins.is_not_gone("traefik")
+        await asyncio.sleep(2 * GONE_AFTER)
+        assert (await world.look()).result is Result.UNCHANGED
+        assert has(world, old)
+
+    @virtually
+    async def test_is_none_where_the_first_renews_what_it_delivered_in_this_process(self):
+        world = self.world()
+        await world.look()
+        world.store.put(snapshot(between))
+        assert (await world.look()).result is Result.CHANGED
+        assert has(world, between)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from controller import policies
+from controller import choosing
 from controller.domain.errors import TransientError
 from controller.domain.observed import Observed
 from controller.domain.snapshot import Entry, Snapshot
@@ -77,13 +77,13 @@ async def test_a_pass_that_breaks_leaves_no_target_ready_of_which_nothing_is_kno
 async def test_a_choice_among_thousands_of_certificates_is_made_beside_the_loop(monkeypatch, count, beside):
     """In real time: there is a thread."""
     threads: list[threading.Thread] = []
-    choose = policies.choose
+    choose = choosing.choose
 
     def note(facts: Facts, snapshots: Mapping[str, Snapshot]) -> Facts:
         threads.append(threading.current_thread())
         return choose(facts, snapshots)
 
-    monkeypatch.setattr(policies, "choose", note)
+    monkeypatch.setattr(choosing, "choose", note)
     world = World(Mailbox.holding(new))
     world.offer_snapshot(Snapshot("traefik", tuple(Entry(f"le/{number}", new) for number in range(count))))
     assert (await world.look()).result is Result.UNCHANGED

@@ -43,6 +43,7 @@ PUBLIC = {
     "ContainerStorage.options": "limits and times of files, which are fields of their own below",
     "TlsMaterial.options": "its secrets are SecretStr, which the test of models looks at",
     "Container.addresses": "IP addresses by network",
+    "Container.gateways": "IP addresses by network",
     "Choice.left": "why proxies were left",
     "Store.left": "why proxies were left",
     "Store.found": "how sources were found",

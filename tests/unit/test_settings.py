@@ -221,3 +221,15 @@ def test_discovery_is_on_or_off(load, problems, text, value):
     assert load().discover == "on"
     assert load(CERTFERRY_DISCOVER=text).discover == value
     assert problems(CERTFERRY_DISCOVER="yes") == ["CERTFERRY_DISCOVER='yes': expected on, off"]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("on", "on"), ("TRUE", "on"), ("1", "on"), ("yes", "on"), ("off", "off"), ("false", "off")]
+)
+def test_observing_is_said_as_settings_or_as_labels_say_it(load, text, value):
+    assert load().observe == "off"
+    assert load(CERTFERRY_OBSERVE=text).observe == value
+
+
+def test_observing_half_is_refused(problems):
+    assert problems(CERTFERRY_OBSERVE="maybe") == ["CERTFERRY_OBSERVE='maybe': expected on, off"]

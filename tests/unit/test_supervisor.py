@@ -717,6 +717,19 @@ class TestProxies:
             assert house.supervisor.dead_tasks == ()
 
     @virtually
+    async def test_until_all_containers_were_looked_at_once_there_may_be_sources_that_nobody_knows_of(self):
+        finder = Finder(EngineUnavailable("away"))
+        async with running(proxies=finder) as house:
+            assert house.store.known([]).searching
+            await asyncio.sleep(50)
+            assert not house.store.known([]).searching
+
+    @virtually
+    async def test_where_proxies_are_not_looked_for_all_sources_are_known(self):
+        async with running() as house:
+            assert not house.store.known([]).searching
+
+    @virtually
     async def test_a_source_that_is_given_up_is_forgotten_and_its_targets_looked_at(self):
         source = found(OF_EDGE)
         finder = Finder(Change(follow=(source,)), Change(retire=("edge", "never followed")))

@@ -61,7 +61,7 @@ class TestWithoutFurtherLabels:
     def test_the_rest_is_left_as_it_is(self):
         made = build()
         assert (made.key, made.domains, made.sources) == (KEY, (DOMAIN,), ())
-        assert (made.owner, made.mode, made.user, made.allow_untrusted) == (None, None, "", False)
+        assert (made.owner, made.mode, made.user, made.allow_untrusted, made.paused_by) == (None, None, "", False, "")
 
 
 class TestLabelsComeBeforeTheProfile:

@@ -88,6 +88,10 @@ class TestPlan:
         ):
             assert part in text
 
+    def test_of_a_paused_target_says_that_nothing_is_done(self):
+        situation = facts(new, installed(PLACE, old), serves(old), on=target(paused_by="certferry.pause=true"))
+        assert shown(views.plans([plan_of(situation)])).endswith("paused (certferry.pause=true): certferry does none of it")
+
     def test_of_nothing_to_do_says_so(self):
         described = plan_of(facts(new, installed(PLACE, new), serves(new)))
         assert (described["write"], described["run"], described["findings"]) == ([], [], [])

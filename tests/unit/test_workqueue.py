@@ -185,6 +185,38 @@ async def test_a_key_that_is_gone_while_it_is_worked_on_does_not_come_back() -> 
 
 
 @virtually
+async def test_a_key_is_claimed_at_once_though_it_is_due_later_and_keeps_its_time() -> None:
+    held = queue()
+    held.add("a", 60)
+    await held.claim("a")
+    assert (held.working, await take(held, within=100)) == (frozenset("a"), None)
+    held.done("a")
+    assert await take(held) == ("a", 100)
+
+
+@virtually
+async def test_a_key_that_nothing_was_planned_for_is_claimed_too() -> None:
+    held = queue()
+    await held.claim("a")
+    held.done("a")
+    assert await take(held) is None
+
+
+@virtually
+async def test_a_claim_waits_until_nobody_works_on_the_key() -> None:
+    held = queue()
+    held.add("a")
+    assert await take(held) == ("a", 0)
+    claim = asyncio.create_task(held.claim("a"))
+    held.add("b", 5)
+    assert await take(held) == ("b", 5)
+    assert not claim.done()
+    held.done("a")
+    await claim
+    assert held.working == {"a", "b"}
+
+
+@virtually
 async def test_the_depth_is_what_is_due_or_worked_on() -> None:
     held = queue()
     assert (held.depth, held.idle) == (0, True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -11,9 +12,20 @@ from sources.recognise import recognise
 
 
 def container(image: str = "debian:12", *command: str, mounts: tuple[str, ...] = (), **changes: Any) -> Container:
-    """One with volumes mounted at some places."""
+    """One with volumes mounted at some places; command and environment are the operator's unless it is said otherwise."""
     volumes = tuple(Mount("volume", f"volume-{at.strip('/').replace('/', '-')}", PurePosixPath(at), True) for at in mounts)
-    return Container("c" * 64, "proxy", image, State.RUNNING, command=command, mounts=volumes, **changes)
+    own = {"own_command": command, "own_environment": changes.get("environment", {}), "mounts": volumes}
+    return Container("c" * 64, "proxy", image, State.RUNNING, command=command, **{**own, **changes})
+
+
+def bind(at: str, *, kind: str = "bind") -> Mount:
+    """A folder of the host at some place."""
+    return Mount(kind, f"/srv{at}", PurePosixPath(at), True)
+
+
+def baked(image: str = "evil/image", *command: str, **changes: Any) -> Container:
+    """A container that its operator only started: all that is known of it comes from its image."""
+    return replace(container(image, *command, **changes), own_command=(), own_environment={}, labels={})
 
 
 def judge(looked_at: Container, files: dict[str, bytes] | None = None) -> Verdict:

@@ -13,7 +13,14 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from controller.domain.errors import EngineUnavailable, SettingsError, SourceMalformed, SourceUnavailable, TargetGone
+from controller.domain.errors import (
+    EngineUnavailable,
+    SettingsError,
+    SourceGone,
+    SourceMalformed,
+    SourceUnavailable,
+    TargetGone,
+)
 from controller.ports import PathStat
 from sources import container, registry
 from sources.acme_companion import ACME_COMPANION
@@ -419,8 +426,9 @@ class TestHints:
 )
 async def test_what_is_wrong_with_the_container_is_what_is_wrong_with_the_source(engine, fault, message):
     engine.fault, engine.container_id = fault, None
-    with pytest.raises(SourceUnavailable, match=message):
+    with pytest.raises(SourceUnavailable, match=message) as caught:
         await source(storage(engine)).load()
+    assert isinstance(caught.value, SourceGone) is (fault is None)
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,7 @@ def test_a_target_is_shown_with_what_it_should_have_has_and_serves(store, pair):
         ],
         "last_success": "2026-01-02T03:04:05+00:00",
         "notes": ["copies do not survive"],
+        "paused": "",
     }
 
 

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Sets the container up once, in the order of the original, and has supervisord start the services.
 
-for helper in log letsencrypt tls changes accounts; do
+for helper in log wait letsencrypt tls changes accounts; do
     # shellcheck source=/dev/null
     . "/usr/local/bin/helpers/$helper.sh"
 done
@@ -74,7 +74,7 @@ start_daemons() {
     fi
     supervisorctl start "${services[@]}" >/dev/null
     if [[ ${#detector[@]} -gt 0 ]]; then
-        sleep "$DETECTOR_AFTER"
+        wait_for "$DETECTOR_AFTER"
         supervisorctl start "${detector[@]}" >/dev/null
     fi
 }

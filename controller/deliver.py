@@ -1,0 +1,151 @@
+"""An act that somebody asks for by hand: now, through every wait, step by step, and never beside another one."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+
+from controller import steps
+from controller.domain.errors import DeliveryRefused, Error, TransientError
+from controller.domain.target import InvalidTarget, Target, TargetKey
+from controller.ending import pass_on_cancellation
+from controller.ports import Targets
+from controller.reconciler import Outcome, Reconciler, Result
+from controller.store import Store
+from controller.workqueue import WorkQueue
+
+Say = Callable[[str], None]
+Claim = Callable[[TargetKey], AbstractAsyncContextManager[None]]
+"""Has a key for itself while the context lasts."""
+
+ATTEMPTS = 5
+"""How often a failure that passes is tried again."""
+BLOCKED_PAUSE = 0.25
+"""Seconds between two tries while a container with the same files is worked on."""
+LOOK_AFTER = 5.0
+"""Seconds after which the controller looks at the target as usual."""
+_OVER = (Result.FAILED, Result.REFUSED, Result.GONE, Result.PAUSED)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How it ended, and the last word on the target."""
+
+    ready: bool
+    message: str
+
+
+class Deliveries:
+    """`limit` is in seconds for one delivery, its waits for slow services among them; `retry` the wait after a failure."""
+
+    def __init__(
+        self, targets: Targets, reconciler: Reconciler, store: Store, *, claim: Claim, limit: float, retry: float
+    ) -> None:
+        self._targets, self._reconciler, self._store, self._claim = targets, reconciler, store, claim
+        self._limit, self._retry = limit, retry
+
+    async def deliver(self, wanted: str, say: Say) -> Ended:
+        """Bring a container, by its name or the beginning of its id, to where it should be; `say` gets each step.
+
+        Raises:
+            DeliveryRefused: there is no such target, or it is paused.
+            TransientError: Docker does not answer.
+        """
+        key = await self._find(wanted)
+        with self._reconciler.hurried(key), steps.told_to(lambda event, fields: _say(say, event, fields)):
+            return await self._until_over(key, say)
+
+    async def _find(self, wanted: str) -> TargetKey:
+        found = {key: await self._targets.resolve(key) for key in await self._targets.keys()}
+        names = {key: target.container.name for key, target in found.items() if target is not None}
+        key = choose(wanted, names)
+        target = found[key]
+        if isinstance(target, InvalidTarget):
+            raise DeliveryRefused(f"{names[key]}: {'; '.join(target.problems)}")
+        if isinstance(target, Target) and target.paused_by:
+            raise DeliveryRefused(f"{names[key]} is paused ({target.paused_by}), so nothing is done; end that first")
+        return key
+
+    async def _until_over(self, key: TargetKey, say: Say) -> Ended:
+        deadline, failures = time.monotonic() + self._limit, 0
+        while True:
+            try:
+                async with self._claim(key):
+                    outcome = await self._reconciler.reconcile(key)
+            except TransientError as error:
+                pass_on_cancellation()
+                failures += 1
+                say(f"failed for now: {error}")
+                outcome = Outcome(Result.FAILED if failures == ATTEMPTS else Result.WAITING, self._retry * failures)
+            except Error as error:
+                say(f"failed: {error}")
+                outcome = Outcome(Result.FAILED)
+            ended = self._judge(key)
+            pause = BLOCKED_PAUSE if outcome.result is Result.BLOCKED else outcome.again
+            if ended.ready or outcome.result in _OVER or pause is None or time.monotonic() + pause > deadline:
+                return ended
+            await asyncio.sleep(pause)
+
+    def _judge(self, key: TargetKey) -> Ended:
+        status = self._store.targets.get(key)
+        if status is None:
+            return Ended(False, "the container is gone")
+        condition = status.condition
+        return Ended(condition.ready, condition.message if condition.ready else f"{condition.reason}: {condition.message}")
+
+
+def choose(wanted: str, names: Mapping[TargetKey, str]) -> TargetKey:
+    """The target of that name, else the one whose id begins so.
+
+    Raises:
+        DeliveryRefused: there is none, or more than one.
+    """
+    named = [key for key, name in names.items() if name == wanted]
+    found = named or [key for key in names if key.container_id.startswith(wanted)]
+    if len(found) == 1 and wanted:
+        return found[0]
+    known = ", ".join(sorted(names.values())) or "none"
+    what = f"{len(found)} targets are meant by" if found else "no container that asks for a certificate is called"
+    raise DeliveryRefused(f"{what} {wanted!r}; there is {known}")
+
+
+def claimed_from(queue: WorkQueue[TargetKey]) -> Claim:
+    """Work on a key as a worker of the queue does, whatever is planned for it; afterwards it is looked at as usual."""
+
+    @asynccontextmanager
+    async def claim(key: TargetKey) -> AsyncIterator[None]:
+        await queue.claim(key)
+        try:
+            queue.forget(key)
+            yield
+        finally:
+            queue.add(key, LOOK_AFTER)
+            queue.done(key)
+
+    return claim
+
+
+@asynccontextmanager
+async def alone(key: TargetKey) -> AsyncIterator[None]:
+    """Where there is no queue: no two processes of this machine act on one container by hand.
+
+    By the name of a socket without a file, which goes with the process (unix(7), abstract).
+
+    Raises:
+        DeliveryRefused: another one does.
+    """
+    with socket.socket(socket.AF_UNIX) as held:
+        try:
+            held.bind(f"\0certferry/{key.container_id}")
+        except OSError as error:
+            raise DeliveryRefused("another `certferry deliver` works on it") from error
+        yield
+
+
+def _say(say: Say, event: str, fields: dict[str, object]) -> None:
+    for line in steps.describe(event, fields):
+        say(line)
