@@ -319,7 +319,7 @@ class Reconciler:
                 writer != facts.target.key and meet((area,), self._memory[facts.target.key].areas)
                 for area, writer in self._writers.items()
             )
-        if before == wanted or before.started_at != wanted.started_at:
+        if before.pairs == wanted.pairs or before.started_at != wanted.started_at:
             return True
         return shown and before.leaves != wanted.leaves  # a port shows the leaf, and nothing of the chain behind it
 
