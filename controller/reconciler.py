@@ -356,7 +356,8 @@ class Reconciler:
             return Outcome(Result.WAITING, pause)
         if found := await self._with_stopped(facts, unready(facts, memory.known(target))):
             self._report.not_ready(facts, found.finding)
-            again = memory.pause(SHORTEST_LOOK, LONGEST_LOOK) if found.again else None
+            longest = SHORTEST_LOOK if self._is_starting(facts) else LONGEST_LOOK
+            again = memory.pause(SHORTEST_LOOK, longest) if found.again else None
             return Outcome(Result.WAITING if found.again else Result.UNCHANGED, again)
         if memory.confirm_at is not None and (rest := memory.confirm_at - self._clock()) > 0:
             return self._confirm_later(facts, facts.served, rest)
@@ -378,25 +379,30 @@ class Reconciler:
         if target.container.state is not State.RUNNING:
             memory.stopped = {}
             return found
-        if not memory.stopped and (found is None or not found.again):
+        not_up = self._is_starting(facts) and {served.port for served in facts.served if served.leaf} != set(target.probe)
+        if not (memory.stopped or not_up or (found and found.again)):
             return found
-        steps = (*target.reload, *target.internal_reload)
-        stopped = await self._sink.stopped(target, steps)
+        stopped = await self._sink.stopped(target, (*target.reload, *target.internal_reload))
         memory.stopped = {name: memory.stopped.get(name, self._now()) for name in stopped}
         if not stopped:
             return found
+        if self._is_starting(facts):
+            text = f"waiting for {' and '.join(stopped)} to start"
+            return Unready(Finding(Reason.RELOAD_PENDING, text), again=True)
         since = min(memory.stopped.values())
         return Unready(not_running(stopped, f", seen since {since:%Y-%m-%d %H:%M} UTC"), again=True)
 
+    def _is_starting(self, facts: Facts) -> bool:
+        """Whether its services may still be about to come up."""
+        running = facts.target.container.state is State.RUNNING and bool(facts.target.probe)
+        return running and facts.age is not None and facts.age < self._timing.start_grace
+
     def _until_started(self, facts: Facts) -> float | None:
         """Daemons start one after the other: look again, every few seconds at last, until the start must be over."""
-        if not facts.target.probe or facts.age is None or facts.target.container.state is not State.RUNNING:
-            return None
-        rest = self._timing.start_grace - facts.age
-        if rest <= 0:
+        if facts.age is None or not self._is_starting(facts):
             return None
         self._memory[facts.target.key].settled = frozenset(served.port for served in facts.served if served.leaf)
-        return min(rest, max(facts.age, STARTING_PAUSE), SHORTEST_LOOK)
+        return min(self._timing.start_grace - facts.age, max(facts.age, STARTING_PAUSE), SHORTEST_LOOK)
 
     def _until_change(self, facts: Facts) -> float | None:
         """Seconds until the choice may be another one, if before the resync: the chosen ends, or what was too early begins."""

@@ -954,6 +954,21 @@ class TestAStartingContainer:
         assert world.reason == ""
 
     @virtually
+    async def test_whose_services_are_not_all_up_is_not_ready_before_they_are(self):
+        """On a busy machine Postfix comes up seconds after Dovecot; until the start is over that is no trouble."""
+        world = World(Mailbox.holding(new, wanted=target(container=STARTING, probe=(IMAPS, SMTP)), listening=frozenset({993})))
+        world.offer(new)
+        world.box.not_running = ("Postfix",)
+        assert await world.look() == Outcome(Result.WAITING, SHORTEST_LOOK)
+        assert (world.reason, world.status.condition.message) == ("ReloadPending", "waiting for Postfix to start")
+        await asyncio.sleep(60)
+        await world.look()
+        assert world.reason == "NotRunning"
+        world.box.not_running, world.box.listening = (), frozenset({25, 993})
+        await world.look()
+        assert (world.reason, world.done()) == ("", [])
+
+    @virtually
     async def test_without_a_shell_is_asked_less_often_since_each_look_is_a_connection(self):
         world = World(Mailbox.holding(new, wanted=target(container=STARTING), in_use=None, listening=None))
         world.offer(new)

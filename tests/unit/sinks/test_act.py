@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
 
 from controller.domain.errors import CheckFailed, ExecCut, ReloadFailed, WriteFailed
-from controller.domain.observed import Acted
+from controller.domain.execution import ExecResult
+from controller.domain.observed import Acted, Observed
 from controller.domain.target import Place, Reload, Slot
 from sinks import act, script
 from sinks.container import ContainerSink
@@ -203,3 +205,39 @@ async def test_two_places_in_one_folder_are_kept_in_one_file(machine, folder):
     hands = Hands(machine, target(places=places))
     await hands.act(new)
     assert (await ContainerSink(machine).observe(hands.target)).previous == dict.fromkeys((await hands.look()).files)
+
+
+class Answering(Machine):
+    """A machine whose commands end in a way of their own; the shell of a container goes with it, or its end is lost."""
+
+    def __init__(self, machine: Machine, result: ExecResult) -> None:
+        super().__init__(machine.shell, machine.commands)
+        self.result = result
+
+    async def execute(
+        self,
+        _container_id: str,
+        _argv: Sequence[str],
+        *,
+        stdin: bytes | None = None,
+        user: str = "",
+        timeout: float | None = None,  # noqa: ASYNC109
+    ) -> ExecResult:
+        return self.result
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        ExecResult(-1, b"", b""),
+        ExecResult(137, b"", b""),
+        ExecResult(126, b"", b"OCI runtime exec failed: exec failed: cannot exec in a stopped state: unknown"),
+    ],
+    ids=["its end is not known", "killed with the container", "the container has stopped"],
+)
+async def test_an_end_that_is_not_the_commands_own_says_nothing_about_the_pair(machine, folder, result):
+    sink = ContainerSink(Answering(machine, result))
+    for user in ("", "mail"):
+        wanted = pair_in(folder, user=user)
+        with pytest.raises(ExecCut):
+            await sink.act(wanted, Observed({}), {}, steps=[Reload("exec", ("postfix", "reload"))])
