@@ -141,13 +141,15 @@ class EngineFiles(Connection, ABC):
             return
         for parent in path.parents:
             try:
-                if not (await self._stat(container_id, parent)).is_folder:
+                found = await self._stat(container_id, parent)
+                if not found.is_folder and not found.link_target:  # where a link leads to, this does not tell
                     return
             except Missing:
                 return
             except Unreadable:
                 continue
-            break
+            if found.is_folder:
+                break
         raise EngineUnavailable(f"Docker could not read {path}: {why}")
 
     async def own_path(self, container_id: str, path: PurePosixPath) -> Path | None:

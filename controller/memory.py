@@ -25,6 +25,11 @@ class Input:
     started_at: datetime | None
 
     @property
+    def pairs(self) -> frozenset[tuple[str, str]]:
+        """The certificates alone, wherever they go: where that is may be told differently from one look to the next."""
+        return frozenset((fingerprint, digest) for _, fingerprint, digest in self.chosen)
+
+    @property
     def leaves(self) -> tuple[str, ...]:
         return tuple(fingerprint for _, fingerprint, _ in self.chosen)
 

@@ -34,4 +34,6 @@ def _is_good(served: Served, facts: Facts) -> bool:
     if served.leaf is None:
         return served.refused or served.plain or served.silent or served.unknown
     leaf = served.leaf
+    if any(c.stand_in and c.certificate.fingerprint == leaf.fingerprint for c in facts.selection.candidates):
+        return False
     return leaf.issuer != leaf.subject and policies.is_good_until(leaf, facts, GOOD_FOR)

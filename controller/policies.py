@@ -147,7 +147,7 @@ def filled(facts: Facts) -> dict[PurePosixPath, bytes]:
     """The files that must be there and be empty: of a place for another key type for which there is no certificate.
 
     docker-mailserver does not start without the files that its environment names, and with a second pair of the first's key
-    type Postfix offers no TLS; empty files both it and Dovecot pass over (seen with Postfix 3.7, Dovecot 2.3).
+    type Postfix offers no TLS; empty files both it and Dovecot pass over (seen with Postfix 3.7 and 3.10, Dovecot 2.3 and 2.4).
     """
     contents: dict[PurePosixPath, bytes] = {}
     for place in unfilled(facts):

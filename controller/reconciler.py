@@ -319,7 +319,7 @@ class Reconciler:
                 writer != facts.target.key and meet((area,), self._memory[facts.target.key].areas)
                 for area, writer in self._writers.items()
             )
-        if before == wanted or before.started_at != wanted.started_at:
+        if before.pairs == wanted.pairs or before.started_at != wanted.started_at:
             return True
         return shown and before.leaves != wanted.leaves  # a port shows the leaf, and nothing of the chain behind it
 
@@ -389,11 +389,14 @@ class Reconciler:
         return Unready(not_running(stopped, f", seen since {since:%Y-%m-%d %H:%M} UTC"), again=True)
 
     def _until_started(self, facts: Facts) -> float | None:
-        """Daemons start one after the other: look again after twice the time, until the start must be over."""
+        """Daemons start one after the other: look again, every few seconds at last, until the start must be over."""
         if not facts.target.probe or facts.age is None or facts.target.container.state is not State.RUNNING:
             return None
         rest = self._timing.start_grace - facts.age
-        return min(rest, max(facts.age, STARTING_PAUSE)) if rest > 0 else None
+        if rest <= 0:
+            return None
+        self._memory[facts.target.key].settled = frozenset(served.port for served in facts.served if served.leaf)
+        return min(rest, max(facts.age, STARTING_PAUSE), SHORTEST_LOOK)
 
     def _until_change(self, facts: Facts) -> float | None:
         """Seconds until the choice may be another one, if before the resync: the chosen ends, or what was too early begins."""

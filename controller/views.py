@@ -15,6 +15,7 @@ from controller.domain.finding import Finding, Reason
 from controller.domain.observed import Served
 from controller.domain.target import InvalidTarget, Reload
 from controller.probe import judge
+from controller.remarks import remarks
 from controller.selection import Candidate
 
 Json = dict[str, Any]
@@ -47,7 +48,7 @@ def describe_plan(plan: Plan, *, whole: bool = True) -> Json:
         "candidates": [_candidate(candidate) for candidate in facts.selection.candidates],
         "write": [str(path) for path in decision.write],
         "run": [step.command if whole else str(step) for step in steps],
-        "notes": list(target.notes),
+        "notes": [*target.notes, *remarks(facts)],
         "paused": target.paused_by,
     }
 

@@ -18,8 +18,8 @@ from sinks.services import DOVECOT, service_of, waits_for_dovecot
 
 PUT_BACK = 4
 """Exit code of a script whose check failed, and which has put the files back that were there before."""
-SWAPPED, CHECK = "swapped", "check"
-"""What the marks in the output say; a step of the reload is its number."""
+SWAPPED, CHECK, STOPPED = "swapped", "check", "s"
+"""What the marks in the output say; a step of the reload is its number, and with an s whether its service does not run."""
 
 _RUN = """run() {
 command -v "$1" >/dev/null 2>&1 || { printf 'exec: "%s": executable file not found\\n' "$1"; return 127; }
@@ -151,8 +151,13 @@ def _reload(steps: Sequence[Reload]) -> Iterator[str]:
     """One after the other; a failing one does not keep the next from its service."""
     waits = waits_for_dovecot(steps)
     for number, step in enumerate(steps):
-        yield f"run {join(step.argv)}; c=$?; mark {number} $c"
-        if waits and service_of(step) is DOVECOT:
+        yield f"run {join(step.argv)}; c=$?"
+        if service := service_of(step):  # it may just be starting: then it is told once more
+            runs = f"( {service.question} ) >/dev/null 2>&1 </dev/null"
+            yield f"s=0; if [ $c -ne 0 ] && {runs}; then run {join(step.argv)}; c=$?; fi"
+            yield f"[ $c -eq 0 ] || {runs} || s=1; mark {number}{STOPPED} $s"
+        yield f"mark {number} $c"
+        if waits and service is DOVECOT:
             yield _SOCKET_AGAIN
 
 

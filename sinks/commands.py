@@ -9,7 +9,7 @@ from controller.domain.errors import CheckFailed, ExecCut, ReloadFailed
 from controller.domain.execution import ExecResult, program_of
 from controller.domain.observed import Failure
 from controller.domain.target import Reload, Target
-from sinks.act import CHECK, Report, Use
+from sinks.act import CHECK, STOPPED, Report, Use
 from sinks.services import service_of
 
 
@@ -43,8 +43,10 @@ def failures_of(target: Target, use: Use, report: Report, result: ExecResult, se
                 raise ExecCut(f"`{program}` in {target.name} was cut off, exit code {result.exit_code}")
             return [*failures, failed(f"`{program}` did not end within {seconds:g} s", step)]
         code, output = report.ended[name]
+        stopped, said = report.ended.get(f"{name}{STOPPED}", (0, b""))
         if code:
-            failures.append(failure_of(target, ExecResult(code, output, b""), step))
+            failure = failure_of(target, ExecResult(code, said or output, b""), step)
+            failures.append(replace(failure, stopped=bool(stopped and failure.service)))
         if code and step is None:
             break
     return failures

@@ -93,7 +93,7 @@ class ContainerSink:
         except (_HalfWritten, _HalfWrittenForNow):
             await self.restore(receipt)
             raise
-        return Acted(receipt if contents and not restored else None, await self._with_services(target, failures))
+        return Acted(receipt if contents and not restored else None, tuple(failures))
 
     async def restore(self, receipt: Receipt, steps: Sequence[Reload] = ()) -> tuple[Failure, ...]:
         """See `controller.ports.Sink.restore`."""
@@ -102,7 +102,7 @@ class ContainerSink:
             _, failures = await self._bring(receipt.target, change, (), steps)
         except PermanentError as error:
             raise RollbackFailed(f"the previous files of {receipt.target.name} could not be restored: {error}") from error
-        return await self._with_services(receipt.target, failures)
+        return tuple(failures)
 
     async def settle(self, target: Target, observed: Observed, *, confirmed: bool = True) -> None:
         """See `controller.ports.Sink.settle`."""
@@ -131,12 +131,6 @@ class ContainerSink:
         text = "\n".join(f"( {one.question} ) >/dev/null 2>&1 </dev/null || echo {one.name}" for one in services.values())
         result = await self._shell.run_script(target.container, text)
         return tuple(name for name in result.stdout.decode(errors="replace").split() if name in services)
-
-    async def _with_services(self, target: Target, failures: Sequence[Failure]) -> tuple[Failure, ...]:
-        """Say of each step that failed whether its service does not run."""
-        steps = [failure.step for failure in failures if failure.service and failure.step]
-        stopped = await self.stopped(target, steps) if steps else ()
-        return tuple(replace(failure, stopped=failure.service in stopped) for failure in failures)
 
     async def _bring(
         self, target: Target, change: _Change, check: tuple[str, ...], steps: Sequence[Reload]
@@ -205,11 +199,21 @@ class ContainerSink:
             return [failure]
         failures = []
         for step in steps:
-            if step.kind == "exec" and (failure := await self._run(target, step.argv, step)):
+            if step.kind == "exec" and (failure := await self._run_step(target, step)):
                 failures.append(failure)
             elif step.kind == "signal":
                 await self._access.kill(target.container.id, step.signal)
         return failures
+
+    async def _run_step(self, target: Target, step: Reload) -> Failure | None:
+        """A service that runs and could not be reloaded may just have started: it is told once more."""
+        failure = await self._run(target, step.argv, step)
+        if failure is None or not failure.service:
+            return failure
+        if await self.stopped(target, [step]):
+            return replace(failure, stopped=True)
+        again = await self._run(target, step.argv, step)
+        return again and replace(again, stopped=bool(await self.stopped(target, [step])))
 
     async def _run(self, target: Target, argv: Sequence[str], step: Reload | None) -> Failure | None:
         try:

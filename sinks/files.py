@@ -98,5 +98,5 @@ def drops_of(receipt: Receipt) -> list[PurePosixPath]:
 
 def folders_of(container: Container, paths: Iterable[PurePosixPath]) -> list[PurePosixPath]:
     """Where ``previous`` of some files may lie."""
-    found = (previous.folder_of(container, path) for path in paths)
+    found = (container.folder_beside(path) for path in paths)
     return list(dict.fromkeys(folder for folder in found if folder is not None))

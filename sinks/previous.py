@@ -18,24 +18,11 @@ Files = Mapping[PurePosixPath, InstalledFile | None]
 """By path, symbolic links resolved; ``None`` where nothing was."""
 
 
-def folder_of(container: Container, path: PurePosixPath) -> PurePosixPath | None:
-    """The folder beside whose files the previous one of a path is kept: its own, on the same mount.
-
-    For a file that is mounted by itself, one of the container's own file system; ``None`` where that is read-only.
-    """
-    mount = container.mount_of(path)
-    if mount is None or mount.destination != path:
-        return path.parent
-    if container.read_only_root:
-        return None
-    return path.parent if container.mount_of(path.parent) is None else PurePosixPath("/")
-
-
 def by_folder(container: Container, files: Files) -> dict[PurePosixPath, dict[PurePosixPath, InstalledFile | None]]:
     """Files by the folder where they are kept; those that can be kept nowhere are not among them."""
     found: dict[PurePosixPath, dict[PurePosixPath, InstalledFile | None]] = {}
     for path, file in files.items():
-        if (folder := folder_of(container, path)) is not None:
+        if (folder := container.folder_beside(path)) is not None:
             found.setdefault(folder, {})[path] = file
     return found
 

@@ -21,9 +21,11 @@ that make it root, the container's own user can do more in its own directories."
 SHELL = PurePosixPath("/bin/sh")
 
 SHELLS = 1000
-"""Containers of which is remembered whether they have a shell."""
+"""Containers of which is remembered that they have a shell. That they have none is asked again each time: all depends on it."""
 
 _ROOT_NAMES = frozenset({"0", "root", "0:0", "root:root", "root:0", "0:root"})
+_UNKNOWN = -1
+"""The engine does not say how it ended."""
 _KILLED = 137
 """128 + SIGKILL: how a command ends whose container is stopped."""
 
@@ -39,10 +41,12 @@ class Shell:
         """Whether a shell can be run now; looked up by the archive API, since trying would show in the container's logs."""
         if not can_execute(container):
             return False
-        if (known := self._known.get(container.id)) is None:
-            known = await self._access.get_file(container.id, SHELL) is not None
-            self._known.put(container.id, known)
-        return known
+        if self._known.get(container.id):
+            return True
+        found = await self._access.get_file(container.id, SHELL) is not None
+        if found:
+            self._known.put(container.id, True)
+        return found
 
     async def run_script(self, container: Container, work: str, *, before: str = "", stdin: bytes = b"") -> ExecResult:
         """Run a script that ends when we go."""
@@ -59,20 +63,33 @@ class Shell:
         result = await self._access.execute(
             container.id, ("sh", "-c", text), stdin=stdin, user=writer_of(container), timeout=limit
         )
-        if (result.exit_code == _KILLED and not guarded.is_overdue(result)) or result.runtime_gave_up:
-            raise ExecCut(f"a shell in {container.name} was cut off, exit code {result.exit_code}; it stops or restarts")
+        _check_ended(result, "a shell", container)
         return result
 
     async def run(self, target: Target, argv: Sequence[str]) -> ExecResult:
-        """Run a command of the operator's. It ends by its own limit, not when we go; without a shell by nothing but itself."""
+        """Run a command of the operator's. It ends by its own limit, not when we go; without a shell by nothing but itself.
+
+        Raises:
+            ExecTimeout, ExecCut: it did not end in time, or nobody knows how.
+        """
         identity, limit = target.container.id, self._access.exec_timeout
-        if not await self.exists(target.container):
-            return await self._access.execute(identity, argv, user=target.user)
-        wrapped = guarded.command(argv, seconds=limit, tied=False)
-        result = await self._access.execute(identity, wrapped, user=target.user, timeout=limit + guarded.MARGIN)
+        if await self.exists(target.container):
+            wrapped = guarded.command(argv, seconds=limit, tied=False)
+            result = await self._access.execute(identity, wrapped, user=target.user, timeout=limit + guarded.MARGIN)
+        else:
+            result = await self._access.execute(identity, argv, user=target.user)
         if guarded.is_overdue(result):
             raise ExecTimeout(f"`{program_of(argv)}` did not end within {limit:g} s")
+        _check_ended(result, f"`{program_of(argv)}`", target.container)
         return result
+
+
+def _check_ended(result: ExecResult, what: str, container: Container) -> None:
+    """An end that nobody knows, or that came with the container's, is none of the command's own. Raises `ExecCut`."""
+    unknown = result.exit_code == _UNKNOWN and not result.cut
+    killed = result.exit_code == _KILLED and not guarded.is_overdue(result)
+    if unknown or killed or result.runtime_gave_up:
+        raise ExecCut(f"{what} in {container.name} was cut off, exit code {result.exit_code}; it stops or restarts")
 
 
 def writer_of(container: Container) -> str:

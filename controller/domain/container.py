@@ -83,6 +83,18 @@ class Container:
             return self.hostname
         return f"{self.hostname}.{self.domainname}"
 
+    def folder_beside(self, path: PurePosixPath) -> PurePosixPath | None:
+        """The folder for what is kept of a file while it is changed: its own, on the same mount.
+
+        For a file that is mounted by itself, one of the container's own file system; ``None`` where that is read-only.
+        """
+        mount = self.mount_of(path)
+        if mount is None or mount.destination != path:
+            return path.parent
+        if self.read_only_root:
+            return None
+        return path.parent if self.mount_of(path.parent) is None else PurePosixPath("/")
+
     def mount_of(self, path: PurePosixPath) -> Mount | None:
         """The mount a path lies on, the deepest one; ``None`` means the container's own root file system."""
         holding = [m for m in self.mounts if path == m.destination or m.destination in path.parents]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path, PurePosixPath
 
 import pytest
 
-from tests.engine.delivery import litter
-from tests.engine.test_leftovers import processes, wait_alone
-from tests.lab import Lab, Mail, wait_until
+from controller.domain.errors import EngineUnavailable
+from tests.campaign.api_proxy import ApiProxy, Rule
+from tests.engine.delivery import connected, litter
+from tests.engine.test_leftovers import processes, replace, wait_alone
+from tests.lab import MAIL_IMAGE, Lab, Mail, wait_until
 
 QUICK = {"settle": "200ms", "verify_timeout": "20s", "resync": "1d"}
 SILENT = {
@@ -145,3 +148,42 @@ def test_what_is_left_over_where_it_cannot_be_removed_says_nothing_about_the_cer
     certferry.wait_ready(writer.name, pair)
     wait_until(lambda: litter(writer.container, "/", "/tls") == [], what="nothing is left over")
     wait_alone(writer.container)
+
+
+STARTS = b"""#!/bin/sh
+[ "$1" = reload ] || exit 0
+echo once >>/reloads
+[ -e /starting ] || exit 0
+rm /starting
+echo 'postfix/postfix-script: fatal: the Postfix mail system is not running' >&2
+exit 1
+"""
+
+
+@pytest.mark.parametrize("user", ["root", "root:mail"], ids=["in the script of the act", "by an exec of its own"])
+def test_a_service_that_was_just_starting_is_reloaded_once_more(lab: Lab, user: str) -> None:
+    mail = Mail(lab.container(labels=SILENT | {"reload": "postfix reload", "user": user}))
+    replace(mail.container, "postfix", STARTS)
+    first, second = lab.issue(), lab.issue()
+    lab.acme.write(first)
+    certferry = lab.controller(**QUICK)
+    certferry.wait_ready(mail.name, first)
+    mail.run("touch", "/starting")
+    lab.acme.write(second)
+
+    certferry.wait_ready(mail.name, second)
+    assert certferry.events("target.rolling_back") == []
+    assert mail.run("cat", "/reloads").count("once") == 3
+
+
+async def test_a_call_that_fails_once_does_not_make_a_shell_missing(lab: Lab, tmp_path: Path) -> None:
+    """The folder of the shell is a link in all images of today."""
+    container = lab.container(MAIL_IMAGE)
+    proxy = ApiProxy(tmp_path / "docker.sock")
+    try:
+        async with connected(proxy.url) as engine:
+            with proxy.rule(Rule(r"^GET .*/archive", fails=True)), pytest.raises(EngineUnavailable):
+                await engine.get_file(str(container.id), PurePosixPath("/bin/sh"))
+            assert await engine.get_file(str(container.id), PurePosixPath("/nowhere/sh")) is None
+    finally:
+        proxy.close()

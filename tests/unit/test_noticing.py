@@ -9,8 +9,10 @@ import pytest
 
 from controller.domain.detector import Detector
 from controller.domain.observed import Served
+from controller.domain.snapshot import Entry, Snapshot
 from controller.domain.target import Reload, Target
 from controller.noticing import seconds_to_wait
+from controller.selection import select
 from tests.unit.made import (
     CERT,
     CLOSED,
@@ -88,6 +90,11 @@ class TestByWhatIsServed:
     def test_so_is_a_stand_in_that_signed_itself(self):
         leaf = replace(old.leaf, issuer=old.leaf.subject)
         assert wait(Served(IMAPS, leaf, "network")) == 0.0
+
+    def test_so_is_one_that_a_source_made_for_the_time_being(self):
+        there = facts(new, installed(PLACE, old), serves(old), on=noticing())
+        made = Snapshot("self-signed", (Entry("mail", old, stand_in=True), Entry("mail", new)))
+        assert seconds_to_wait(replace(there, selection=select(there.target, {"self-signed": made}, NOW)), BOTH) == 0.0
 
     def test_one_bad_port_is_enough(self):
         assert wait(serves(old), serves(certificate("other.example.com"), SMTP)) == 0.0

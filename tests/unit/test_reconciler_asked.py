@@ -207,3 +207,17 @@ class TestADetector:
         await world.look()
         assert RELOAD.command in box.log
         assert 3 <= clock() < 5
+
+
+@virtually
+async def test_the_same_pair_told_to_be_elsewhere_is_not_loaded_again():
+    """docker-mailserver's read-only originals are the files only until its detector has copied them."""
+    elsewhere = [False]
+    box = Asked.holding(new, wanted=target(probe=()), adapted=lambda wanted: _with_found(wanted) if elsewhere[0] else wanted)
+    box.files |= Mailbox.holding(new, wanted=target(places=(FOUND,))).files
+    world = World(box)
+    world.offer(new)
+    await world.look()
+    elsewhere[0] = True
+    assert (await world.look()).result is Result.UNCHANGED
+    assert world.done() == []

@@ -66,7 +66,7 @@ class TestPlan:
         described = plan_of(self.RENEWAL)
         assert (described["target"], described["profile"], described["domains"]) == ("mail", "generic", [DOMAIN])
         assert (described["write"], described["run"]) == ([str(PRIVATE), str(CERT)], ["doveconf -n", "postfix reload"])
-        assert (described["refused"], described["notes"]) == (None, ["a note"])
+        assert (described["refused"], described["notes"][0]) == (None, "a note")
         assert [finding["reason"] for finding in described["findings"]] == ["LeafDiffers"]
 
     def test_tells_of_every_candidate_why_it_lost(self):

@@ -72,7 +72,7 @@ def mount(destination: str) -> Mount:
     ids=["root", "a folder that is mounted", "a file that is mounted", "below another mount", "nowhere"],
 )
 def test_it_lies_on_the_same_mount_but_for_files_that_are_mounted_by_themselves(mounts, read_only, folder):
-    place = previous.folder_of(container(mounts=mounts, read_only_root=read_only), PurePosixPath("/tls/key.pem"))
+    place = container(mounts=mounts, read_only_root=read_only).folder_beside(PurePosixPath("/tls/key.pem"))
     assert place == (PurePosixPath(folder) if folder else None)
 
 
