@@ -24,7 +24,7 @@ STARTED = 1.0
 
 @contextmanager
 def _paused(scene: Scene, box: Box, _dice: Random) -> Iterator[None]:
-    """Docker 20.10 hangs for ever on a container that is paused while a command is being started in it (seen with runc 1.1)."""
+    """Docker 20.10 hangs for ever on a container that is paused while a command is being started in it."""
     with scene.proxy.rule(Rule(r"^POST .*/exec/\w+/start", holds=True)):
         time.sleep(STARTED)
         box.container.pause()

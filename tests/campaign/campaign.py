@@ -133,7 +133,7 @@ class Campaign:
         """Everything runs again; the moment from which nothing is in the way any more."""
         self._scene.ferry.revive()
         for box in self._scene.boxes:
-            with suppress(docker.errors.APIError):
+            with suppress(docker.errors.APIError, RequestException):
                 box.container.reload()
                 if box.container.attrs["RestartCount"]:
                     self._judge.fail("the container ended by itself", box, f"{box.container.attrs['RestartCount']} times")
