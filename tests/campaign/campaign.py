@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from random import Random
 
 import docker
+from requests.exceptions import RequestException
 
 from tests.campaign.api_proxy import ApiProxy
 from tests.campaign.calm import Calm, Count
@@ -122,9 +123,9 @@ class Campaign:
                 step.fault.apply(self._scene, step.box, dice),
             ):
                 time.sleep(step.seconds)
-        except docker.errors.APIError as error:  # the engine would not, or not now; `_settle` puts it right
+        except (docker.errors.APIError, RequestException) as error:  # it would not, or not now; `_settle` puts it right
             self._refused += 1
-            self._tell(f"{clock(time.time())} {step}: {error.explanation}")
+            self._tell(f"{clock(time.time())} {step}: the engine says {error}")
         except Exception:
             self._judge.fail("the campaign itself failed", step.box, f"{step}: {traceback.format_exc()}")
 
@@ -132,7 +133,7 @@ class Campaign:
         """Everything runs again; the moment from which nothing is in the way any more."""
         self._scene.ferry.revive()
         for box in self._scene.boxes:
-            with suppress(docker.errors.APIError):
+            with suppress(docker.errors.APIError, RequestException):
                 box.container.reload()
                 if box.container.attrs["RestartCount"]:
                     self._judge.fail("the container ended by itself", box, f"{box.container.attrs['RestartCount']} times")

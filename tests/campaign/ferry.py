@@ -59,10 +59,10 @@ class Ferry:
     def terminate(self) -> None:
         """SIGTERM, and the next life."""
         with self._lock:
-            begin = time.monotonic()
+            begin, started = time.monotonic(), bool(self.now.events("controller.started"))
             code = self.now.stop()
             self.ends.append(time.monotonic() - begin)
-            if code not in (0, 1):  # 1: work was cut short
+            if code not in (0, 1) and (started or code != -signal.SIGTERM):  # 1: work was cut short; Python's own, at first
                 self.unasked.append(f"exit code {code} after SIGTERM")
             self.start()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -44,7 +45,8 @@ class Kind:
 def _combined(lab: Lab, *, labels: dict[str, str], **options: Any) -> Mail:
     ours = {"profile": "generic", "combined_path": BOTH, "reload": RELOAD, **labels}
     environment = {"SSL_TYPE": "paths", "TLS_CERT_FILE": BOTH, "TLS_KEY_FILE": BOTH}
-    command = ["sh", "-c", f"postconf -P {OVERRIDES} && exec start-mailserver.sh"]
+    start = shlex.join(lab.docker.images.get(MAIL_IMAGE).attrs["Config"]["Cmd"])
+    command = ["sh", "-c", f"postconf -P {OVERRIDES} && exec {start}"]
     return Mail(lab.container(MAIL_IMAGE, labels=ours, environment=environment, command=command, **options))
 
 
