@@ -152,7 +152,7 @@ class Delivery:
         done.failures += acted.failures
         if error := rollback.against(facts, acted.failures):
             raise _Failed(error)
-        if steps:
+        if steps and not acted.failures:
             log.info("target.reloaded", target=facts.target.name, by="; ".join(map(str, steps)))
 
     def _tell_installed(self, facts: Facts, decision: Decision) -> None:

@@ -38,7 +38,7 @@ def build_target(
     """
     by_labels = _places_by_labels(spec, prefix)
     layout = Layout(places=by_labels, reload=profile.reload(container)) if by_labels else profile.layout(container)
-    if observed is not None:
+    if observed is not None and not by_labels:
         layout = profile.adapt(container, layout, observed)
     if not layout.places and (observed or not layout.ask):
         raise LabelError((f"{prefix}cert-path and {prefix}key-path are missing: the profile {profile.name} knows no paths",))

@@ -10,6 +10,7 @@ from datetime import timedelta
 import pytest
 
 from tests.engine.socket_proxy import SocketProxy
+from tests.engine.test_leftovers import processes
 from tests.lab import DOMAIN, MAIL_PORTS, AcmeJson, Controller, Lab, Mail, wait_until
 
 FILES = {"profile": "generic", "cert_path": "/tls/cert.pem", "key_path": "/tls/key.pem", "probe": "off"}
@@ -218,7 +219,7 @@ class TestSigterm:
         pair = lab.issue()
         lab.acme.write(pair)
         certferry = lab.controller(resync="1d", drain="100ms")
-        certferry.wait_for("target.installed")
+        wait_until(lambda: any("until" in line for line in processes(mail.container)), what="the reload has begun")
 
         assert certferry.stop() == 0
         assert certferry.events("controller.cut_short")

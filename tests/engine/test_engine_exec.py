@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from docker.models.containers import Container
 
-from controller.domain.errors import ExecTimeout, TargetGone, TargetNotRunning, WriteRefused
+from controller.domain.errors import ExecTimeout, TargetGone, TargetNotRunning, WriteFailed, WriteRefused
 from controller.engine import LARGEST, Engine
 from tests.lab import Lab, wait_until
 
@@ -196,7 +196,7 @@ async def test_a_directory_is_never_replaced_by_a_file(engine: Engine, idle: Con
     """Left to itself the engine removes the directory with all that is in it."""
     put(idle, {f"{folder}/ssl/precious": b"x"})
 
-    with pytest.raises(WriteRefused, match="cannot overwrite directory"):
+    with pytest.raises(WriteFailed, match="cannot overwrite directory"):
         await engine.put_archive(str(idle.id), PurePosixPath(folder), archive_of({"ssl": b"file"}))
     assert await get(engine, idle, f"{folder}/ssl/precious") is not None
 
