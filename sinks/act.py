@@ -96,8 +96,8 @@ def script(swap: Swap, use: Use, *, boundary: str, seconds: float) -> str:
         before.append(_SOCKET)
     before += [WRITE, *_exchange(swap, "content"), f"mark {SWAPPED} 0"]
     if not use.check and not use.steps:
-        return "\n".join([*before, *_leave(swap, stages)])
-    work = ["exec 2>&1", _RUN, *_check(swap, use, stages), *_reload(use.steps), *_leave(swap, stages), "exit 0"]
+        return "\n".join([*before, *leave(swap, stages)])
+    work = ["exec 2>&1", _RUN, *_check(swap, use, stages), *_reload(use.steps), *leave(swap, stages), "exit 0"]
     return guarded.script("\n".join(work), seconds=seconds, tied=False, before="\n".join([*before, "set +e"]))
 
 
@@ -120,8 +120,8 @@ def _exchange(swap: Swap, content: str) -> Iterator[str]:
         yield "cat " + " ".join(q(write.path) for write in swap.in_place)
 
 
-def _leave(swap: Swap, stages: Sequence[PurePosixPath]) -> Iterator[str]:
-    """Clear away what is not needed any more."""
+def leave(swap: Swap, stages: Sequence[PurePosixPath]) -> Iterator[str]:
+    """Clear away what is not needed any more: the last lines of `script`, for where it did not come to them."""
     yield from (f"rm -f {q(path)}" for path in swap.drops)
     folders = dict.fromkeys([*(stage.parent for stage in stages), *(path.parent for path in swap.drops)])
     if stages:
@@ -139,10 +139,10 @@ def _check(swap: Swap, use: Use, stages: Sequence[PurePosixPath]) -> Iterator[st
         drops = tuple(one.write.path for one in swap.keeps)
         yield "(set -e"
         yield from _exchange(use.undo, "was")
-        yield from _leave(Swap(drops=drops), stages)
+        yield from leave(Swap(drops=drops), stages)
         yield f") >/dev/null && exit {PUT_BACK}"
     else:
-        yield from _leave(swap, stages)
+        yield from leave(swap, stages)
     yield "exit 0"
     yield "fi"
 

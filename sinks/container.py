@@ -173,8 +173,8 @@ class ContainerSink:
             target.container, text, stdin=script.stdin_of(in_place), limit=limit + 2 * guarded.MARGIN
         )
         report = act.parse(result.stdout, boundary)
-        if guarded.is_overdue(result):  # it did not come to its own clearing away
-            await self._discard(target.container, stages)
+        if guarded.is_overdue(result):
+            await self._shell.run_script(target.container, "\n".join(act.leave(swap, stages)))
         if not report.swapped or report.read_back != _concatenated(swap.in_place):
             await self._discard(target.container, stages)
             raise _not_in_place(target.container, result, report)

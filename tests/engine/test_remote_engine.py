@@ -87,7 +87,8 @@ def test_a_remote_container_on_its_hosts_network_is_not_asked_at_our_loopback(
     pair = lab.issue()
     lab.acme.write(pair)
     labels = lab.labels(domain=DOMAIN, reload="doveadm reload; postfix reload", **LABELS)
-    made = remote.containers.run(MAIL_IMAGE, detach=True, network_mode="host", environment=ENVIRONMENT, labels=labels)
+    environment = ENVIRONMENT | {"OVERRIDE_HOSTNAME": DOMAIN}  # with the host's network it has the host's name
+    made = remote.containers.run(MAIL_IMAGE, detach=True, network_mode="host", environment=environment, labels=labels)
     wait_until(lambda: is_running(made), what="its services run")
 
     with socket.create_server(("127.0.0.1", SIEVE)) as here:

@@ -204,8 +204,7 @@ def test_the_detector_may_look_before_postfix_runs_and_its_reload_is_lost_then(t
     put_files(mail.container, manual(pair))
     wait_until(lambda: "the Postfix mail system is not running" in mail.container.logs().decode())
     mail.run("touch", "/go")
-    mail.wait_up((587, 993))
-    assert mail.serves(pair, (587, 993))
+    wait_until(lambda: mail.serves(pair, (587, 993)))
 
 
 def test_the_detector_takes_a_new_pair_out_of_acme_json_and_reloads_once(them: Range) -> None:

@@ -37,7 +37,7 @@ def test_the_older_tools_label_on_a_service_is_enough(lab: Lab, swarm: docker.Do
     service = swarm.services.create(
         PLAIN_IMAGE,
         labels={
-            **lab.labels(cert_path="/tls/cert.pem", key_path="/tls/key.pem", probe="off"),
+            **lab.labels(cert_path="/tls/cert.pem", key_path="/tls/key.pem", probe="off", reload="none"),
             "mailserver-traefik.renew.domain": "mail.example.test",
         },
         container_labels={LABEL: lab.id},
