@@ -180,6 +180,11 @@ def test_a_profile_that_was_told_nothing_knows_nothing():
     assert plain.host_name(container()) == DOMAIN
 
 
+def test_a_profile_that_asks_nothing_goes_by_what_it_knew():
+    layout = Layout(notes=("known before",))
+    assert Profile("plain").adapt(container(), layout, Observed({})) is layout
+
+
 class TestWhatWasFoundInTheContainer:
     ASKED = Layout(reload=(FORCED,), ask="postconf")
 
