@@ -256,6 +256,8 @@ def _not_in_place(container: Container, result: ExecResult, report: act.Report) 
     text = f"the new files could not be put in place in {container.name}: {why}"
     if result.exit_code == script.UNTOUCHED:
         return WriteRefused(text)
+    if result.exit_code == script.VANISHED:
+        return WriteFailed(text)
     return _HalfWrittenForNow(text) if result.exit_code == script.NO_ROOM else _HalfWritten(text)
 
 

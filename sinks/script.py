@@ -22,6 +22,8 @@ UNTOUCHED = 3
 """Exit code of a script that was refused before anything was replaced."""
 NO_ROOM = 5
 """Exit code where a file could not be written although the folder can be written to: what is missing there can come back."""
+VANISHED = 6
+"""Exit code where a stage was removed before anything was replaced: another certferry was there at the same time."""
 
 _PRINTABLE = {code: chr(code) for code in range(0x20, 0x7F)} | {ord("%"): "%%", ord("\\"): "\\\\"}
 _ESCAPED = [_PRINTABLE.get(code, f"\\{code:03o}") for code in range(256)]
@@ -61,12 +63,12 @@ WRITE = """set -e
 die() { printf '%s\\n' "$1" >&2; exit "${2:-1}"; }
 [ "$(command -v printf)" = printf ] || die "the shell has no printf of its own"
 free() { if [ -d "$1" ]; then die "$1 is a directory" 3; elif [ -h "$1" ]; then die "$1 is a link in a circle" 3; fi; }
-staged() { [ -f "$1" ] || die "$1 is not there any more" 3; }
+staged() { [ -f "$1" ] || die "$1 is not there any more" 6; }
 make() {
 [ -d "$1/" ] && return
-[ ! -e "$1" ] || die "$1 is no directory"
+[ ! -e "$1" ] || [ -d "$1/" ] || die "$1 is no directory"
 make "${1%/*}"
-mkdir -m 755 "$1" || cannot "$1" "${1%/*}/"
+mkdir -m 755 "$1" || [ -d "$1/" ] || cannot "$1" "${1%/*}/"
 above=$(owner "${1%/*}/")
 [ "$(owner "$1")" = "$above" ] || chown "$above" "$1"
 }
@@ -83,7 +85,7 @@ fill() {
 printf "$1" >"$2" && return
 if [ -e "$2" ]; then cannot "$2" "$2"; else cannot "$2" "${2%/*}"; fi
 }
-stage() { mkdir -p "$1" || cannot "$1" "${1%/*/*}"; }
+stage() { mkdir -p "$1" 2>/dev/null || mkdir -p "$1" || cannot "$1" "${1%/*/*}"; }
 cannot() {
 [ -w "$2" ] && die "$1 cannot be written; is the disk full?" 5
 die "$1 cannot be written: $2 is read-only"

@@ -168,8 +168,9 @@ class Fleet:
         """What acme-companion keeps for a name; it shows read-only in the container."""
         folder = self.lab.folder / name
         folder.mkdir(exist_ok=True)
-        (folder / "key.pem").write_bytes(self.pairs[name].key + b"\n")
-        (folder / "fullchain.pem").write_bytes(b"\n" + self.pairs[name].chain)
+        for file, content in {"key.pem": self.pairs[name].key + b"\n", "fullchain.pem": b"\n" + self.pairs[name].chain}.items():
+            (folder / "new").write_bytes(content)
+            (folder / "new").rename(folder / file)
         return folder
 
     def issue(self) -> None:
@@ -225,14 +226,16 @@ class TestARenewal:
     def test_costs_one_reload(self, fleet: Fleet, name: str) -> None:
         mail, setup = fleet.mails[name], SETUPS[name]
         before = fleet.before[name]
+        own = sum(line["target"] == mail.name for line in fleet.certferry.events("target.reloaded"))
 
         def counted() -> int:
-            changes = mail.detected() - fleet.detected[name] if setup.by == BY_DETECTOR else 1
+            changes = mail.detected() - fleet.detected[name] if setup.by == BY_DETECTOR else 0
+            changes += own
             return changes if mail.reloads() == (before[0] + changes, before[1] + changes) else 0
 
         assert wait_until(counted, what="a reload for each change") in (1, 2)  # it can meet the files of one swap in its middle
-        by = {line["target"] for line in fleet.certferry.events("target.reloaded")}
-        assert (mail.name in by) is (setup.by == BY_CERTFERRY)
+        if not setup.read_only:  # what another writes file by file may be met between the two, and then no port has TLS
+            assert own == (setup.by == BY_CERTFERRY)
 
     def test_leaves_nothing_lying(self, fleet: Fleet, name: str) -> None:
         assert fleet.mails[name].litter() == ""

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 import pytest
 from docker.models.containers import Container
 
-from controller.domain.errors import RollbackFailed, TargetGone, TargetNotRunning, WriteRefused
+from controller.domain.errors import RollbackFailed, TargetGone, TargetNotRunning, WriteFailed, WriteRefused
 from controller.domain.target import Place, Slot
 from controller.engine import Engine
 from sinks import act
@@ -231,7 +231,8 @@ async def test_several_that_bring_pairs_at_once_put_only_whole_files_in_place(
     authority = Authority()
     pairs = [authority.issue("mail.example.test") for _ in range(4)]
     deliveries = [Delivery(engine, idle, folder) for _ in pairs]
-    await asyncio.gather(*(delivery.bring(pair) for delivery, pair in zip(deliveries, pairs, strict=True)))
+    await asyncio.gather(*(delivery.act(pair) for delivery, pair in zip(deliveries, pairs, strict=True)))
+    await deliveries[0].settle()
 
     certificate, key = deliveries[0].look()
     assert certificate in [files_of(pair)[0] for pair in pairs]
@@ -246,7 +247,7 @@ async def test_a_stage_that_somebody_removed_changes_nothing(
     made = act.script
     monkeypatch.setattr(act, "script", lambda *given, **named: f"rm {folder}/.certferry/*/cert.pem\n" + made(*given, **named))
 
-    with pytest.raises(WriteRefused, match=r"cert\.pem is not there any more"):
+    with pytest.raises(WriteFailed, match=r"cert\.pem is not there any more"):
         await delivery.bring(pair)
     assert delivery.look() == (None, None)
     assert litter(idle, folder) == []
