@@ -6,6 +6,7 @@ run left behind goes by the label `PROCESS`.
 
 from __future__ import annotations
 
+import fcntl
 import imaplib
 import io
 import json
@@ -18,12 +19,13 @@ import ssl
 import subprocess
 import sys
 import tarfile
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import docker
 from docker.models.containers import Container
@@ -455,17 +457,53 @@ def put_files(container: Container, contents: Mapping[str, bytes | str], *, modi
 def remove_everything(client: docker.DockerClient, filters: dict[str, Any]) -> None:
     """Remove the containers, volumes and networks with a label."""
     for container in client.containers.list(all=True, filters=filters, ignore_removed=True):
-        with suppress(docker.errors.NotFound):  # the engine, or a swarm, may be removing it just now
-            container.remove(force=True, v=True)
+        _remove_container(container)
     for volume in client.volumes.list(filters=filters):
         volume.remove(force=True)
     for network in client.networks.list(filters=filters):
         network.remove()
 
 
+def _remove_container(container: Container) -> None:
+    """Remove it, or see it go where somebody else (the engine, a swarm, a removal whose client was killed) removes it."""
+    deadline = time.monotonic() + GENEROUS
+    while True:
+        try:
+            return container.remove(force=True, v=True)
+        except docker.errors.NotFound:
+            return None
+        except docker.errors.APIError as error:
+            if "already in progress" not in str(error) or time.monotonic() > deadline:
+                raise
+        time.sleep(0.1)
+
+
 def remove_leftovers(client: docker.DockerClient) -> None:
-    """Remove what test runs left behind that do not run any more."""
-    for container in client.containers.list(all=True, filters={"label": PROCESS}, ignore_removed=True):
-        process = container.labels[PROCESS]
-        if not Path(f"/proc/{process}").exists():
-            remove_everything(client, {"label": f"{PROCESS}={process}"})
+    """Remove what test runs left behind that do not run any more; of several that begin at a time, one."""
+    with (Path(tempfile.gettempdir()) / f"certferry-test-leftovers-{os.getuid()}.lock").open("w") as lock:
+        _take(lock)
+        for process in _processes(client):
+            if not Path(f"/proc/{process}").exists():
+                remove_everything(client, {"label": f"{PROCESS}={process}"})
+
+
+def _processes(client: docker.DockerClient) -> set[str]:
+    """Those that made what is there, by their ids."""
+    ours = {"label": PROCESS}
+    return {
+        *(container.labels[PROCESS] for container in client.containers.list(all=True, filters=ours, ignore_removed=True)),
+        *(volume.attrs["Labels"][PROCESS] for volume in client.volumes.list(filters=ours)),
+        *(network.attrs["Labels"][PROCESS] for network in client.networks.list(filters=ours)),
+    }
+
+
+def _take(lock: IO[str]) -> None:
+    """Wait for the lock; closing the file gives it back, and so does the end of the process."""
+
+    def taken() -> bool:
+        with suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        return False
+
+    wait_until(taken, seconds=2 * GENEROUS, what="no other test run removes what is left over")
