@@ -28,7 +28,7 @@ from controller.domain.errors import (
 from controller.domain.finding import Finding, Reason
 from controller.domain.observed import Acted, Failure, Receipt, Served
 from controller.domain.target import Place, Reload, Target
-from controller.noticing import seconds_to_wait
+from controller.noticing import is_done, seconds_to_wait
 from controller.policies import Decision, Facts
 from controller.ports import Sink
 from controller.proof import HURRIED, REMEMBERED, Prover, Verified, questions
@@ -193,11 +193,15 @@ class Delivery:
         patience = seconds_to_wait(facts, done.written)
         if not patience and target.internal_reload:
             return None
-        if target.detector and not await self._took_note(target, patience):
+        reloaded = is_done(facts, done.written)
+        if not reloaded:
+            text = f"waiting {patience:g} s at most for the container's own change detector to reload"
+            self._report.not_ready(facts, Finding(Reason.RELOAD_PENDING, text))
+        if target.detector and not reloaded and not await self._took_note(target, patience):
             log.warning("reload.not_noticed", target=target.name, seconds=patience)
             return None
         try:
-            return await self._verify(facts, done, self._verify_timeout if target.detector else patience)
+            return await self._verify(facts, done, self._verify_timeout if target.detector and not reloaded else patience)
         except _Failed:
             if not target.internal_reload:
                 raise

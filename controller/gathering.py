@@ -89,8 +89,8 @@ class Gatherer:
         return adapted, observed
 
     def _differs_for(self, facts: Facts, memory: Memory) -> float:
-        """Seconds since another who writes the files was first seen not to have brought what is chosen now."""
-        if not facts.target.written_by or not policies.differs(facts):
+        """Seconds since the files were first seen to differ from what is chosen now."""
+        if not policies.differs(facts):
             memory.differs = None
             return 0.0
         given, elapsed = input_of(facts), self.clocks.elapsed()
@@ -104,18 +104,19 @@ class Gatherer:
         if target.container.state is not State.RUNNING:
             return ()
         ports = policies.wanted_ports(target, observed.listening)
-        hurry = HURRY if policies.decide(facts).write else None
-        known = self._known(target, observed, memory, writing=hurry is not None)
+        decision = policies.decide(facts)
+        hurry = HURRY if decision.write else None
+        known = self._known(target, observed, memory, acting=bool(decision.write) or decision.pause is not None)
         asked = await self.prover.ask(target, [port for port in ports if port not in known], seconds=hurry)
         answers = known | {served.port: served for served in asked}
         return tuple(answers[port] for port in ports)
 
-    def _known(self, target: Target, observed: Observed, memory: Memory, *, writing: bool) -> dict[ProbePort, Served]:
-        """What needs no asking: before a write, ports that were right since the container's start and still listen; at a second
-        look, those that were right at the first."""
+    def _known(self, target: Target, observed: Observed, memory: Memory, *, acting: bool) -> dict[ProbePort, Served]:
+        """What needs no asking: before a write, certferry's or another's, ports that were right since the container's start and
+        still listen; at a second look, those that were right at the first."""
         known, settled = memory.known(target), memory.settled
         memory.settled, memory.partly = frozenset(), bool(settled)
-        if writing:
+        if acting:
             listening = observed.listening or frozenset()
             return {port: replace(was, way=REMEMBERED) for port, was in known.items() if port.port in listening}
         return {port: served for port, served in known.items() if port in settled}

@@ -52,6 +52,11 @@ class InstalledPair:
         except MalformedPem:
             return Trust.SELF_SIGNED  # no client gets beyond a chain that does not parse
 
+    @property
+    def is_there(self) -> bool:
+        """Whether there are a certificate and a key, of whatever worth."""
+        return bool(self._certificate and self._key)
+
     @cached_property
     def key_fits(self) -> bool:
         return self.leaf is not None and bool(self._key) and pki.key_fits(self.leaf, self._key)

@@ -67,7 +67,7 @@ class Memory:
     started: tuple[datetime, float] | None = None
     """A start of the container by the engine's clock, and by ours that cannot jump."""
     differs: tuple[Input, float] | None = None
-    """What another who writes the files has not brought yet, and since when."""
+    """What the files were first seen to differ from, and since when."""
     beside: tuple[PurePosixPath, ...] = ()
     """Files that its container was found to use at the last look: read at once at the next."""
     leads_to: frozenset[PurePosixPath] = frozenset()

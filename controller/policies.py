@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 
 from controller import pki
 from controller.domain.certificate import Certificate, Leaf, Trust
-from controller.domain.container import State
+from controller.domain.container import Mount, State
 from controller.domain.finding import Finding, Reason
 from controller.domain.moment import EARLIEST, Moment
 from controller.domain.observed import InstalledFile, Observed, Served
@@ -22,6 +22,12 @@ from controller.switching import NO_SWITCH, Origin, Verdict, judge
 
 OTHERS_LIMIT = 60.0
 """Seconds that whoever else writes the files is given to take up a new certificate."""
+
+UNFINISHED_LIMIT = 5.0
+"""Seconds that another program is given between its writes of the two files of a pair: nobody writes over what is half done."""
+
+READ_ONLY_LIMIT = 10.0
+"""Seconds that whoever keeps files which are read-only here is given before it is told that they cannot be written."""
 
 LAST_PART = 0.2
 """The part of a certificate's life within which it should have been renewed (design §4)."""
@@ -44,7 +50,7 @@ class Facts:
     age: float | None = None
     """Seconds since the container's start by clocks that cannot jump; ``None`` where it is long ago."""
     differs_for: float = 0.0
-    """Seconds since the files were first seen to differ; counted where another writes them (`Target.written_by`)."""
+    """Seconds since the files were first seen to differ from what is chosen now."""
     moment: Moment | None = None
     """What time it is as far as dates of certificates are concerned; ``None`` where nothing speaks against `now`."""
     known: Known = field(default_factory=Known)
@@ -98,8 +104,8 @@ def decide(facts: Facts) -> Decision:
     write: dict[PurePosixPath, bytes] = {}
     for place, candidate in facts.selection.chosen:
         found = _differences(facts, place, candidate)
-        if found and facts.target.written_by:
-            return _leave_to_other(facts, found[0])
+        if found and (left := _left_to_others(facts, place, found[0])):
+            return left
         if found and (refusal := preflight(facts, place, candidate)):
             return Decision(findings=tuple(found), refused=refusal)
         findings += found
@@ -184,6 +190,41 @@ def _leave_to_other(facts: Facts, found: Finding) -> Decision:
         return _decide_without_writing(facts, running=running)
     text = "; ".join((f"{found.message}; it was not brought by {facts.target.written_by}", *facts.target.notes))
     return Decision(refused=Finding(found.reason, text))
+
+
+def _left_to_others(facts: Facts, place: Place, found: Finding) -> Decision | None:
+    """Where another writes the files, or is at them now, or where nobody else can: it is given its time, and then no more."""
+    if facts.target.written_by:
+        return _leave_to_other(facts, found)
+    if _is_unfinished(place, facts):
+        limit, what = UNFINISHED_LIMIT, "key and certificate do not belong together: waiting for whoever writes them to finish"
+    elif _is_read_only(place, facts):
+        limit, what = READ_ONLY_LIMIT, "waiting for whoever keeps these files, which are read-only here"
+    else:
+        return None
+    if facts.differs_for >= limit:
+        return None
+    pause = min(max(0.5, facts.differs_for / 2), limit - facts.differs_for)
+    return Decision((Finding(Reason.RELOAD_PENDING, f"{found.message}; {what}"),), wait=True, pause=pause)
+
+
+def _is_unfinished(place: Place, facts: Facts) -> bool:
+    """Whether somebody else may be between two writes: both files are there, do not fit, and others can reach them.
+
+    Where certferry itself was interrupted, it kept what was there before; empty files only hold a place.
+    """
+    pair = pair_in(place, facts.observed)
+    shared = any(_mount_of(path, facts) for path in place.paths)
+    return shared and pair.is_there and not pair.key_fits and not facts.observed.previous
+
+
+def _is_read_only(place: Place, facts: Facts) -> bool:
+    mounts = [_mount_of(path, facts) for path in place.paths]
+    return all(mount is not None and not mount.writable for mount in mounts)
+
+
+def _mount_of(path: PurePosixPath, facts: Facts) -> Mount | None:
+    return facts.target.container.mount_of(facts.observed.resolved.get(path, path))
 
 
 def _is_near_its_end(leaf: Leaf, facts: Facts) -> bool:

@@ -262,7 +262,8 @@ class Reconciler:
             self._report.not_ready(facts, self._or_source_trouble(decision.refused, target))
             return Outcome(Result.REFUSED, self._until_change(facts))
         if not decision.write:
-            self._memory[target.key].written = None
+            if decision.pause is None:  # else it is not over yet
+                self._memory[target.key].written = None
             decision = self._notice_other_writer(facts, decision)
         if not decision.write and not decision.reload:
             return await self._rest(facts, decision)

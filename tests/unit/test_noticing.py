@@ -73,6 +73,41 @@ class TestByTheDetector:
         assert wait(on=replace(noticing(None), reload=(RELOAD,))) == 0.0
 
 
+class TestWhatAnotherWrote:
+    """File after file, so that services met it in its middle."""
+
+    SOON, SELDOM = replace(STARTS, poll=2.0), replace(STARTS, poll=6.0)
+    ACTED = replace(STARTS, seen=BOTH, acted=True)
+    OTHER = certificate("other.example.com")
+
+    def test_a_detector_that_is_about_to_look_puts_it_right(self):
+        assert wait(serves(self.OTHER), on=noticing(self.SOON), written=False) == 10.0
+        assert wait(serves(None), on=noticing(replace(self.SOON, patience=8.0)), written=False) == 8.0
+
+    def test_one_that_has_seen_it_all_does_not(self):
+        assert wait(serves(self.OTHER), on=noticing(replace(self.SOON, seen=BOTH)), written=False) == 0.0
+
+    def test_one_that_looks_seldom_comes_too_late(self):
+        assert wait(serves(self.OTHER), on=noticing(self.SELDOM), written=False) == 0.0
+
+    def test_what_certferry_wrote_was_whole(self):
+        assert wait(serves(self.OTHER), on=noticing(self.SOON)) == 0.0
+
+    def test_where_the_detector_could_not_be_asked_nobody_knows_how_often_it_looks(self):
+        assert wait(serves(self.OTHER), on=noticing(None), written=False) == 0.0
+
+    @pytest.mark.parametrize("served", [serves(old), serves(certificate("other.example.com"))])
+    def test_a_detector_that_has_just_reloaded_has_done_it(self, served):
+        assert wait(served, on=noticing(self.ACTED), written=False) == 3.0
+
+    @pytest.mark.parametrize("changes", [{"acted": False}, {"patience": 0.0}, {"watched": frozenset(), "seen": frozenset()}])
+    def test_one_that_did_so_long_ago_or_looks_elsewhere_has_not(self, changes):
+        assert wait(on=noticing(replace(self.ACTED, **changes)), written=False) == 0.0
+
+    def test_after_a_write_it_has_to_come_again(self):
+        assert wait(on=noticing(self.ACTED)) == 20.0
+
+
 class TestByWhatIsServed:
     @pytest.mark.parametrize(
         "held",

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from controller import choosing, pki, policies
 from controller.domain.certificate import KeyType, Trust
-from controller.domain.container import State
+from controller.domain.container import Mount, State
 from controller.domain.finding import Finding, Reason
 from controller.domain.observed import InstalledFile, Served
 from controller.domain.target import Place, Slot
@@ -636,6 +636,56 @@ class TestAnotherWritesTheFiles:
         there = facts(old, installed(PLACE, new), on=self.OTHER)
         found = choosing.choose(there, {"traefik": snapshot(old)})
         assert (found.selection.finding, decide(found).refused) == (None, None)
+
+
+class TestAnotherIsAtTheFiles:
+    """Nobody told that somebody else writes them, but somebody does."""
+
+    def decided(
+        self, files: dict[PurePosixPath, InstalledFile | None], waited: float = 0.0, *, writable: bool = True, **observed: Any
+    ) -> Decision:
+        mounts = (Mount("bind", "/srv", CERT.parent, writable),)
+        there = facts(new, files, serves(old), on=target(container=container(mounts=mounts)), **observed)
+        return decide(replace(there, differs_for=waited))
+
+    HALF = installed(PLACE, old) | {PRIVATE: file(PRIVATE, other.key_pem)}
+    CUT_OFF = installed(PLACE, old) | {CERT: file(CERT, CUT)}
+
+    @pytest.mark.parametrize("files", [HALF, CUT_OFF], ids=["one of two", "half of one"])
+    @pytest.mark.parametrize(("waited", "pause"), [(0.0, 0.5), (2.0, 1.0), (4.0, 1.0), (4.9, 0.1)])
+    def test_it_is_waited_for(self, files, waited, pause):
+        found = self.decided(files, waited)
+        assert (found.write, found.reload, found.wait) == ({}, False, True)
+        assert found.pause == pytest.approx(pause)
+        assert found.findings[0].reason is Reason.RELOAD_PENDING
+        assert found.findings[0].message.endswith(
+            "; key and certificate do not belong together: waiting for whoever writes them to finish"
+        )
+
+    def test_but_not_for_long(self):
+        assert self.decided(self.HALF, 5.0).write
+
+    def test_empty_files_are_nobodys(self):
+        assert self.decided({path: file(path, b"") for path in PLACE.paths}).write
+
+    def test_where_certferry_was_interrupted_itself_it_goes_on(self):
+        assert self.decided(self.HALF, kept=installed(PLACE, certificate(days=80))).write
+
+    def test_what_nobody_else_can_reach_nobody_else_writes(self):
+        assert decide(facts(new, self.HALF, serves(old))).write
+
+    def test_a_link_may_lead_to_where_others_write(self):
+        mounts = (Mount("bind", "/srv", PurePosixPath("/archive"), True),)
+        links = {path: PurePosixPath("/archive", path.name) for path in PLACE.paths}
+        asked = target(container=container(mounts=mounts))
+        assert decide(facts(new, self.HALF, serves(old), on=asked, resolved=links)).wait
+
+    @pytest.mark.parametrize("files", [installed(PLACE, old), nothing(PLACE)])
+    def test_where_nobody_but_others_can_write_they_are_given_a_moment(self, files):
+        found = self.decided(files, 4.0, writable=False)
+        assert (found.write, found.wait, found.pause) == ({}, True, 2.0)
+        assert found.findings[0].message.endswith("; waiting for whoever keeps these files, which are read-only here")
+        assert self.decided(files, 10.0, writable=False).write
 
 
 class TestItsOwnStart:

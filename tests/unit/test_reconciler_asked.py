@@ -9,13 +9,16 @@ from datetime import timedelta
 from pathlib import PurePosixPath
 from typing import Any
 
+import pytest
+
+from controller.domain.container import Mount
 from controller.domain.detector import Detector
 from controller.domain.observed import Observed
 from controller.domain.target import InvalidTarget, Place, Reload, Slot, Target
 from controller.ports import Wish
 from controller.reconciler import UNREADABLE_PAUSE, Outcome, Reconciler, Result
 from controller.wishes import Wishes
-from tests.unit.made import CERT, DOMAIN, KEY, NEW, NOW, OLD, PLACE, RELOAD, certificate, target
+from tests.unit.made import CERT, DOMAIN, KEY, NEW, NOW, OLD, PLACE, PRIVATE, RELOAD, certificate, container, file, target
 from tests.unit.mailbox import TIMING, Mailbox, World
 from tests.unit.virtual_time import clock, virtually
 
@@ -77,7 +80,7 @@ async def test_files_that_were_not_thought_of_are_read_before_anything_is_decide
     world, box = asked(PLACE)
     await world.look()
     assert box.looked_at == [PLACE.paths, BOTH]
-    written = [file.content if (file := box.files.get(path)) else b"" for path in (CERT, *FOUND.paths)]
+    written = [held.content if (held := box.files.get(path)) else b"" for path in (CERT, *FOUND.paths)]
     assert written == [new.fullchain_pem, new.key_pem, new.fullchain_pem]
 
 
@@ -138,6 +141,57 @@ async def test_the_wait_begins_anew_with_another_certificate():
     assert world.box.log == []
 
 
+def half_written() -> World:
+    """Another program has written its key, and not its certificate yet."""
+    mounts = (Mount("bind", "/srv", CERT.parent, writable=True),)
+    world = World(Mailbox.holding(old, wanted=target(container=container(mounts=mounts))))
+    world.offer(old)
+    return world
+
+
+HALF = {PRIVATE: file(PRIVATE, new.key_pem)}
+
+
+async def until_over(world: World) -> Outcome:
+    """Look as often as is asked for, until it is not waited any more."""
+    for _ in range(20):
+        if (outcome := await world.look()).result is not Result.WAITING:
+            return outcome
+        await asyncio.sleep(outcome.again or 0.0)
+    raise AssertionError("it is waited for ever")
+
+
+@virtually
+async def test_between_two_writes_of_another_nothing_is_written_and_no_port_is_asked_again():
+    world = half_written()
+    assert (await world.look()).result is Result.UNCHANGED
+    box = world.box
+    box.files |= HALF
+    box.asked.clear()
+    for _ in range(3):
+        outcome = await world.look()
+        assert (outcome.result, world.reason) == (Result.WAITING, "ReloadPending")
+        await asyncio.sleep(outcome.again or 0.0)
+    assert (box.asked, box.log) == ([], [])
+    world.offer(new)
+    box.files |= Mailbox.holding(new).files
+    await world.look()
+    assert world.done() == ["check", "postfix reload"]
+
+
+@virtually
+async def test_what_stays_half_is_put_right_once():
+    world = half_written()
+    box = world.box
+    box.files |= HALF
+    await until_over(world)
+    assert clock() == pytest.approx(5.0)
+    assert world.done() == ["apply", "check", "postfix reload"]
+    box.files |= HALF  # and again
+    outcome = await until_over(world)
+    assert (outcome.result, world.reason, world.done()) == (Result.FAILED, "WriteRefused", [])
+
+
 @virtually
 async def test_once_the_files_are_right_they_must_be_in_use():
     world = written_by_another()
@@ -162,6 +216,8 @@ class WithDetector(Mailbox):
     """It has a detector that takes note of a change after some seconds, or dies instead."""
 
     dies_after: float = 1e9
+    acted: bool = False
+    """It has reloaded a moment ago."""
     looks: int = 0
 
     async def observe(self, wanted: Target) -> Observed:
@@ -172,7 +228,13 @@ class WithDetector(Mailbox):
         if clock() >= self.dies_after:
             return replace(target, detector=Detector())
         noticed = self.notices_after is not None and clock() >= self.notices_after
-        return replace(target, detector=Detector(20.0, WATCHED, WATCHED if noticed else frozenset()))
+        seen = WATCHED if noticed or self.acted else frozenset[PurePosixPath]()
+        return replace(target, detector=Detector(20.0, WATCHED, seen, poll=2.0, acted=self.acted))
+
+    def replaced_by_another(self) -> None:
+        """The files, while the services hold what they met in between."""
+        self.files |= Mailbox.holding(new).files
+        self.in_use, self._changed_at = certificate("other.example.com").leaf, clock()
 
 
 def with_detector(**options: Any) -> tuple[World, WithDetector]:
@@ -207,6 +269,26 @@ class TestADetector:
         await world.look()
         assert RELOAD.command in box.log
         assert 3 <= clock() < 5
+
+    @pytest.mark.parametrize(("after", "alone"), [(3.0, True), (30.0, False)])
+    @virtually
+    async def test_that_met_files_of_another_in_between_looks_again_and_is_awaited(self, after, alone):
+        world, box = with_detector(notices_after=after)
+        box.replaced_by_another()
+        await world.look()
+        assert (RELOAD.command not in box.log) is alone
+        assert box.in_use == new.leaf
+        assert clock() < 12
+
+    @pytest.mark.parametrize(("after", "alone"), [(1.0, True), (30.0, False)])
+    @virtually
+    async def test_that_has_just_reloaded_is_given_the_time_for_it(self, after, alone):
+        world, box = with_detector(notices_after=after, acted=True)
+        box.replaced_by_another()
+        await world.look()
+        assert (RELOAD.command not in box.log) is alone
+        assert box.in_use == new.leaf
+        assert clock() < 4
 
 
 @virtually

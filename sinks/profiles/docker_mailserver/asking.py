@@ -25,6 +25,7 @@ for p in /proc/[0-9]*/comm; do
 read -r c <"$p" && case $c in check-for-chang*) echo detector ;; start-mailserve*) b=1; echo starting ;; esac
 done
 grep -F SUMS
+echo "recorded $(stat -c %Z CHECKSUMS) $(date +%s)"
 postfix() {
 s=$(grep -h -e '^DMS_CONFIG_POLL=' -e 'smtpd_tls_.*_file' /etc/dms-settings /etc/postfix/master.cf)
 c=$(timeout 3 postconf -x smtpd_tls_chain_files smtpd_tls_cert_file smtpd_tls_key_file
@@ -83,6 +84,8 @@ class Answers:
     detector: bool = False
     acme_json: bool = False
     poll: str = ""
+    recorded: float | None = None
+    """Seconds since the detector recorded what it met; ``None`` where it did not."""
     sums: dict[PurePosixPath, str] = field(default_factory=dict)
     used: tuple[Used, ...] = ()
     inline: tuple[str, ...] = ()
@@ -92,7 +95,7 @@ class Answers:
 def ask(paths: Iterable[PurePosixPath]) -> str:
     """Shell text that prints what `read` understands; `paths` are those whose checksums are asked for."""
     wanted = " ".join(f"-e {quote(f'  {path}')}" for path in dict.fromkeys(paths)) or "-e '  /etc/letsencrypt/'"
-    return f"{{\n{_TEXT.replace('SUMS', f'{wanted} {CHECKSUMS}')}\n}} 2>/dev/null"
+    return f"{{\n{_TEXT.replace('SUMS', f'{wanted} {CHECKSUMS}').replace('CHECKSUMS', CHECKSUMS)}\n}} 2>/dev/null"
 
 
 def read(text: str) -> Answers:
@@ -102,11 +105,13 @@ def read(text: str) -> Answers:
     keys = {PurePosixPath(line[4:]) for line in lines if line.startswith("key /")}
     sums = {PurePosixPath(found[2]): found[1] for line in lines if (found := re.fullmatch(r"([0-9a-f]{128})  (/.*)", line))}
     polls = [found[1] for line in lines if (found := re.fullmatch(r"DMS_CONFIG_POLL='?([^']*)'?", line))]
+    recorded = [re.fullmatch(r"recorded (\d{1,12}) (\d{1,12})", line) for line in lines]
     return Answers(
         starting="starting" in lines,
         detector="detector" in lines,
         acme_json="acme.json" in lines,
         poll=polls[0] if polls else "",
+        recorded=next((float(int(found[2]) - int(found[1])) for found in recorded if found), None),
         sums=sums,
         used=(*_used_by_postfix(settings, keys), *_used_by_dovecot(settings)),
         inline=tuple(name for name, value in settings.items() if value == INLINE),

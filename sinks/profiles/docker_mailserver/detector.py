@@ -14,6 +14,9 @@ from sinks.profiles.docker_mailserver.asking import Answers
 from sinks.profiles.docker_mailserver.layout import patience
 from sinks.profiles.docker_mailserver.settings import DETECTOR_SINCE, domain_name, host_name, poll, version
 
+ACTED_LATELY = 4.0
+"""Seconds since its last record within which its reload may not have reached every process yet."""
+
 
 def asked_detector(container: Container, layout: Layout, observed: Observed, answers: Answers) -> Detector:
     """The detector as it was found."""
@@ -23,7 +26,8 @@ def asked_detector(container: Container, layout: Layout, observed: Observed, ans
     watched = frozenset(path for path in paths if _is_watched(container, path))
     seen = frozenset(path for path in watched if _was_seen(path, observed, answers))
     seconds = poll(answers.poll or container.environment.get("DMS_CONFIG_POLL", ""))
-    return Detector(patience(seconds), watched, seen)
+    acted = answers.recorded is not None and answers.recorded < ACTED_LATELY
+    return Detector(patience(seconds), watched, seen, seconds, acted)
 
 
 def _is_watched(container: Container, path: PurePosixPath) -> bool:

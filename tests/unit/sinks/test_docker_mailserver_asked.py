@@ -343,7 +343,22 @@ class TestTheDetector:
     def test_looks_at_the_originals_and_knows_what_it_saw(self):
         answers = f"{RUNS}{self.SUM}  {self.CERT}\n{'0' * 128}  {self.KEY}"
         detector = adapted(mail(MANUAL), self.CERT, self.KEY, answers=answers).detector
-        assert detector == Detector(20.0, frozenset({path(self.CERT), path(self.KEY)}), frozenset({path(self.CERT)}))
+        assert detector == Detector(20.0, frozenset({path(self.CERT), path(self.KEY)}), frozenset({path(self.CERT)}), poll=2.0)
+
+    @pytest.mark.parametrize(
+        ("recorded", "acted"),
+        [
+            ("recorded 100 103", True),
+            ("recorded 100 104", False),
+            ("recorded  100", False),
+            ("", False),
+            ("recorded 103 100", True),
+        ],
+    )
+    def test_acted_where_its_record_is_new(self, recorded, acted):
+        detector = adapted(mail(MANUAL), self.CERT, answers=f"{RUNS}{recorded}").detector
+        assert detector is not None
+        assert detector.acted is acted
 
     def test_has_not_seen_what_is_not_there(self):
         detector = adapted(mail(MANUAL), answers=f"{RUNS}{self.SUM}  {self.CERT}").detector

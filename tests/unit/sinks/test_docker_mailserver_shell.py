@@ -94,3 +94,10 @@ def test_while_the_start_goes_on_the_configuration_is_not_asked_for(place):
     place.run("start-mailserver.sh")
     found = read(place.ask())
     assert (found.starting, found.used) == (True, ())
+
+
+def test_when_the_detector_recorded_is_told(place, tmp_path):
+    assert read(place.ask()).recorded is None
+    for name in ("stat", "date"):
+        place.play(name, "100\n" if name == "stat" else "103\n", unless="nothing")
+    assert read(place.ask()).recorded == 3.0
