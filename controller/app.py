@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Collection, Coroutine
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path, PurePosixPath
@@ -59,6 +59,9 @@ ONCE_ATTEMPTS = 5
 
 BLOCKED_LIMIT = 600.0
 """Seconds that ``certferry once`` waits for each other target with the same files; they take a fraction of that."""
+
+SLOW = 3.0
+"""Seconds after which it is told that Docker has not answered yet."""
 
 DISCONNECT = 0.25
 """Seconds for the end of the connection to Docker."""
@@ -121,8 +124,8 @@ def configured(url: str, name: str) -> Configured:
     return Configured(name, PurePosixPath(parsed.path), parsed.host)
 
 
-def build(settings: Settings) -> App:
-    """Put the parts together; nothing is connected yet.
+def build(settings: Settings, *, looking: bool = False) -> App:
+    """Put the parts together; nothing is connected yet. `looking` writes nothing, not even certferry's own state.
 
     Raises:
         SettingsError: as `source_urls`, or one is wrongly configured.
@@ -131,7 +134,8 @@ def build(settings: Settings) -> App:
     store = Store()
     engine = Engine(settings.docker_host, timeout=settings.engine_timeout, exec_timeout=settings.exec_timeout)
     wishes = Wishes()
-    surroundings = Surroundings(containers=engine, wishes=wishes)
+    looking = looking or settings.observe == "on"
+    surroundings = Surroundings(containers=engine, wishes=wishes, looking=looking)
     sources = registry.create_all(urls, surroundings)
     store.origins.order = tuple(source.name for source in sources) if settings.sources else ()
     discovery = Discovery(
@@ -154,7 +158,7 @@ def build(settings: Settings) -> App:
         prefix=settings.label_prefix,
         own_id=own_container_id(Path("/proc/self/mountinfo")),
     )
-    found = Surroundings(containers=FilesOfProxies(engine, proxies.id_of), wishes=wishes)
+    found = Surroundings(containers=FilesOfProxies(engine, proxies.id_of), wishes=wishes, looking=looking)
     probe = ContainerProbe(execute=engine.execute, reach=Reach(lambda: engine.own), timeout=settings.probe_timeout)
     reconciler = Reconciler(
         targets=discovery,
@@ -233,8 +237,9 @@ async def _connect(app: App, stop: asyncio.Event) -> None:
     delay, faults = 1.0, Faults()
     while not stop.is_set():
         try:
-            if await _until(stop, app.engine.connect()):
-                return
+            with _told_if_slow(app, log.warning):
+                if await _until(stop, app.engine.connect()):
+                    return
         except ConfigError:
             raise
         except Exception as error:  # whatever answers there, or before it
@@ -249,6 +254,18 @@ async def _connect(app: App, stop: asyncio.Event) -> None:
             async with asyncio.timeout(delay):
                 await stop.wait()
         delay = min(delay * 2, 30.0)
+
+
+@contextmanager
+def _told_if_slow(app: App, tell: Callable[..., None]) -> Iterator[None]:
+    """Nobody shall sit before an empty screen for as long as Docker may take to answer."""
+    host, limit = app.settings.docker_host, app.settings.engine_timeout
+    message = f"Docker at {host} has not answered for {SLOW:g} s; it is given {limit:g} s"
+    timer = asyncio.get_running_loop().call_later(SLOW, lambda: tell("engine.slow", message=message))
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
@@ -266,15 +283,18 @@ async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
 
 
 @asynccontextmanager
-async def connected(settings: Settings) -> AsyncIterator[App]:
+async def connected(settings: Settings, *, looking: bool = False) -> AsyncIterator[App]:
     """Everything connected, proxies looked for and every source read once, for the commands that do not stay.
+
+    `looking` as in `build`.
 
     Raises:
         SettingsError, EngineUnavailable: it cannot be.
     """
-    app = build(settings)
+    app = build(settings, looking=looking)
     try:
-        await app.engine.connect()
+        with _told_if_slow(app, log.error):  # the commands show nothing less
+            await app.engine.connect()
         app.store.engine_up, app.store.engine_message = True, ""
         followers = _supervise(app).followers
         await followers.read_once()
@@ -304,7 +324,7 @@ async def read_sources(settings: Settings) -> Store:
     Raises:
         SettingsError, EngineUnavailable: as `connected`, where no source is configured.
     """
-    app = build(settings)
+    app = build(settings, looking=True)
     app.store.engine_message = "CERTFERRY_DISCOVER is off"
     try:
         await _look_and_read(app)
@@ -317,7 +337,8 @@ async def _look_and_read(app: App) -> None:
     """Without proxies where Docker cannot be asked for them, be it at once or after its first answer."""
     try:
         if app.proxies:
-            await app.engine.connect()
+            with _told_if_slow(app, log.error):
+                await app.engine.connect()
             app.store.engine_up, app.store.engine_message = True, ""
         await _supervise(app).followers.read_once()
     except Error as error:
@@ -327,29 +348,35 @@ async def _look_and_read(app: App) -> None:
         await _supervise(replace(app, proxies=None)).followers.read_once()
 
 
+def one_host_name(name: str) -> str:
+    """A host name, as certificates write it. Raises `ValueError` where it is none, or more than one."""
+    names = parse_domains(name) if name.strip() else ()
+    if len(names) != 1 or "*" in name or names == AUTO:
+        raise ValueError(f"{name!r} is not one host name; write one such as mail.example.com")
+    return names[0]
+
+
 def write_self_signed(name: str, folder: Path, *, days: int, force: bool) -> tuple[Path, ...]:
     """``certferry self-signed``: files for a host name; see `sources.self_signed_files.write_files`.
 
     Raises:
-        SettingsError: it is no host name.
         WriteRefused: they are there already, or cannot be written.
     """
-    try:
-        names = parse_domains(name)
-    except ValueError as error:
-        raise SettingsError(f"{name!r}: {error}") from error
-    if len(names) != 1 or "*" in name or names == AUTO:
-        raise SettingsError(f"{name!r} is not one host name; write one such as mail.example.com")
-    return write_files(names[0], folder, days=days, force=force, now=now())
+    return write_files(name, folder, days=days, force=force, now=now())
 
 
-async def plan(settings: Settings) -> list[Plan]:
+async def plan(settings: Settings, trouble: Callable[[str], None] = lambda _line: None) -> list[Plan]:
     """``certferry plan``: what a pass would find and decide, for every target; one that cannot be looked at is said so.
+
+    `trouble` gets a line for each source that could not be read: it may hold what no plan shows.
 
     Raises:
         SettingsError, EngineUnavailable: as `connected`.
     """
-    async with connected(settings) as app:
+    async with connected(settings, looking=True) as app:
+        for name, source in sorted(app.store.sources.items()):
+            if not source.up:
+                trouble(f"the source {name} could not be read: {source.reason}: {source.message}")
         found = await together(_plan(app, key) for key in await app.discovery.keys())
         return [one for one in found if one is not None]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 import traceback
@@ -101,14 +102,19 @@ def plan(as_json: Json = False) -> None:
     """Show what would be done and why, and do nothing; 0 when nothing stands in the way."""
     from controller import app, running, views
 
-    plans = [views.describe_plan(plan, whole=not as_json) for plan in running.run(app.plan(_settings()))]
+    plans = [views.describe_plan(plan, whole=not as_json) for plan in running.run(app.plan(_settings(), _warn))]
     _show(plans, views.plans, as_json=as_json)
     _exit(ok=not any(plan["refused"] for plan in plans))
 
 
 @cli.command()
 def deliver(
-    target: Annotated[str, typer.Argument(metavar="TARGET", help="The name of a mail container, or the beginning of its id.")],
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="TARGET", help="A mail container: its name, its service in the compose file, or the beginning of its id."
+        ),
+    ],
     as_json: Json = False,
 ) -> None:
     """Bring one container to where it should be now, and print each step; 0 when it is ready."""
@@ -139,7 +145,15 @@ def sources(as_json: Json = False) -> None:
     everything = describe_store(store, now=views.unix_now())
     described = {part: everything[part] for part in ("engine", "sources", "left")}
     _show(described, views.sources_and_left, as_json=as_json)
-    _exit(ok=all(source["up"] for source in described["sources"]))
+    unread = [source for source in described["sources"] if not source["up"] or any(map(_is_unread, source["problems"]))]
+    _exit(ok=not unread)
+
+
+def _is_unread(problem: dict[str, str]) -> bool:
+    """Whether a file could not be read. What was read and cannot be used is no failure: others of the store can."""
+    from controller.domain.finding import Reason
+
+    return problem["reason"] == Reason.SOURCE_UNAVAILABLE
 
 
 @cli.command()
@@ -151,19 +165,19 @@ def probe(
     server_name: Annotated[
         str, typer.Option(help="The name to ask for (SNI) and to judge by; the host itself if not given.")
     ] = "",
-    min_days: Annotated[int, typer.Option(help="Fail when a certificate ends within so many days.")] = 0,
+    min_days: Annotated[int, typer.Option(min=0, help="Fail when a certificate ends within so many days.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Show what hosts serve on their mail ports; 1 when something there would be refused by a client."""
     from controller import running, views
-    from controller.domain.errors import SettingsError
     from controller.domain.mail_ports import STANDARD_PORTS, parse_probe_list
     from controller.probe import examine_all
 
-    try:
+    with _usage("--ports"):
         wanted = parse_probe_list(ports) if ports else STANDARD_PORTS
-    except ValueError as error:
-        raise SettingsError(f"--ports: {error}") from error
+    for host in hosts:
+        with _usage("HOST"):
+            _check_host(host)
 
     async def ask() -> list[dict[str, Any]]:
         answers = await examine_all(hosts, wanted, server_name=server_name)
@@ -176,8 +190,8 @@ def probe(
     rows = running.run(ask())
     _show(rows, views.probes, as_json=as_json)
     silent = [host for host in hosts if not any(row["fingerprint"] for row in rows if row["host"] == host)]
-    for host in map(_disarmed, silent):
-        typer.echo(f"certferry: {host}: no port handed out a certificate", err=True)
+    for host in silent:
+        _warn(f"{host}: no port handed out a certificate")
     _exit(ok=not silent and not any(row["problems"] for row in rows))
 
 
@@ -215,7 +229,9 @@ def self_signed(
     """Write a certificate of its own, as docker-mailserver's SSL_TYPE=self-signed wants it, without asking anything."""
     from controller import app
 
-    files = [str(path) for path in app.write_self_signed(name, out, days=days, force=force)]
+    with _usage("NAME"):
+        host = app.one_host_name(name)
+    files = [str(path) for path in app.write_self_signed(host, out, days=days, force=force)]
     _show({"files": files}, lambda told: "\n".join([*(f"wrote {file}" for file in told["files"]), _NEXT_STEP]), as_json=as_json)
 
 
@@ -247,6 +263,26 @@ def _understanding(address: object) -> Iterator[None]:
         raise TransientError(f"what answers at {address} is not this version of certferry") from error
 
 
+@contextmanager
+def _usage(what: str) -> Iterator[None]:
+    """A `ValueError` about an argument or option is a matter of usage."""
+    try:
+        yield
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=what) from error
+
+
+def _check_host(host: str) -> None:
+    """Raises `ValueError` where it is none, with the remedy where a port stands behind it."""
+    from controller.domain.mail_ports import STANDARD_PORTS
+
+    if found := re.fullmatch(r"(\[[^]]*]|[^:]*):([0-9]+)", host):
+        usual = next((port for port in STANDARD_PORTS if str(port.port) == found[2]), f"{found[2]}/imaps")
+        raise ValueError(f"{host!r} has a port behind it; write {found[1].strip('[]')} --ports {usual}")
+    if not host.strip() or any(letter.isspace() or letter == "/" for letter in host):
+        raise ValueError(f"{host!r} is no host name or address; write one such as mail.example.com")
+
+
 def _http() -> Any:
     from controller.domain.errors import SettingsError
     from controller.settings import load_settings
@@ -266,6 +302,11 @@ def _disarmed(described: Any) -> Any:
     if isinstance(described, dict):
         return {_disarmed(name): _disarmed(value) for name, value in described.items()}
     return [_disarmed(one) for one in described] if isinstance(described, list) else described
+
+
+def _warn(line: str) -> None:
+    """One line beside what is shown."""
+    typer.echo(f"certferry: {_disarmed(line)}", err=True)
 
 
 def _show(described: T, render: Callable[[T], object], *, as_json: bool) -> None:

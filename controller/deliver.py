@@ -28,6 +28,8 @@ BLOCKED_PAUSE = 0.25
 """Seconds between two tries while a container with the same files is worked on."""
 LOOK_AFTER = 5.0
 """Seconds after which the controller looks at the target as usual."""
+SERVICE = "com.docker.compose.service"
+"""The label by which docker compose says what its file calls a container."""
 _OVER = (Result.FAILED, Result.REFUSED, Result.GONE, Result.PAUSED)
 
 
@@ -49,7 +51,7 @@ class Deliveries:
         self._limit, self._retry = limit, retry
 
     async def deliver(self, wanted: str, say: Say) -> Ended:
-        """Bring a container, by its name or the beginning of its id, to where it should be; `say` gets each step.
+        """Bring a container, by what `choose` knows it by, to where it should be; `say` gets each step.
 
         Raises:
             DeliveryRefused: there is no such target, or it is paused.
@@ -62,7 +64,8 @@ class Deliveries:
     async def _find(self, wanted: str) -> TargetKey:
         found = {key: await self._targets.resolve(key) for key in await self._targets.keys()}
         names = {key: target.container.name for key, target in found.items() if target is not None}
-        key = choose(wanted, names)
+        services = {key: target.container.labels.get(SERVICE, "") for key, target in found.items() if target is not None}
+        key = choose(wanted, names, services)
         target = found[key]
         if isinstance(target, InvalidTarget):
             raise DeliveryRefused(f"{names[key]}: {'; '.join(target.problems)}")
@@ -98,14 +101,15 @@ class Deliveries:
         return Ended(condition.ready, condition.message if condition.ready else f"{condition.reason}: {condition.message}")
 
 
-def choose(wanted: str, names: Mapping[TargetKey, str]) -> TargetKey:
-    """The target of that name, else the one whose id begins so.
+def choose(wanted: str, names: Mapping[TargetKey, str], services: Mapping[TargetKey, str]) -> TargetKey:
+    """The target of that name, else the one of that service in a compose file, else the one whose id begins so.
 
     Raises:
         DeliveryRefused: there is none, or more than one.
     """
     named = [key for key, name in names.items() if name == wanted]
-    found = named or [key for key in names if key.container_id.startswith(wanted)]
+    composed = [key for key, service in services.items() if service == wanted]
+    found = named or composed or [key for key in names if key.container_id.startswith(wanted)]
     if len(found) == 1 and wanted:
         return found[0]
     known = ", ".join(sorted(names.values())) or "none"

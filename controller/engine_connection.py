@@ -38,6 +38,7 @@ class Unreadable(Exception):
     """A path cannot be looked at (HTTP 500); never leaves the modules whose names begin with ``engine``."""
 
 
+_FORBIDDEN = "; a socket proxy must allow POST, CONTAINERS, EXEC, IMAGES, PING, EVENTS and VERSION, with Swarm SERVICES, too"
 _GATEWAY = (502, 503, 504)
 """Said by what stands before an engine that does not answer."""
 
@@ -96,7 +97,8 @@ class Connection:
 
 def _translate(ask: Ask, what: str, refused: Refused) -> Exception:
     status, message = refused.status, refused.message or f"HTTP status {refused.status}"
-    unavailable = EngineUnavailable(f"Docker could not {what}: {message}")
+    remedy = _FORBIDDEN if status == 403 else ""
+    unavailable = EngineUnavailable(f"Docker could not {what}: {message}{remedy}")
     if status == 409:  # paused, stopped, restarting, being removed
         return TargetNotRunning(message)
     if status == 404:

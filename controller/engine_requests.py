@@ -42,6 +42,8 @@ _COMPLAINT = 64 * 2**10
 _UNREACHABLE = 900
 """aiodocker's status when there was no connection, hence no status."""
 
+_TAG = re.compile(r"<[/!a-zA-Z][^<>]{0,200}>")
+
 
 class Refused(Exception):
     """The engine answered a request with an HTTP status of 400 or above."""
@@ -94,6 +96,10 @@ class Requests:
             found = str(answer["ApiVersion"])
         except (Garbled, KeyError, TypeError) as error:
             raise NotDocker from error
+        except Refused as refused:
+            if refused.status == 404:  # every Docker has this page
+                raise NotDocker from refused
+            raise
         if not re.fullmatch(r"\d{1,4}(\.\d{1,4})+", found):
             raise NotDocker
         self._docker.api_version = f"v{found}"
@@ -186,5 +192,5 @@ def _message(body: bytes) -> str:
     try:
         found = json.loads(body)["message"]
     except (ValueError, RecursionError, KeyError, TypeError):
-        found = body.decode(errors="replace")
+        found = _TAG.sub(" ", body.decode(errors="replace"))  # of proxies, which answer with a page
     return " ".join(str(found)[:2000].split())[:500]

@@ -11,6 +11,9 @@ from controller.domain.duration import parse_duration
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://|self-signed:")  # that one needs neither host nor path
 
 
+_COMMA = re.compile(r"[,;](?:[a-z][a-z0-9+.-]*:///?|self-signed:)")
+
+
 class Address(NamedTuple):
     """Where to listen."""
 
@@ -55,6 +58,8 @@ def read_urls(raw: object) -> object:
     urls = raw.split() if isinstance(raw, str) else raw
     if not isinstance(urls, list | tuple) or not all(_URL.match(str(url)) for url in urls):
         raise ValueError("expected URLs separated by blanks, such as traefik:///traefik/acme.json")
+    if any(_COMMA.search(str(url)) for url in urls):
+        raise ValueError("expected blanks between the URLs, not commas")
     return tuple(map(str, urls))
 
 

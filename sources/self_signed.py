@@ -46,10 +46,16 @@ class SelfSigned:
     """Implements `controller.ports.Source`."""
 
     def __init__(
-        self, name: str, wishes: Wishes, options: SelfSignedOptions, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self,
+        name: str,
+        wishes: Wishes,
+        options: SelfSignedOptions,
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        looking: bool = False,
     ) -> None:
         self.name, self.thread = name, OwnThread(f"source {name}")
-        self._wishes, self._clock = wishes, now
+        self._wishes, self._clock, self._looking = wishes, now, looking
         self._folder, self._life = options.state, timedelta(days=options.days)
         self._authority: Authority | None = None
         self._leaves: dict[Wish, Certificate] = {}
@@ -125,6 +131,8 @@ class SelfSigned:
 
     def _save(self) -> tuple[Problem, ...]:
         """Write what is new; where that is impossible, certferry goes on with what it has in memory, and tries again later."""
+        if self._looking:
+            return ()
         try:
             for file, content in list(self._unsaved.items()):
                 self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -146,4 +154,7 @@ def make(name: str, url: SourceUrl, surroundings: Surroundings) -> Source:
         raise SettingsError(f"{url}: self-signed: takes neither host nor path; the folder is named as self-signed:?state=/path")
     if surroundings.wishes is None:
         raise SettingsError(f"{url} makes what containers ask for, and nobody tells what that is")
-    return SelfSigned(name, surroundings.wishes, url.read_options(SelfSignedOptions))
+    options = url.read_options(SelfSignedOptions)
+    if not options.state.is_absolute():
+        raise SettingsError(f"{url}: option state: expected a folder such as /state")
+    return SelfSigned(name, surroundings.wishes, options, looking=surroundings.looking)

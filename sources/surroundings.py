@@ -15,6 +15,8 @@ class Surroundings:
 
     containers: ContainerFiles | None = None
     wishes: Wishes | None = None
+    looking: bool = False
+    """Nothing is to be written, not even into a folder of certferry's own."""
 
 
 Factory = Callable[[str, SourceUrl, Surroundings], Source]

@@ -11,6 +11,7 @@ from typing import Annotated, TypeVar
 from urllib.parse import parse_qsl, unquote
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
 
 from controller.domain.duration import parse_duration
 from controller.domain.errors import SettingsError
@@ -85,7 +86,8 @@ class SourceUrl:
             return model.model_validate(self.options)
         except ValidationError as error:
             known = [*(info.alias or name for name, info in model.model_fields.items()), "name"]
-            lines = [_explain(str(part["loc"][0]), part["type"], part["msg"], known) for part in error.errors()]
+            seconds = [info.alias for info in model.model_fields.values() if info.annotation in (float, float | None)]
+            lines = [_explain(str(part["loc"][0]), part, known, seconds) for part in error.errors()]
         # Raised out here, because pydantic's error quotes the values, and they may be secrets.
         raise SettingsError("; ".join(f"{self}: {line}" for line in lines))
 
@@ -130,7 +132,23 @@ def _parse_query(url: SourceUrl, query: str) -> dict[str, str]:
     return options
 
 
-def _explain(option: str, kind: str, message: str, known: Collection[str]) -> str:
+_EXPECTED = {
+    "bool_parsing": "expected on or off",
+    "byte_size": "expected a size such as 500KiB, 16MiB or 1GiB",
+    "int_parsing": "expected a whole number",
+    "string_too_short": "expected something that is not empty",
+    "greater_than": "expected more than {gt:g}",
+    "greater_than_equal": "expected at least {ge:g}",
+    "less_than_equal": "expected at most {le:g}",
+}
+"""By pydantic's names of what is wrong, in place of its own words."""
+
+
+def _explain(option: str, wrong: ErrorDetails, known: Collection[str], seconds: Collection[str | None]) -> str:
+    kind = wrong["type"]
     if kind == "extra_forbidden":
         return f"unknown option {option}; {nearest(option, known)}"
-    return f"option {option}: {message.removeprefix('Value error, ')}"
+    if kind not in _EXPECTED:
+        return f"option {option}: {wrong['msg'].removeprefix('Value error, ')}"
+    limit = wrong.get("ctx", {})
+    return f"option {option}: {_EXPECTED[kind].format_map(limit)}{' s' if option in seconds and any(limit.values()) else ''}"

@@ -98,7 +98,7 @@ def parse_probe_list(text: str) -> tuple[ProbePort, ...]:
     seen = Counter(port.port for port in ports if 1 <= port.port <= MAXIMUM_PORT)
     problems += [f"port {port} is listed more than once" for port, times in seen.items() if times > 1][:MOST_PROBLEMS]
     if problems:
-        raise ProbeListError(problems)
+        raise ProbeListError(tuple(dict.fromkeys(problems)))
     return tuple(ports)
 
 

@@ -266,6 +266,27 @@ class TestOnePass:
         assert set(plan[1].write) == {CERT, PRIVATE}
         assert docker.writes == []
 
+    @pytest.mark.parametrize("observe", ["on", "off"])
+    async def test_a_look_makes_no_authority_for_stand_ins(self, tmp_path, observe):
+        state = tmp_path / "state"
+        given = settings(tmp_path, sources=f"self-signed:?state={state}", observe=observe)
+        async with serving(Docker(), tmp_path):
+            ((_, decision),) = await app.plan(given)  # type: ignore[misc]
+            assert set(decision.write) == {CERT, PRIVATE}
+            assert not state.exists()
+            await app.once(given)
+        assert state.exists() == (observe == "off")
+
+    async def test_a_docker_that_is_slow_to_answer_is_told_before_it_is_given_up(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(app, "SLOW", 0.05)
+        given = settings(tmp_path, engine_timeout=0.3)
+        told = f"Docker at unix://{tmp_path}/docker.sock has not answered for 0.05 s; it is given 0.3 s"
+        for command in (app.plan, app.once):
+            async with serving(DockerServer(hangs=True), tmp_path):
+                with capture_logs() as lines, pytest.raises(EngineUnavailable):
+                    await command(given)
+            assert [line["message"] for line in lines if line["event"] == "engine.slow"] == [told]
+
     async def test_wrong_labels_are_not_ready(self, tmp_path):
         async with serving(Docker({"certferry.domain": "not a name!"}), tmp_path):
             assert not (await app.once(settings(tmp_path))).all_ready
@@ -369,6 +390,16 @@ class TestTheCommands:
         async with serving(Docker({"other": "label"}), tmp_path):
             code, printed = await certferry("plan")
         assert (code, "no container asks for a certificate" in printed) == (0, True)
+
+    async def test_plan_without_targets_tells_of_a_source_that_cannot_be_read(self, certferry, tmp_path, monkeypatch):
+        told: list[str] = []
+        monkeypatch.setattr(cli, "_warn", told.append)
+        monkeypatch.setenv("CERTFERRY_SOURCES", f"traefik://{tmp_path}/none.json?name=edge")
+        async with serving(Docker({"other": "label"}), tmp_path):
+            code, _ = await certferry("plan")
+        (line,) = told
+        assert code == 0
+        assert line.startswith(f"the source edge could not be read: SourceUnavailable: {tmp_path}/none.json does not exist")
 
 
 @asynccontextmanager

@@ -178,6 +178,17 @@ class TestSources:
         assert ended.code == OK
         assert "KeyMismatch" in ended.out
 
+    def test_a_single_file_that_cannot_be_read_is_a_failure_and_the_others_are_shown(self, certferry, tmp_path):
+        folder = tmp_path / "certs"
+        folder.mkdir()
+        (folder / "good.crt").write_bytes(pair(**NEW).chain)
+        (folder / "good.key").write_bytes(pair(**NEW).key)
+        (folder / "odd.crt").symlink_to("nowhere")
+        (folder / "odd.key").write_bytes(pair(**NEW).key)
+        ended = certferry("sources", sources=f"pem://{folder}")
+        assert (ended.code, pair(**NEW).certificate.leaf.short in ended.out) == (FAILURE, True)
+        assert "odd.crt" in ended.out
+
 
 @pytest.fixture
 def _trusted(monkeypatch):
@@ -205,7 +216,8 @@ class TestSelfSigned:
     @pytest.mark.parametrize("name", ["auto", "a b", "*.example.com", "a.example.com,b.example.com", "../x", ""])
     def test_a_name_that_is_none_is_told(self, certferry, tmp_path, name):
         ended = certferry("self-signed", name, "--out", str(tmp_path))
-        assert (ended.code, ended.out) == (CONFIG, "")
+        assert (ended.code, ended.out) == (USAGE, "")
+        assert "NAME" in ended.err
         assert list(tmp_path.iterdir()) == []
 
 
@@ -261,10 +273,26 @@ class TestProbe:
             monkeypatch.setattr(mail_ports, "STANDARD_PORTS", mail_ports.parse_probe_list(ports))
             assert certferry("probe", "127.0.0.1", "--server-name", DOMAIN).code == OK
 
-    def test_wrong_ports_are_a_matter_of_settings(self, certferry):
-        ended = certferry("probe", "127.0.0.1", "--ports", "993/imap4,x")
-        assert ended.code == CONFIG
-        assert ended.err.startswith("certferry: --ports: '993/imap4': unknown protocol")
+    @pytest.mark.parametrize(
+        ("argv", "told"),
+        [
+            (["127.0.0.1", "--ports", "993/imap4,x"], "Invalid value for --ports: '993/imap4': unknown protocol 'imap4'"),
+            (
+                ["127.0.0.1", "--ports", ","],
+                "--ports: an entry is empty; write port/protocol entries such as 25/smtp,993/imaps",
+            ),
+            (["127.0.0.1", "--min-days", "-1"], "Invalid value for '--min-days'"),
+            (["mail.example.com:465"], "write mail.example.com --ports 465/smtps"),
+            (["[::1]:26"], "write ::1 --ports 26/imaps"),
+            ([""], "'' is no host name or address; write one such as mail.example.com"),
+            (["mail.example.com", "https://mail.example.com"], "'https://mail.example.com' is no host name or address"),
+        ],
+    )
+    def test_wrong_arguments_are_a_matter_of_usage(self, certferry, argv, told):
+        ended = certferry("probe", *argv)
+        assert (ended.code, ended.out) == (USAGE, "")
+        assert told in " ".join(ended.err.replace("│", " ").split())
+        assert ended.err.count("an entry is empty") < 2
 
     @pytest.mark.parametrize("name", ["[/bold]", "[red]x[/red]", ":smile:", "\x1b[2J"])
     def test_whatever_stands_in_a_certificate_is_shown_as_it_is_and_steers_nothing(self, certferry, name):

@@ -168,12 +168,21 @@ class TestRefused:
 
 def test_a_name_goes_before_the_beginning_of_an_id():
     names = {TargetKey("local", "abc1"): "mail", TargetKey("local", "abc2"): "abc", TargetKey("local", "ff"): "other"}
-    assert choose("abc", names).container_id == "abc2"
-    assert choose("ff", names).container_id == "ff"
+    assert choose("abc", names, {}).container_id == "abc2"
+    assert choose("ff", names, {}).container_id == "ff"
     with pytest.raises(DeliveryRefused, match="2 targets are meant by 'ab'; there is abc, mail, other"):
-        choose("ab", names)
+        choose("ab", names, {})
     with pytest.raises(DeliveryRefused):
-        choose("", {KEY: "mail"})
+        choose("", {KEY: "mail"}, {KEY: ""})
+
+
+def test_what_the_compose_file_calls_it_will_do():
+    one, two = TargetKey("local", "abc1"), TargetKey("local", "abc2")
+    names = {one: "site-mail-1", two: "mail-2"}
+    assert choose("mail", names, {one: "mail", two: ""}) == one
+    assert choose("mail-2", names, {one: "mail-2", two: "mail"}) == two, "a name goes before it"
+    with pytest.raises(DeliveryRefused, match="2 targets are meant by 'mail'; there is mail-2, site-mail-1"):
+        choose("mail", names, {one: "mail", two: "mail"})
 
 
 async def test_two_processes_do_not_act_on_one_container_by_hand():

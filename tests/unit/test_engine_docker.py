@@ -133,6 +133,27 @@ class TestConnecting:
         assert isinstance(error, EngineUnavailable)
         assert "is not Docker; correct the mount or DOCKER_HOST" in str(error)
 
+    async def test_a_page_that_no_docker_lacks_tells_that_it_is_none(self, tmp_path):
+        async def answer(_request: web.BaseRequest) -> web.Response:
+            return web.Response(status=404, text="404 page not found")
+
+        async with connected(answer, tmp_path) as engine:
+            error = await failure_to_connect(engine)
+        assert "is not Docker; correct the mount or DOCKER_HOST" in str(error)
+
+    async def test_what_a_socket_proxy_forbids_is_told_with_what_it_must_allow(self, tmp_path):
+        async def answer(_request: web.BaseRequest) -> web.Response:
+            page = "<html><body><h1>403 Forbidden</h1>\nRequest forbidden by administrative rules.\n</body></html>"
+            return web.Response(status=403, text=page)
+
+        async with connected(answer, tmp_path) as engine:
+            error = await failure_to_connect(engine)
+        assert isinstance(error, EngineUnavailable)
+        assert str(error) == (
+            "Docker could not say its version: 403 Forbidden Request forbidden by administrative rules.;"
+            " a socket proxy must allow POST, CONTAINERS, EXEC, IMAGES, PING, EVENTS and VERSION, with Swarm SERVICES, too"
+        )
+
     async def test_in_a_container_of_this_docker_its_networks_are_known(self, docker, tmp_path, monkeypatch):
         monkeypatch.setattr(engine_module, "own_container_id", lambda _: ID)
         async with connected(docker, tmp_path) as engine:

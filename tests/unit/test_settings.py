@@ -101,6 +101,8 @@ def test_words_are_read_in_any_case(load):
         ("CERTFERRY_HTTP", "localhost:70000", "expected host:port such as 127.0.0.1:9469, 0.0.0.0:9469 or [::1]:9469, or off"),
         ("CERTFERRY_LOG_LEVEL", "loud", "expected debug, info, warning, error"),
         ("CERTFERRY_SOURCES", "/traefik", "expected URLs separated by blanks, such as traefik:///traefik/acme.json"),
+        ("CERTFERRY_SOURCES", "traefik:///a,pem:///b", "expected blanks between the URLs, not commas"),
+        ("CERTFERRY_SOURCES", "traefik:///a, self-signed:,pem:///b", "expected blanks between the URLs, not commas"),
         ("CERTFERRY_LABEL_PREFIX", "Ä", "expected lower-case letters, digits, dots and dashes, such as certferry."),
         ("DOCKER_HOST", "ssh://host", "expected unix:///path/of/the.sock, or tcp://, http:// or https:// with a host"),
         ("CERTFERRY_DOCKER_HOST", "tcp://", "expected unix:///path/of/the.sock, or tcp://, http:// or https:// with a host"),

@@ -96,7 +96,7 @@ def test_percent_signs_in_a_path_are_decoded():
             "traefik:///a.json: option poll: '30' is not a duration;"
             " write a number with its unit, such as 100ms, 30s, 5m, 2h or 1d",
         ),
-        ("traefik:///a.json?poll=0s", "traefik:///a.json: option poll: Input should be greater than 0"),
+        ("traefik:///a.json?poll=0s", "traefik:///a.json: option poll: expected more than 0"),
         ("traefik:///a.json?poll", "traefik:///a.json: options are written ?option=value&other=value"),
         ("traefik:///a.json?poll=1s&poll=2s", "traefik:///a.json: an option is given twice; keep one"),
         (
@@ -105,7 +105,7 @@ def test_percent_signs_in_a_path_are_decoded():
         ),
         (
             "traefik:///a.json?max-size=big",
-            "traefik:///a.json: option max-size: could not parse value and unit from byte string",
+            "traefik:///a.json: option max-size: expected a size such as 500KiB, 16MiB or 1GiB",
         ),
     ],
 )
@@ -118,7 +118,7 @@ def test_all_mistakes_of_all_urls_are_said_at_once():
         [
             "'x' is no URL of a source; write one such as traefik:///traefik/acme.json",
             "2 sources are called a; names must differ",
-            "traefik:///traefik/acme.json: option max-size: could not parse value and unit from byte string",
+            "traefik:///traefik/acme.json: option max-size: expected a size such as 500KiB, 16MiB or 1GiB",
             "traefik:///traefik/acme.json: unknown option pol; did you mean poll?",
             f"ftp:///a: unknown kind of source ftp; known are {KNOWN}",
         ]

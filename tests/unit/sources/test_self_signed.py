@@ -28,11 +28,11 @@ NAME = "mail.example.com"
 class Maker:
     """The source with wishes and a clock of ours."""
 
-    def __init__(self, state: Path, **options: object) -> None:
+    def __init__(self, state: Path, *, looking: bool = False, **options: object) -> None:
         self.wishes, self.now = Wishes(), NOW
         self.wishes.note(target(NAME))
         given = SelfSignedOptions.model_validate({"state": state, **options})
-        self.source = SelfSigned("self-signed", self.wishes, given, now=lambda: self.now)
+        self.source = SelfSigned("self-signed", self.wishes, given, now=lambda: self.now, looking=looking)
 
     async def load(self) -> Snapshot:
         return await self.source.load()
@@ -177,6 +177,15 @@ async def test_a_name_that_no_certificate_can_hold_hides_no_other(state, monkeyp
     assert [problem.label for problem in snapshot.problems] == ["bücher.example"]
 
 
+async def test_where_one_only_looks_nothing_is_written_and_what_is_there_is_read(state):
+    maker = Maker(state, looking=True)
+    seen = await maker.leaf()
+    assert not state.exists()
+    assert await maker.leaf() == seen
+    written = await Maker(state).leaf()
+    assert await Maker(state, looking=True).leaf() == written
+
+
 class TestUrl:
     @pytest.mark.parametrize("url", ["self-signed:", "self-signed://", "self-signed:?state=/x&days=30"])
     def test_needs_neither_host_nor_path(self, url):
@@ -189,7 +198,11 @@ class TestUrl:
             ("self-signed:///state", "takes neither host nor path; the folder is named as self-signed:?state=/path"),
             ("self-signed://host", "takes neither host nor path"),
             ("self-signed:?day=1", "unknown option day; did you mean days?"),
-            ("self-signed:?days=1", "option days: Input should be greater than or equal to 2"),
+            ("self-signed:?days=1", "option days: expected at least 2"),
+            ("self-signed:?days=826", "option days: expected at most 825"),
+            ("self-signed:?days=soon", "option days: expected a whole number"),
+            ("self-signed:?state=", "option state: expected a folder such as /state"),
+            ("self-signed:?state=folder", "option state: expected a folder such as /state"),
         ],
     )
     def test_mistakes_are_told(self, url, message):

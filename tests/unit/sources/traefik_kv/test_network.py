@@ -99,11 +99,11 @@ class TestOptions:
             ("tlsca=/hunter2", "unknown option tlsca; did you mean tls-ca?"),
             ("usr=hunter2", "unknown option usr; did you mean user?"),
             ("poll=5s", "unknown option poll; known are "),
-            ("timeout=0s", "option timeout: Input should be greater than 0"),
-            ("timeout=1h", "option timeout: Input should be less than or equal to 300"),
+            ("timeout=0s", "option timeout: expected more than 0"),
+            ("timeout=1h", "option timeout: expected at most 300 s"),
             ("timeout=5", "option timeout: '5' is not a duration"),
-            ("tls=hunter2", "option tls: Input should be a valid boolean"),
-            ("max-size=0", "option max-size: Input should be greater than 0"),
+            ("tls=hunter2", "option tls: expected on or off"),
+            ("max-size=0", "option max-size: expected more than 0"),
         ],
     )
     def test_a_typing_error_or_wrong_value_is_told_with_what_was_meant(self, query, message):
