@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -17,7 +17,7 @@ import structlog
 from controller import clocks
 from controller.adoption import Configured
 from controller.clocks import Clocks
-from controller.deliver import Claim, Deliveries, claimed_from
+from controller.deliver import Claim, Deliveries, at_once, claimed_from
 from controller.delivery import SILENT_LIMIT
 from controller.discovery import Discovery
 from controller.domain.errors import ConfigError, Error, SettingsError, TargetGone, TransientError
@@ -209,7 +209,7 @@ async def run(settings: Settings) -> None:
     queue = _queue(settings)
     metrics = Metrics(app.store, queue_depth=lambda: queue.depth)
     supervisor = _supervise(app, metrics, queue)
-    by_hand = deliveries(app, claimed_from(queue))
+    by_hand = deliveries(app, claimed_from(queue), begun=supervisor.begun)
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     vitals = Vitals(dead_tasks=lambda: supervisor.dead_tasks, first_pass_done=lambda: supervisor.first_pass_done)
 
@@ -394,11 +394,11 @@ async def _plan(app: App, key: TargetKey) -> Plan | None:
         return Unplanned(str(key), f"a fault in certferry ({type(error).__name__}), see above")
 
 
-def deliveries(app: App, claim: Claim) -> Deliveries:
-    """What acts on a container when somebody says so."""
+def deliveries(app: App, claim: Claim, *, begun: Callable[[], Awaitable[None]] = at_once) -> Deliveries:
+    """What acts on a container when somebody says so; `begun` as in `Deliveries`."""
     settings = app.settings
     limit = settings.start_grace + settings.verify_timeout + settings.settle + 2 * SILENT_LIMIT
-    return Deliveries(app.discovery, app.reconciler, app.store, claim=claim, limit=limit, retry=settings.retry_min)
+    return Deliveries(app.discovery, app.reconciler, app.store, claim=claim, limit=limit, retry=settings.retry_min, begun=begun)
 
 
 async def once(settings: Settings) -> Store:

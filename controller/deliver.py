@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from controller import steps
 from controller.domain.errors import DeliveryRefused, Error, TransientError
@@ -26,11 +25,18 @@ ATTEMPTS = 5
 """How often a failure that passes is tried again."""
 BLOCKED_PAUSE = 0.25
 """Seconds between two tries while a container with the same files is worked on."""
+BLOCKED = "a container with the same files is being worked on"
+BEGIN_LIMIT = 20.0
+"""Seconds that a controller which has just started may take to list the containers and read the sources."""
 LOOK_AFTER = 5.0
 """Seconds after which the controller looks at the target as usual."""
 SERVICE = "com.docker.compose.service"
 """The label by which docker compose says what its file calls a container."""
 _OVER = (Result.FAILED, Result.REFUSED, Result.GONE, Result.PAUSED)
+
+
+async def at_once() -> None:
+    """There is nothing to wait for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +48,24 @@ class Ended:
 
 
 class Deliveries:
-    """`limit` is in seconds for one delivery, its waits for slow services among them; `retry` the wait after a failure."""
+    """`limit` is in seconds for one delivery, its waits for slow services among them; `retry` the wait after a failure.
 
-    def __init__(
-        self, targets: Targets, reconciler: Reconciler, store: Store, *, claim: Claim, limit: float, retry: float
+    `begun` ends when everything was read that is needed to choose.
+    """
+
+    def __init__(  # noqa: PLR0913
+        self,
+        targets: Targets,
+        reconciler: Reconciler,
+        store: Store,
+        *,
+        claim: Claim,
+        limit: float,
+        retry: float,
+        begun: Callable[[], Awaitable[None]] = at_once,
     ) -> None:
         self._targets, self._reconciler, self._store, self._claim = targets, reconciler, store, claim
-        self._limit, self._retry = limit, retry
+        self._limit, self._retry, self._begun = limit, retry, begun
 
     async def deliver(self, wanted: str, say: Say) -> Ended:
         """Bring a container, by what `choose` knows it by, to where it should be; `say` gets each step.
@@ -57,24 +74,55 @@ class Deliveries:
             DeliveryRefused: there is no such target, or it is paused.
             TransientError: Docker does not answer.
         """
+        await self._wait_to_begin()
         key = await self._find(wanted)
         with self._reconciler.hurried(key), steps.told_to(lambda event, fields: _say(say, event, fields)):
             return await self._until_over(key, say)
 
+    async def _wait_to_begin(self) -> None:
+        """Before the sources were read nothing fits, and that would be no true word."""
+        limit = asyncio.timeout(BEGIN_LIMIT)
+        try:
+            async with limit:
+                await self._begun()
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            why = self._store.engine_message or "its sources are being read"
+            raise TransientError(f"the controller has just started and cannot work yet: {why}") from error
+
     async def _find(self, wanted: str) -> TargetKey:
-        found = {key: await self._targets.resolve(key) for key in await self._targets.keys()}
-        names = {key: target.container.name for key, target in found.items() if target is not None}
-        services = {key: target.container.labels.get(SERVICE, "") for key, target in found.items() if target is not None}
-        key = choose(wanted, names, services)
+        """The key of the target that is meant, which may be acted on."""
+        found = {key: await self._look_up(key) for key in await self._targets.keys()}
+        names = {key: _name_of(key, one) for key, one in found.items() if one is not None}
+        services = {key: _service_of(one) for key, one in found.items() if one is not None}
+        try:
+            key = choose(wanted, names, services)
+        except DeliveryRefused:
+            for one in found.values():  # it may be the one that cannot be looked at
+                if isinstance(one, Error):
+                    raise one from None
+            raise
         target = found[key]
+        if isinstance(target, Error):
+            raise target
         if isinstance(target, InvalidTarget):
             raise DeliveryRefused(f"{names[key]}: {'; '.join(target.problems)}")
-        if isinstance(target, Target) and target.paused_by:
+        if target and target.paused_by:
             raise DeliveryRefused(f"{names[key]} is paused ({target.paused_by}), so nothing is done; end that first")
         return key
 
+    async def _look_up(self, key: TargetKey) -> Target | InvalidTarget | Error | None:
+        """The target, or why it cannot be looked at: that concerns no other one."""
+        try:
+            return await self._targets.resolve(key)
+        except Error as error:
+            pass_on_cancellation()
+            return error
+
     async def _until_over(self, key: TargetKey, say: Say) -> Ended:
-        deadline, failures = time.monotonic() + self._limit, 0
+        loop, failures, blocked = asyncio.get_running_loop(), 0, False
+        deadline = loop.time() + self._limit
         while True:
             try:
                 async with self._claim(key):
@@ -87,9 +135,15 @@ class Deliveries:
             except Error as error:
                 say(f"failed: {error}")
                 outcome = Outcome(Result.FAILED)
-            ended = self._judge(key)
-            pause = BLOCKED_PAUSE if outcome.result is Result.BLOCKED else outcome.again
-            if ended.ready or outcome.result in _OVER or pause is None or time.monotonic() + pause > deadline:
+            if outcome.result is not Result.BLOCKED:
+                blocked, ended = False, self._judge(key)
+            else:  # what is known of it is from before
+                if not blocked:
+                    say(f"waiting: {BLOCKED}")
+                blocked, ended = True, Ended(False, f"nothing was done: {BLOCKED}")
+                outcome = replace(outcome, again=BLOCKED_PAUSE)
+            pause = outcome.again
+            if ended.ready or outcome.result in _OVER or pause is None or loop.time() + pause > deadline:
                 return ended
             await asyncio.sleep(pause)
 
@@ -99,6 +153,14 @@ class Deliveries:
             return Ended(False, "the container is gone")
         condition = status.condition
         return Ended(condition.ready, condition.message if condition.ready else f"{condition.reason}: {condition.message}")
+
+
+def _name_of(key: TargetKey, target: Target | InvalidTarget | Error) -> str:
+    return key.container_id[:12] if isinstance(target, Error) else target.container.name
+
+
+def _service_of(target: Target | InvalidTarget | Error) -> str:
+    return "" if isinstance(target, Error) else target.container.labels.get(SERVICE, "")
 
 
 def choose(wanted: str, names: Mapping[TargetKey, str], services: Mapping[TargetKey, str]) -> TargetKey:

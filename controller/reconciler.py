@@ -6,7 +6,7 @@ What is read: `controller.gathering`. What is to be done: `controller.policies`.
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -137,7 +137,7 @@ class Reconciler:
         )
         self._attempts = Attempts(timing.resync)
         self._memory: defaultdict[TargetKey, Memory] = defaultdict(Memory)
-        self._hurried: set[TargetKey] = set()
+        self._hurried: Counter[TargetKey] = Counter()
         self._writers: dict[Area, TargetKey] = {}
         """Which target was written to last, by what it shares with others that are known."""
         self.locks = Locks()
@@ -246,11 +246,11 @@ class Reconciler:
         self._attempts.forget(key)
         memory = self._memory[key]
         memory.written = memory.reloaded = None
-        self._hurried.add(key)
+        self._hurried[key] += 1  # two may be asked for at a time, one after the other
         try:
             yield
         finally:
-            self._hurried.discard(key)
+            self._hurried -= Counter((key,))
 
     async def _bring(self, facts: Facts) -> Outcome:
         if facts.target.key in self._hurried:

@@ -92,6 +92,11 @@ class Supervisor:
         """Whether every container found at the start has been worked on once."""
         return self._unseen is not None and not self._unseen
 
+    async def begun(self) -> None:
+        """Wait until work may begin: the containers were listed, and the sources read, or long enough waited for."""
+        await self._listed.wait()
+        await self.followers.wait_tried()
+
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set, then let running work end within the time for it, and go on without what does not.
 
@@ -224,8 +229,7 @@ class Supervisor:
                 self._queue.add(key, self._settings.batch_window)
 
     async def _work(self) -> None:
-        await self._listed.wait()
-        await self.followers.wait_tried()
+        await self.begun()
         while True:
             pass_on_cancellation()
             key = await self._queue.get()

@@ -14,7 +14,7 @@ import aiohttp
 import pytest
 
 from controller import asking, by_hand, steps
-from controller.deliver import ATTEMPTS, Deliveries, Ended, Say, alone, choose, claimed_from
+from controller.deliver import ATTEMPTS, BEGIN_LIMIT, Deliveries, Ended, Say, alone, choose, claimed_from
 from controller.domain.container import Mount
 from controller.domain.errors import CheckFailed, DeliveryRefused, EngineUnavailable, RollbackFailed, TransientError
 from controller.domain.target import InvalidTarget, TargetKey
@@ -45,9 +45,19 @@ def renewal(**options: Any) -> World:
     return world
 
 
-async def deliver(world: World, wanted: str = "mail", claim: Any = free) -> tuple[Ended, list[str]]:
+SHARING = target(container=container(mounts=(Mount("volume", "tls", PurePosixPath("/tls"), True, "/srv"),)))
+
+
+def keys_of(*keys: TargetKey) -> Callable[[], Awaitable[tuple[TargetKey, ...]]]:
+    async def known() -> tuple[TargetKey, ...]:
+        return keys
+
+    return known
+
+
+async def deliver(world: World, wanted: str = "mail", claim: Any = free, **options: Any) -> tuple[Ended, list[str]]:
     said: list[str] = []
-    by_somebody = Deliveries(world.box, world.reconciler, world.store, claim=claim, limit=200.0, retry=1.0)
+    by_somebody = Deliveries(world.box, world.reconciler, world.store, claim=claim, limit=200.0, retry=1.0, **options)
     return await by_somebody.deliver(wanted, said.append), said
 
 
@@ -124,8 +134,7 @@ class TestDelivering:
 
     @virtually
     async def test_it_waits_for_one_that_has_the_same_files(self):
-        shared = Mount("volume", "tls", PurePosixPath("/tls"), True, "/srv")
-        world = renewal(wanted=target(container=container(mounts=(shared,))))
+        world = renewal(wanted=SHARING)
         world.reconciler.locks.enter(TargetKey("local", "other"), frozenset({"/srv"}))
 
         async def end_soon() -> None:
@@ -136,6 +145,69 @@ class TestDelivering:
         ended, _ = await deliver(world)
         await ending
         assert (ended.ready, clock() >= 5) == (True, True)
+
+    @virtually
+    async def test_while_another_has_the_same_files_what_was_known_before_is_no_answer(self):
+        """It was ready with the old pair; that the new one is wanted nobody has looked at yet."""
+        world, other = World(Mailbox.holding(old, wanted=SHARING)), TargetKey("local", "other")
+        world.offer(old)
+        await world.look()
+        assert world.status.condition.ready
+        world.offer(new)
+        world.reconciler.locks.enter(other, frozenset({"/srv"}))
+        ended, said = await deliver(world)
+        assert (ended.ready, ended.message) == (
+            False,
+            "nothing was done: a container with the same files is being worked on",
+        )
+        assert said == ["waiting: a container with the same files is being worked on"]
+        world.reconciler.locks.leave(other)
+        ended, said = await deliver(world)
+        assert (ended.ready, said[0].partition(":")[0], world.box.in_use) == (True, "differs", new.leaf)
+
+    @virtually
+    async def test_another_target_that_cannot_be_looked_at_hinders_nothing(self):
+        world = renewal()
+        other = TargetKey("local", "f" * 64)
+        away = EngineUnavailable("its image is gone")
+        for keys, faults in (((KEY, other), [None, away]), ((other, KEY), [away, None])):
+            world.box.keys = keys_of(*keys)  # type: ignore[assignment, method-assign]
+            world.box.faults["resolve"] = list(faults)
+            assert (await deliver(world, "mail"))[0].ready
+        for wanted in ("ffff", "perhaps"):
+            world.box.faults["resolve"] = [away, None]
+            with pytest.raises(EngineUnavailable, match="its image is gone"):
+                await deliver(world, wanted)
+
+    @virtually
+    async def test_it_waits_until_the_sources_were_read(self):
+        """Before that nothing fits."""
+        world = renewal()
+        snapshots, world.store.snapshots = world.store.snapshots, {}
+
+        async def begun() -> None:
+            await asyncio.sleep(5)
+            world.store.snapshots = snapshots
+
+        ended, _ = await deliver(world, begun=begun)
+        assert (ended.ready, world.box.in_use, clock() >= 5) == (True, new.leaf, True)
+
+    @virtually
+    @pytest.mark.parametrize(("engine", "why"), [("no answer", "no answer"), ("", "its sources are being read")])
+    async def test_it_does_not_wait_for_ever_until_work_can_begin(self, engine, why):
+        world = renewal()
+        world.store.engine_message = engine
+        with pytest.raises(TransientError, match=f"has just started and cannot work yet: {why}"):
+            await deliver(world, begun=asyncio.Event().wait)
+        assert (clock() <= BEGIN_LIMIT + 1, world.done()) == (True, [])
+
+    @virtually
+    async def test_the_end_of_one_takes_the_hurry_from_no_other(self):
+        world = renewal(faults={"check": [CheckFailed("it failed")] * 3})
+        with world.reconciler.hurried(KEY):
+            await deliver(world)
+            assert (await world.look()).result is Result.FAILED, "tried, and not put off"
+        assert (await world.look()).result is Result.REFUSED
 
     @virtually
     async def test_afterwards_everything_waits_as_before(self):
