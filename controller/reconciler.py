@@ -368,7 +368,7 @@ class Reconciler:
         if target.container.state is State.RUNNING:
             memory.in_use = input_of(facts)
             memory.learn(target, facts.served)
-            if facts.observed.kept:
+            if facts.observed.kept or facts.observed.damaged:
                 await self._clear(facts, confirmed=True)
         self._report.ready(facts)
         return Outcome(Result.UNCHANGED, _sooner(self._until_started(facts), self._until_change(facts)))

@@ -16,7 +16,7 @@ from shlex import quote
 
 from controller.domain.errors import FilesUnreadable
 from controller.domain.observed import LARGEST_FILE, InstalledFile, Observed
-from sinks.previous import PREVIOUS, STAGE, unpack_all
+from sinks.previous import PREVIOUS, STAGE, file_in, unpack
 
 UNTOUCHED = 3
 """Exit code of a script that was refused before anything was replaced."""
@@ -51,13 +51,17 @@ printf 'F %s %s\\n' "$i" "$1"
 _LEFT = f"""left() {{
 case $seen in *":$1:"*) return ;; esac
 seen="$seen$1:"
-for f in "$1/{STAGE}"/* "$1/{STAGE}"/.[!.]*; do
-case $f in */{PREVIOUS} | */'*' | */'.[!.]*') ;; *) printf L; break ;; esac
+o=$1/{STAGE} p=
+if [ -h "$o" ] || {{ [ -e "$o" ] && [ ! -d "$o" ]; }}; then printf 'L %s\\n' "$1"; return; fi
+[ ! -f "$o/{PREVIOUS}" ] || [ -h "$o/{PREVIOUS}" ] || p=$o/{PREVIOUS}
+for f in "$o"/* "$o"/.[!.]*; do
+case $f in "$p" | */'*' | */'.[!.]*') ;; *) printf L; break ;; esac
 done
-printf ' %s\\n' "$1"
-[ ! -f "$1/{STAGE}/{PREVIOUS}" ] || dd if="$1/{STAGE}/{PREVIOUS}" bs=65536 count=128 2>/dev/null
+printf '%s %s\\n' "${{p:+P}}" "$1"
+[ -z "$p" ] || dd if="$p" bs=65536 count=128 2>/dev/null
 }}"""
-"""What is in a folder's own folder of ours: an L where there is something beside ``previous``, and what that holds."""
+"""What is in a folder's own folder of ours: an L where there is something beside ``previous``, or it is no folder; a P where that
+is there, and what it holds. Links are not followed: whoever shares the volume could lead us anywhere with them."""
 
 WRITE = """set -e
 die() { printf '%s\\n' "$1" >&2; exit "${2:-1}"; }
@@ -174,10 +178,22 @@ def parse_observed(output: bytes, paths: Sequence[PurePosixPath], boundary: str)
     for path, part in zip(paths, parts[::2], strict=True):
         head, _, content = part.partition(b"\n")
         files[path], resolved[path] = _parse_file(path, head.decode(errors="surrogateescape"), content)
-    heads = [mark.partition(b"\n")[::2] for mark in (*parts[1::2], last) if mark]
-    kept = [(PurePosixPath("/", head.partition(b" ")[2].decode(errors="surrogateescape")), rest) for head, rest in heads]
-    litter = any(head.startswith(b"L") for head, _ in heads)
-    return Observed(files, resolved, _listening(sockets.decode()), unpack_all(kept), litter, answers.decode(errors="replace"))
+    kept, litter, damaged = _parse_left([part for part in (*parts[1::2], last) if part])
+    return Observed(files, resolved, _listening(sockets.decode()), kept, litter, answers.decode(errors="replace"), damaged)
+
+
+def _parse_left(parts: Iterable[bytes]) -> tuple[dict[PurePosixPath, InstalledFile | None], bool, bool]:
+    """What folders keep, whether something else is left in one, and whether what one keeps is not understood."""
+    kept: dict[PurePosixPath, InstalledFile | None] = {}
+    litter = damaged = False
+    for part in parts:
+        head, _, content = part.partition(b"\n")
+        marks, _, folder = head.decode(errors="surrogateescape").partition(" ")
+        found = unpack(PurePosixPath("/", folder), content)
+        kept |= found
+        litter |= "L" in marks
+        damaged |= "P" in marks and not found
+    return kept, litter, damaged
 
 
 def _parse_file(path: PurePosixPath, head: str, content: bytes) -> tuple[InstalledFile | None, PurePosixPath]:
@@ -233,10 +249,12 @@ def clean(folders: Iterable[PurePosixPath], *, previous: bool) -> str:
     """Remove all that is left in our folder of each folder; `previous` too, where that is not needed any more."""
     lines = []
     for folder in dict.fromkeys(folders):
-        ours = folder / STAGE
+        ours = q(folder / STAGE)
         if previous:
-            lines.append(f"rm -rf {q(ours)} || c=1")
+            lines.append(f"rm -rf {ours} || c=1")
         else:
-            each = f'for f in {q(ours)}/* {q(ours)}/.[!.]*; do case $f in */{PREVIOUS}) ;; *) rm -rf "$f" || c=1 ;; esac; done'
-            lines += [each, f"rmdir {q(ours)} 2>/dev/null || :"]
+            kept = q(file_in(folder))
+            each = f'for f in {ours}/* {ours}/.[!.]*; do [ "$f" = "$p" ] || rm -rf "$f" || c=1; done'
+            lines += [f"p=; [ ! -f {kept} ] || [ -h {kept} ] || p={kept}"]
+            lines += [f"if [ -h {ours} ] || [ ! -d {ours} ]; then rm -f {ours} || c=1; else {each}; rmdir {ours} 2>/dev/null; fi"]
     return "\n".join(["c=0", *lines, "exit $c"])

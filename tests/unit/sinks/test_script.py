@@ -234,6 +234,69 @@ class TestWhenSomethingFails:
             await hands.look()
 
 
+class TestWhatStandsWhereOursShould:
+    """On a volume that others write to, anything may lie there; nothing behind a link is ours to read or to remove."""
+
+    @staticmethod
+    def make(folder: Path, what: str, elsewhere: Path) -> None:
+        ours, there = folder / ".certferry", folder / ".certferry/previous"
+        elsewhere.mkdir()
+        (elsewhere / "precious").write_bytes(b"mail")
+        if what.startswith("previous"):
+            ours.mkdir()
+        match what:
+            case "a file":
+                ours.write_bytes(b"x")
+            case "a link":
+                ours.symlink_to(elsewhere)
+            case "a link to nothing":
+                ours.symlink_to(folder / "nowhere/at/all")
+            case "previous is a folder":
+                (there / "below").mkdir(parents=True)
+            case "previous is a link":
+                there.symlink_to(elsewhere / "precious")
+            case "previous is a pipe":
+                os.mkfifo(there)
+
+    @pytest.mark.parametrize(
+        "what",
+        ["a file", "a link", "a link to nothing", "previous is a folder", "previous is a link", "previous is a pipe"],
+    )
+    async def test_it_is_cleared_away_and_nothing_else_is(self, machine, folder, tmp_path, what):
+        hands = Hands(machine, pair_in(folder))
+        await hands.bring(old)
+        self.make(folder, what, tmp_path / "elsewhere")
+        observed = await hands.look()
+        assert (observed.litter, observed.kept, observed.damaged) == (True, {}, False)
+
+        await hands.sink.settle(hands.target, observed, confirmed=False)
+        assert litter(folder) == []
+        assert [path.read_bytes() for path in (tmp_path / "elsewhere").iterdir()] == [b"mail"]
+        await hands.bring(new)
+        assert (hands.there, litter(folder)) == (PAIR, [])
+
+    async def test_what_is_kept_stays_beside_what_is_cleared_away(self, machine, folder):
+        hands = Hands(machine, pair_in(folder))
+        await hands.bring(old)
+        await hands.act(new)
+        (folder / ".certferry/0123").mkdir()
+        (folder / ".certferry/.4567").write_bytes(b"x")
+        await hands.sink.settle(hands.target, await hands.look(), confirmed=False)
+        observed = await hands.look()
+        assert (observed.litter, observed.pending) == (False, True)
+
+    @pytest.mark.parametrize("content", [b"", b"F 0 0 600 5000 key.pem\nhalf of it", b"\x00\xff" * 99])
+    async def test_what_cannot_be_put_back_is_told_and_goes_when_the_pair_is_confirmed(self, machine, folder, content):
+        hands = Hands(machine, pair_in(folder))
+        await hands.bring(old)
+        (folder / ".certferry").mkdir()
+        (folder / ".certferry/previous").write_bytes(content)
+        observed = await hands.look()
+        assert (observed.damaged, observed.litter, observed.kept) == (True, False, {})
+        await hands.sink.settle(hands.target, observed)
+        assert litter(folder) == []
+
+
 def mounted_one_by_one(folder: Path, **changes: Any) -> Target:
     """A target whose files are mounts of their own; here a hard link tells whether the file stays the same one."""
     for name in ("cert.pem", "key.pem"):
