@@ -13,6 +13,7 @@ from controller.domain.execution import ExecResult
 from controller.domain.observed import Acted, Observed
 from controller.domain.target import Place, Reload, Slot
 from sinks import act, script
+from sinks.commands import failures_of
 from sinks.container import ContainerSink
 from tests.unit.made import NEW, OLD, certificate, target
 from tests.unit.sinks.shells import SHELLS, Machine, commands_of
@@ -241,3 +242,10 @@ async def test_an_end_that_is_not_the_commands_own_says_nothing_about_the_pair(m
         wanted = pair_in(folder, user=user)
         with pytest.raises(ExecCut):
             await sink.act(wanted, Observed({}), {}, steps=[Reload("exec", ("postfix", "reload"))])
+
+
+def test_a_command_that_prints_so_much_that_its_end_is_lost_has_failed_and_was_not_cut_off(tmp_path):
+    step, code = Reload("exec", ("chatter", "on")), ExecResult(0, b"", b"", cut=True)
+    report = act.parse(b"\n--b swapped 0\nxxxxxx", "--b")
+    (failure,) = failures_of(pair_in(tmp_path), act.Use(steps=(step,)), report, code, 5)
+    assert str(failure.error) == "`chatter` prints too much to see how it ended; let it print less"
