@@ -25,7 +25,7 @@ from controller.ports import ContainerAccess
 from sinks import act, archive, script
 from sinks.act import Swap, Use
 from sinks.commands import failed, failure_of, failures_of
-from sinks.files import drops_of, folders_of, keeps_of, new_files, others_of, paths_of, previous_files
+from sinks.files import check_apart, drops_of, folders_of, keeps_of, new_files, others_of, paths_of, previous_files
 from sinks.placement import Method, can_execute, choose
 from sinks.script import FileWrite
 from sinks.services import service_of
@@ -67,6 +67,9 @@ class ContainerSink:
             return await archive.observe(self._access, container, paths)
         boundary = script.new_boundary()
         result = await self._shell.run_script(container, script.observe(paths, boundary, target.ask))
+        if result.exit_code == script.LACKS:
+            self._shell.give_up(container)
+            return await archive.observe(self._access, container, paths)
         try:
             return script.parse_observed(result.stdout, paths, boundary)
         except ValueError as error:
@@ -83,6 +86,7 @@ class ContainerSink:
         put_back: bool = True,
     ) -> Acted:
         """See `controller.ports.Sink.act`."""
+        check_apart(target, observed, contents)
         before = {path: observed.files.get(path) for path in contents} | (observed.previous if contents else {})
         receipt = Receipt(target, before, observed.resolved)
         keeps = keeps_of(receipt, observed.kept)
@@ -188,6 +192,7 @@ class ContainerSink:
             return
         await self._discard(container, stages)
         why = result.complaint if result.exit_code else "what was read back is not what was written; is the disk full?"
+        why += f" for user {container.user}: root has no rights there" if container.root_is_limited and container.user else ""
         kind = WriteFailed if result.exit_code in (0, script.NO_ROOM) else WriteRefused
         raise kind(f"the new files could not be staged in {container.name}: {why}")
 

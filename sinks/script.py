@@ -22,11 +22,17 @@ UNTOUCHED = 3
 """Exit code of a script that was refused before anything was replaced."""
 NO_ROOM = 5
 """Exit code where a file could not be written although the folder can be written to: what is missing there can come back."""
+LACKS = 7
+"""Exit code of `observe` where a program is missing that the scripts need."""
 VANISHED = 6
 """Exit code where a stage was removed before anything was replaced: another certferry was there at the same time."""
 
 _PRINTABLE = {code: chr(code) for code in range(0x20, 0x7F)} | {ord("%"): "%%", ord("\\"): "\\\\"}
 _ESCAPED = [_PRINTABLE.get(code, f"\\{code:03o}") for code in range(256)]
+
+_PROGRAMS = "cat dd mv rm rmdir mkdir chown chmod stat readlink"
+_NEEDED = f'for t in {_PROGRAMS}; do command -v "$t" >/dev/null 2>&1 || exit {LACKS}; done'
+"""``sleep`` is not among them: without it only the limits inside are missing."""
 
 _RESOLVE = """resolve() {
 readlink -f "$1" 2>/dev/null && return
@@ -42,7 +48,7 @@ printf '%s\\n' "$r"
 
 _SHOW = f"""show() {{
 if [ ! -f "$1" ]; then printf 'N %s\\n' "$1"; return; fi
-i=$(stat -c '%u %g %a %s' "$1") || exit
+i=$(stat -c '%u %g %a %s' "$1") || {{ stat -c %a / >/dev/null 2>&1 || exit {LACKS}; exit 1; }}
 printf 'F %s %s\\n' "$i" "$1"
 [ "${{i##* }}" -gt {LARGEST_FILE} ] || dd if="$1" bs=65536 count={LARGEST_FILE // 65536 + 1} 2>/dev/null
 }}"""
@@ -60,13 +66,16 @@ done
 printf '%s %s\\n' "${{p:+P}}" "$1"
 [ -z "$p" ] || dd if="$p" bs=65536 count=128 2>/dev/null
 }}"""
-"""What is in a folder's own folder of ours: an L where there is something beside ``previous``, or it is no folder; a P where that
-is there, and what it holds. Links are not followed: whoever shares the volume could lead us anywhere with them."""
+"""What is in a folder's own folder of ours: an L where there is something beside ``previous``, or it is no folder; a P where
+that is there, and what it holds. Links are not followed: whoever shares the volume could lead us anywhere with them."""
 
 WRITE = """set -e
 die() { printf '%s\\n' "$1" >&2; exit "${2:-1}"; }
 [ "$(command -v printf)" = printf ] || die "the shell has no printf of its own"
-free() { if [ -d "$1" ]; then die "$1 is a directory" 3; elif [ -h "$1" ]; then die "$1 is a link in a circle" 3; fi; }
+free() {
+if [ -d "$1" ]; then die "$1 is a directory" 3; elif [ -h "$1" ]; then die "$1 is a link in a circle" 3; fi
+if [ -c "$1" ] || [ -b "$1" ]; then die "$1 is a device" 3; fi
+}
 staged() { [ -f "$1" ] || die "$1 is not there any more" 6; }
 make() {
 [ -d "$1/" ] && return
@@ -148,9 +157,10 @@ def observe(paths: Sequence[PurePosixPath], boundary: str, ask: str = "") -> str
     """Print owner, mode and content of each file, what is left of an earlier run, and the listening sockets.
 
     What is left is told for the folder of each file, once, and for the root folder. Before the sockets comes what `ask` prints.
+    Ends with `LACKS` where the other scripts could not do their work.
     """
     end = f"printf '\\n%s\\n' {boundary}"
-    lines = [_RESOLVE, _SHOW, _LEFT, "seen=:"]
+    lines = [_NEEDED, _RESOLVE, _SHOW, _LEFT, "seen=:"]
     for path in paths:
         lines += [f"r=$(resolve {q(path)})", 'show "$r"', end, 'left "${r%/*}"', end]
     lines += ['left ""', end, *([ask, end] if ask else []), "cat /proc/net/tcp /proc/net/tcp6 2>/dev/null; true"]
@@ -256,5 +266,7 @@ def clean(folders: Iterable[PurePosixPath], *, previous: bool) -> str:
             kept = q(file_in(folder))
             each = f'for f in {ours}/* {ours}/.[!.]*; do [ "$f" = "$p" ] || rm -rf "$f" || c=1; done'
             lines += [f"p=; [ ! -f {kept} ] || [ -h {kept} ] || p={kept}"]
-            lines += [f"if [ -h {ours} ] || [ ! -d {ours} ]; then rm -f {ours} || c=1; else {each}; rmdir {ours} 2>/dev/null; fi"]
+            lines += [
+                f"if [ -h {ours} ] || [ ! -d {ours} ]; then rm -f {ours} || c=1; else {each}; rmdir {ours} 2>/dev/null; fi"
+            ]
     return "\n".join(["c=0", *lines, "exit $c"])

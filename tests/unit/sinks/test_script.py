@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import stat
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -219,6 +220,24 @@ class TestWhenSomethingFails:
             await hands.bring(new)
         assert (list((folder / "cert.pem").iterdir()), (folder / "key.pem").exists()) == ([], False)
         assert litter(folder) == []
+
+    async def test_links_that_lead_to_one_file_are_named_and_nothing_is_changed(self, machine, folder):
+        hands = Hands(machine, pair_in(folder))
+        (folder / "all.pem").write_bytes(old.combined_pem)
+        for name in ("cert.pem", "key.pem"):
+            (folder / name).symlink_to("all.pem")
+        with pytest.raises(WriteRefused, match=r"key.pem and .*cert.pem are one file: .* set certferry.combined-path alone"):
+            await hands.bring(new)
+        assert ((folder / "all.pem").read_bytes(), litter(folder)) == (old.combined_pem, [])
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make one")
+    async def test_a_device_is_never_replaced(self, machine, folder):
+        hands = Hands(machine, pair_in(folder))
+        os.mknod(folder / "null", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+        (folder / "key.pem").symlink_to("null")
+        with pytest.raises(WriteRefused, match=r"null is a device"):
+            await hands.bring(new)
+        assert ((folder / "null").is_char_device(), litter(folder)) == (True, [])
 
     async def test_links_in_a_circle_are_named(self, machine, folder):
         hands = Hands(machine, pair_in(folder))
