@@ -111,7 +111,7 @@ class Mailbox:
         if contents:
             self._step("apply" if set(contents) & {p for place in wanted.places for p in place.paths} else "apply inside")
             receipt = Receipt(wanted, {path: self.files.get(path) for path in contents} | observed.previous)
-            self.kept = receipt.previous | self.kept if self.keeps else {}
+            self.kept = receipt.previous | observed.kept if self.keeps else {}
             self.files |= {path: InstalledFile(path, content, 5, 6, 0o640) for path, content in contents.items()}
             self._changed_at = clock()
         try:

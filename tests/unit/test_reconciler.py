@@ -702,6 +702,44 @@ class TestACommandThatIsCutOff:
         assert (has(world, new), world.reason) == (True, "")
 
 
+class TestARenewalBeforeTheLastOneIsConfirmed:
+    """What is kept is from before both; what worked in between is better than that, or than what nobody would accept."""
+
+    @virtually
+    async def test_goes_back_to_the_last_pair_that_was_served(self):
+        world = renewal()
+        await world.look()
+        world.offer(newest)
+        world.box.faults["check"] = [CheckFailed("no")]
+        world.due = 0.0
+        await world.look()
+        assert (has(world, new), world.reason) == (True, "CheckFailed")
+
+    @virtually
+    async def test_goes_back_to_the_one_before_where_that_was_not_served(self):
+        world = renewal()
+        world.box.faults["postfix reload"] = [EngineUnavailable("gone")]
+        with pytest.raises(EngineUnavailable):
+            await world.look()
+        world.offer(newest)
+        world.box.faults["check"] = [CheckFailed("no")]
+        await world.look()
+        assert content(world) == old.fullchain_pem
+
+    @virtually
+    async def test_goes_back_to_a_pair_that_was_not_served_where_the_one_before_has_expired(self):
+        expired = certificate(hours_old=100 * 24)
+        world = World(Mailbox.holding(expired, wanted=target(probe=(), check=("check",))))
+        world.offer(new)
+        world.box.faults["postfix reload"] = [EngineUnavailable("gone")]
+        with pytest.raises(EngineUnavailable):
+            await world.look()
+        world.offer(newest)
+        world.box.faults["check"] = [CheckFailed("no")]
+        await world.look()
+        assert content(world) == new.fullchain_pem
+
+
 class TestAReloadThatIsOwed:
     @virtually
     async def test_is_not_forgotten_where_nothing_could_be_kept(self):
