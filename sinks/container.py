@@ -35,6 +35,11 @@ _MISSING = (126, 127)
 """Exit codes of a shell that could not begin, or that lacks a program (POSIX, Shell Command Language §2.8.2)."""
 
 
+_REFUSED = (1, script.UNTOUCHED, *_MISSING)
+"""Exit codes of a script after which only the operator can help. Others can end by themselves, such as those of a shell that
+can start no program (2, 254)."""
+
+
 class _HalfWritten(WriteRefused):
     """Something failed when files were already being replaced."""
 
@@ -94,10 +99,17 @@ class ContainerSink:
         checked = target.check if check and can_execute(target.container) else ()
         try:
             restored, failures = await self._bring(target, change, checked, steps)
-        except (_HalfWritten, _HalfWrittenForNow):
-            await self.restore(receipt)
+        except (_HalfWritten, _HalfWrittenForNow) as error:
+            await self._undo(receipt, error)
             raise
         return Acted(receipt if contents and not restored else None, tuple(failures))
+
+    async def _undo(self, receipt: Receipt, cause: Error) -> None:
+        """Raises `WriteFailed` where it cannot be undone: then it is tried again soon, since nobody knows what stands there."""
+        try:
+            await self.restore(receipt)
+        except RollbackFailed as error:
+            raise WriteFailed(f"{cause}; {error}") from error
 
     async def restore(self, receipt: Receipt, steps: Sequence[Reload] = ()) -> tuple[Failure, ...]:
         """See `controller.ports.Sink.restore`."""
@@ -193,7 +205,7 @@ class ContainerSink:
         await self._discard(container, stages)
         why = result.complaint if result.exit_code else "what was read back is not what was written; is the disk full?"
         why += f" for user {container.user}: root has no rights there" if container.root_is_limited and container.user else ""
-        kind = WriteFailed if result.exit_code in (0, script.NO_ROOM) else WriteRefused
+        kind = WriteRefused if result.exit_code in _REFUSED else WriteFailed
         raise kind(f"the new files could not be staged in {container.name}: {why}")
 
     async def _discard(self, container: Container, stages: Sequence[PurePosixPath]) -> None:
@@ -263,7 +275,7 @@ def _not_in_place(container: Container, result: ExecResult, report: act.Report) 
         return WriteRefused(text)
     if result.exit_code == script.VANISHED:
         return WriteFailed(text)
-    return _HalfWrittenForNow(text) if result.exit_code == script.NO_ROOM else _HalfWritten(text)
+    return _HalfWritten(text) if result.exit_code in _REFUSED else _HalfWrittenForNow(text)
 
 
 def _is_writable(container: Container, folder: PurePosixPath) -> bool:

@@ -70,11 +70,14 @@ printf '%s %s\\n' "${{p:+P}}" "$1"
 that is there, and what it holds. Links are not followed: whoever shares the volume could lead us anywhere with them."""
 
 WRITE = """set -e
+root=
+while read -r k v; do case $k$v in CapEff:*[2367abefABEF]) root=1 ;; esac; done </proc/self/status 2>/dev/null || :
 die() { printf '%s\\n' "$1" >&2; exit "${2:-1}"; }
 [ "$(command -v printf)" = printf ] || die "the shell has no printf of its own"
 free() {
 if [ -d "$1" ]; then die "$1 is a directory" 3; elif [ -h "$1" ]; then die "$1 is a link in a circle" 3; fi
 if [ -c "$1" ] || [ -b "$1" ]; then die "$1 is a device" 3; fi
+if [ -n "$root" ] && [ -e "$1" ] && [ ! -w "$1" ] && [ -w "${1%/*}/" ]; then die "$1 may not be replaced: it is immutable" 3; fi
 }
 staged() { [ -f "$1" ] || die "$1 is not there any more" 6; }
 make() {
@@ -101,10 +104,12 @@ if [ -e "$2" ]; then cannot "$2" "$2"; else cannot "$2" "${2%/*}"; fi
 stage() { mkdir -p "$1" 2>/dev/null || mkdir -p "$1" || cannot "$1" "${1%/*/*}"; }
 cannot() {
 [ -w "$2" ] && die "$1 cannot be written; is the disk full?" 5
+[ -z "$root" ] || die "$1 cannot be written: $2 is read-only now" 5
 die "$1 cannot be written: $2 is read-only"
 }"""
 """``own`` changes nothing that is right already: not every file system and not every container allows it. Whether something can
-be written to is asked of the system (access(2)), which says no where it is mounted read-only, to root as well."""
+be written to is asked of the system (access(2)), which says no where it is mounted read-only, or immutable, to root as well: to
+whoever has the right to write everywhere (CAP_DAC_OVERRIDE, capabilities(7)). What Docker calls writable may be so again."""
 
 
 @dataclass(frozen=True, slots=True)
