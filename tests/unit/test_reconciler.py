@@ -955,7 +955,7 @@ class TestACopyInside:
         inside = Place(Slot(), PurePosixPath("/in/alt"), PurePosixPath("/in/alt-key"))
         wanted = replace(SELF, places=(*SELF.places, second), internal=(INSIDE, inside), probe=())
         wanted = replace(wanted, reload=(Reload("self", patience=0.0),))
-        rsa = certificate(kind="rsa")
+        rsa = certificate(kind="rsa", hours_old=2)  # the younger goes into the first place
         world = World(Mailbox(target=wanted))
         world.offer(new, rsa)
         await world.look()
