@@ -1,5 +1,6 @@
 """The shell text that runs inside a container, but for the act itself, which is `sinks.act`. Pure: POSIX sh, with only cat, dd,
-mv, rm, rmdir, mkdir, chown, chmod, stat, readlink and sleep beside it, as coreutils and BusyBox have them alike.
+mv, rm, rmdir, mkdir, chown, chmod, stat, readlink and sleep beside it, as coreutils and BusyBox have them alike; for access
+control lists, which only coreutils know, ls and cp.
 
 File contents never stand in a script or in argv: they come on standard input, one line for each file, and are written by the
 shell's own ``printf``. ``read`` takes no byte more than its line; here-documents would go through ``/tmp`` in some shells.
@@ -101,6 +102,9 @@ fill() {
 printf "$1" >"$2" && return
 if [ -e "$2" ]; then cannot "$2" "$2"; else cannot "$2" "${2%/*}"; fi
 }
+like() {
+case $(ls -ld "$1" 2>/dev/null) in ??????????+*) cp -p "$1" "$2" 2>/dev/null || : ;; esac
+}
 stage() { mkdir -p "$1" 2>/dev/null || mkdir -p "$1" || cannot "$1" "${1%/*/*}"; }
 cannot() {
 [ -w "$2" ] && die "$1 cannot be written; is the disk full?" 5
@@ -109,7 +113,8 @@ die "$1 cannot be written: $2 is read-only"
 }"""
 """``own`` changes nothing that is right already: not every file system and not every container allows it. Whether something can
 be written to is asked of the system (access(2)), which says no where it is mounted read-only, or immutable, to root as well: to
-whoever has the right to write everywhere (CAP_DAC_OVERRIDE, capabilities(7)). What Docker calls writable may be so again."""
+whoever has the right to write everywhere (CAP_DAC_OVERRIDE, capabilities(7)). What Docker calls writable may be so again.
+``like`` takes over an access control list of the replaced file (acl(5)): who reads the key by it still can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +248,8 @@ def stage(files: Sequence[Staged]) -> str:
     lines = [WRITE, "umask 077", *(f"free {q(one.write.path)}" for one in files)]
     folders = dict.fromkeys((one.at.parent.parent.parent, one.at.parent) for one in files)
     lines += [f"make {q(folder)}; stage {q(stage)}" for folder, stage in folders]
-    lines += [f'fill "$content{n}" {q(one.at)}; {own(one.write, one.at)}' for n, one in enumerate(files)]
+    for number, one in enumerate(files):
+        lines.append(f'like {q(one.write.path)} {q(one.at)}; fill "$content{number}" {q(one.at)}; {own(one.write, one.at)}')
     return "\n".join([*lines, "cat " + " ".join(q(one.at) for one in files)])
 
 

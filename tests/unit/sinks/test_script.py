@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import stat
+import struct
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -251,6 +253,28 @@ class TestWhenSomethingFails:
         machine.fails = [b"r=$(resolve"]
         with pytest.raises(ExecCut, match="was cut off"):
             await hands.look()
+
+
+ACL = struct.pack("<I" + "HHI" * 5, 2, 1, 6, 2**32 - 1, 2, 4, 8, 4, 0, 2**32 - 1, 16, 4, 2**32 - 1, 32, 0, 2**32 - 1)
+"""u::rw-, u:8:r--, g::---, m::r--, o::--- as the file system keeps it (acl(5))."""
+
+
+async def test_who_reads_the_key_by_an_access_control_list_still_can_and_can_again_after_the_way_back(machine, folder):
+    for name in ("ls", "cp"):
+        (machine.commands / name).symlink_to(shutil.which(name))  # BusyBox has none that knows such lists
+    hands = Hands(machine, pair_in(folder))
+    await hands.bring(old)
+    try:
+        os.setxattr(folder / "key.pem", "system.posix_acl_access", ACL)
+    except OSError:
+        pytest.skip("not on this file system")
+    receipt = await hands.bring(new)
+    assert hands.there == {"key.pem": (new.key_pem, 0o640), "cert.pem": (new.fullchain_pem, 0o644)}
+    assert os.getxattr(folder / "key.pem", "system.posix_acl_access") == ACL
+    await hands.sink.restore(receipt)
+    assert hands.there["key.pem"] == (old.key_pem, 0o640)
+    assert os.getxattr(folder / "key.pem", "system.posix_acl_access") == ACL
+    assert litter(folder) == []
 
 
 class TestWhatStandsWhereOursShould:
