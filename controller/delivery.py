@@ -111,6 +111,8 @@ class Delivery:
         """
         if decision.reload:
             facts = await self._ask_patiently(facts)
+        if decision.write:
+            facts = rollback.from_what_worked(facts)
         done = _Done(facts.target.reload, frozenset(decision.write))
         try:
             await self._act(facts, decision, done)

@@ -49,6 +49,10 @@ class Memory:
     """The input of a write, until the target was seen without anything to write."""
     reloaded: Input | None = None
     """The input of a reload without a write, until the target was ready."""
+    owed: Input | None = None
+    """The input whose reload failed."""
+    cut_off: tuple[Input, int] | None = None
+    """The input of an act whose commands were cut off, and how often in a row."""
     in_use: Input | None = None
     """The input that the services loaded last."""
     verified: dict[ProbePort, Served] = field(default_factory=dict)
@@ -85,6 +89,12 @@ class Memory:
         """Ports that are right now."""
         self.verified = self.known(target) | {one.port: one for one in served if one.leaf}
         self.verified_since = target.container.started_at
+
+    def count_cut(self, given: Input) -> int:
+        """One more act whose commands were cut off; how often in a row that is."""
+        before = self.cut_off[1] if self.cut_off and self.cut_off[0] == given else 0
+        self.cut_off = given, before + 1
+        return before + 1
 
     def pause(self, shortest: float, longest: float) -> float:
         """Seconds until the next of many looks: each time twice as long."""

@@ -21,6 +21,7 @@ from controller.domain.container import State
 from controller.domain.errors import (
     CheckFailed,
     Error,
+    ExecCut,
     FilesUnreadable,
     PermanentError,
     ReloadFailed,
@@ -55,6 +56,9 @@ STARTING_PAUSE = 0.5
 
 FAILED_PAUSE = 20.0
 """Seconds between two looks at a target where something failed: it may heal by itself. Nothing is done to it meanwhile."""
+
+CUTS = 2
+"""How often in a row the commands of an act may be cut off in a container that runs on, before they are to blame for it."""
 
 UNREADABLE_PAUSE = 60.0
 """Seconds between two looks at a container whose files cannot be read: no event tells when somebody mends that."""
@@ -160,7 +164,7 @@ class Reconciler:
             raise TransientError(text) from error
 
     async def _reconcile(self, key: TargetKey) -> Outcome:
-        blocked = False
+        blocked, target = False, None
         try:
             target = await self._targets.resolve(key)
             if not isinstance(target, Target):
@@ -179,14 +183,14 @@ class Reconciler:
         except TargetGone:
             return self._forget(key)
         except FilesUnreadable as error:
-            self._report.failed(key, describe(error))
+            self._report.failed(key, describe(error), target)
             return Outcome(Result.REFUSED, UNREADABLE_PAUSE)
         except Error as error:
-            self._report.failed(key, describe(error))
+            self._report.failed(key, describe(error), target)
             raise
         except Exception as error:  # what was known before says nothing of now
             text = f"a fault in certferry ({type(error).__name__}), see its log; it is tried again"
-            self._report.failed(key, Finding(Reason.UNREACHABLE, text))
+            self._report.failed(key, Finding(Reason.UNREACHABLE, text), target)
             raise
         finally:
             if not blocked:
@@ -271,6 +275,11 @@ class Reconciler:
             return put_off
         for finding in decision.findings:
             log.info("target.differs", target=target.name, reason=finding.reason, message=finding.message)
+        return await self._try(facts, decision)
+
+    async def _try(self, facts: Facts, decision: Decision) -> Outcome:
+        """Act, and report what comes of it."""
+        target = facts.target
         try:
             return await self._act(facts, decision)
         except TargetNotRunning as error:
@@ -279,11 +288,25 @@ class Reconciler:
         except WriteFailed as error:
             self._report.not_ready(facts, describe(error))
             raise
+        except ExecCut as error:
+            return await self._cut_off(facts, error)
         except (WriteRefused, CheckFailed, ReloadFailed, VerifyFailed, RollbackFailed) as error:
             finding = describe(error)
             self._attempts.failed(target.key, input_of(facts), finding, self._clocks.elapsed())
             self._report.not_ready(facts, finding)
             return Outcome(Result.FAILED, FAILED_PAUSE)
+
+    async def _cut_off(self, facts: Facts, error: ExecCut) -> Outcome:
+        """Commands are cut off when their container stops, and then tried again. Where it goes on running, a command that ends
+        its own shell looks the same, and would be run at each try."""
+        target, given = facts.target, input_of(facts)
+        if self._memory[target.key].count_cut(given) < CUTS or not await self._is_unchanged(target):
+            raise error
+        text = f"{error}, again and again, though the container runs on: does a command in the label reload end its own shell?"
+        finding = Finding(Reason.RELOAD_FAILED, text)
+        self._attempts.failed(target.key, given, finding, self._clocks.elapsed())
+        self._report.not_ready(facts, finding)
+        return Outcome(Result.FAILED, FAILED_PAUSE)
 
     async def _watch(self, facts: Facts) -> Outcome:
         """Of a paused target the report is all that changes."""
@@ -315,6 +338,8 @@ class Reconciler:
         """Whether the services loaded what is installed, as far as that can be known."""
         before, wanted = self._memory[facts.target.key].in_use, input_of(facts)
         shown = any(served.leaf for served in facts.served)
+        if self._memory[facts.target.key].owed == wanted:
+            return shown
         if before is None:
             return shown or not any(
                 writer != facts.target.key and meet((area,), self._memory[facts.target.key].areas)
@@ -329,7 +354,8 @@ class Reconciler:
         key = facts.target.key
         if key in self._hurried:
             return None
-        if failure := self._attempts.standing(key, input_of(facts), self._clocks.elapsed()):
+        failure = self._attempts.standing(key, input_of(facts), self._clocks.elapsed())
+        if failure and (decision.write or failure.reason is not Reason.WRITE_REFUSED):  # else another has written them
             self._report.not_ready(facts, failure)
             return Outcome(Result.REFUSED, FAILED_PAUSE)
         if decision.silent and (rest := self._until_revived(key)):
@@ -363,13 +389,13 @@ class Reconciler:
         if memory.confirm_at is not None and (rest := memory.confirm_at - self._clock()) > 0:
             return self._confirm_later(facts, facts.served, rest)
         self._attempts.forget(target.key)
-        memory.silent_since = memory.confirm_at = None
+        memory.silent_since = memory.confirm_at = memory.cut_off = None
         memory.reloaded = memory.reloaded if memory.partly else None
         memory.looks = 0
         if target.container.state is State.RUNNING:
             memory.in_use = input_of(facts)
             memory.learn(target, facts.served)
-            if facts.observed.kept:
+            if facts.observed.kept or facts.observed.damaged:
                 await self._clear(facts, confirmed=True)
         self._report.ready(facts)
         return Outcome(Result.UNCHANGED, _sooner(self._until_started(facts), self._until_change(facts)))
@@ -423,8 +449,8 @@ class Reconciler:
         if decision.write and not decision.wait:  # while a container starts, its own set-up may overwrite what was written
             memory.written = given
         if decision.reload:
-            memory.in_use = given
-        if not decision.write:
+            memory.in_use, memory.owed = given, None
+        if not decision.write and not delivered.failed:
             memory.reloaded = given
         if delivered.finding:
             return self._installed_but_not_ready(facts, delivered)
@@ -439,7 +465,7 @@ class Reconciler:
         memory.stopped = {name: memory.stopped.get(name, self._now()) for name in delivered.stopped}
         if delivered.failed:
             self._attempts.failed(facts.target.key, input_of(facts), finding, self._clocks.elapsed())
-            memory.in_use = None
+            memory.in_use, memory.owed = None, input_of(facts)
         self._report.not_ready(facts, finding, delivered.served)
         return Outcome(Result.FAILED, FAILED_PAUSE if delivered.failed else SHORTEST_LOOK)
 

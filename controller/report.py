@@ -48,10 +48,10 @@ class Reporter:
         if before is None or before.condition.message != text:
             log.info("target.watched", target=facts.target.name, message=text)
 
-    def failed(self, key: TargetKey, finding: Finding) -> None:
-        """The target could not even be looked at; what was known of it before stays."""
+    def failed(self, key: TargetKey, finding: Finding, found: Target | InvalidTarget | None = None) -> None:
+        """The target could not even be looked at; what was known of it before stays. `found` tells its name."""
         known = self._store.targets.get(key)
-        name = known.name if known else str(key)
+        name = known.name if known else found.container.name if found else str(key)
         self._put(key, name, known.target if known else None, finding.reason, finding.message, known)
 
     def blocked(self, target: Target) -> None:

@@ -13,6 +13,7 @@ from pathlib import PurePosixPath
 from controller.domain.errors import Error
 from controller.domain.observed import Failure, InstalledFile, Served
 from controller.domain.target import ProbePort
+from controller.installed import installed_leaf
 from controller.policies import Facts, works
 
 Previous = Mapping[PurePosixPath, InstalledFile | None]
@@ -29,6 +30,29 @@ def stopped_services(failures: Sequence[Failure]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(failure.service for failure in failures if failure.stopped))
 
 
+def from_what_worked(facts: Facts) -> Facts:
+    """The facts of a change, with what stands there as what to go back to: where an earlier change is not confirmed yet, and it
+    worked so far, or what was there before it is not worth it."""
+    kept = facts.observed.previous
+    if not kept or not (_is_served(facts) or (why_not_put_back(facts, kept) and _works(facts, kept))):
+        return facts
+    ours = {facts.observed.resolved.get(path, path) for path in kept}
+    others = {path: file for path, file in facts.observed.kept.items() if path not in ours}
+    return replace(facts, observed=replace(facts.observed, kept=others))
+
+
+def _is_served(facts: Facts) -> bool:
+    """Whether every port that was asked hands out what is installed."""
+    installed = {leaf.fingerprint for place in facts.target.places if (leaf := installed_leaf(place, facts.observed))}
+    return bool(facts.served) and all(served.leaf and served.leaf.fingerprint in installed for served in facts.served)
+
+
+def _works(facts: Facts, paths: Collection[PurePosixPath]) -> bool:
+    """Whether the pairs that stand at some paths are valid now, for the names asked for, and with their keys."""
+    needed = [place for place in facts.target.places if place.private and not place.slot.optional]
+    return all(works(place, facts) for place in needed if not set(place.paths).isdisjoint(paths))
+
+
 def why_not_put_back(facts: Facts, previous: Previous, *, now_without: Collection[ProbePort] = ()) -> str:
     """Why what was there before is not put back; empty where it is.
 
@@ -40,9 +64,7 @@ def why_not_put_back(facts: Facts, previous: Previous, *, now_without: Collectio
     if not files:
         return "there was nothing before"
     before = replace(facts, observed=replace(facts.observed, files=facts.observed.files | dict(previous)))
-    needed = [place for place in facts.target.places if place.private and not place.slot.optional]
-    places = [place for place in needed if set(place.paths) & previous.keys()]
-    if any(not works(place, before) for place in places):
+    if not _works(before, previous):
         return "what was there before is expired, for another name, or without its key"
     return ""
 

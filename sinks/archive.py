@@ -113,6 +113,8 @@ async def write(access: ContainerAccess, container_id: str, writes: Sequence[Fil
     for file in wrong:
         if file.content is None:
             raise WriteRefused(f"{file.path} cannot be removed: that takes a shell in a running container")
+        if (found := await before.get(file.path)) and (found[0].ischr() or found[0].isblk()):
+            raise WriteRefused(f"{file.path} is a device")
     for directory, files in groupby(wrong, key=lambda file: file.path.parent):
         existing, header = await before.deepest_directory(directory)
         await access.put_archive(container_id, existing, _tar(files, directory.relative_to(existing), (header.uid, header.gid)))

@@ -39,6 +39,8 @@ def failures_of(target: Target, use: Use, report: Report, result: ExecResult, se
     for name, step in [*commands, *((str(number), step) for number, step in enumerate(use.steps))]:
         if name not in report.ended:
             program = program_of(use.check if step is None else step.argv)
+            if result.cut:
+                return [*failures, failed(f"`{program}` prints too much to see how it ended; let it print less", step)]
             if not guarded.is_overdue(result):
                 raise ExecCut(f"`{program}` in {target.name} was cut off, exit code {result.exit_code}")
             return [*failures, failed(f"`{program}` did not end within {seconds:g} s", step)]

@@ -25,7 +25,7 @@ from controller.ports import ContainerAccess
 from sinks import act, archive, script
 from sinks.act import Swap, Use
 from sinks.commands import failed, failure_of, failures_of
-from sinks.files import drops_of, folders_of, keeps_of, new_files, others_of, paths_of, previous_files
+from sinks.files import check_apart, drops_of, folders_of, keeps_of, new_files, others_of, paths_of, previous_files
 from sinks.placement import Method, can_execute, choose
 from sinks.script import FileWrite
 from sinks.services import service_of
@@ -33,6 +33,11 @@ from sinks.shell import Shell, runs_as_writer
 
 _MISSING = (126, 127)
 """Exit codes of a shell that could not begin, or that lacks a program (POSIX, Shell Command Language §2.8.2)."""
+
+
+_REFUSED = (1, script.UNTOUCHED, *_MISSING)
+"""Exit codes of a script after which only the operator can help. Others can end by themselves, such as those of a shell that
+can start no program (2, 254)."""
 
 
 class _HalfWritten(WriteRefused):
@@ -67,6 +72,9 @@ class ContainerSink:
             return await archive.observe(self._access, container, paths)
         boundary = script.new_boundary()
         result = await self._shell.run_script(container, script.observe(paths, boundary, target.ask))
+        if result.exit_code == script.LACKS:
+            self._shell.give_up(container)
+            return await archive.observe(self._access, container, paths)
         try:
             return script.parse_observed(result.stdout, paths, boundary)
         except ValueError as error:
@@ -83,6 +91,7 @@ class ContainerSink:
         put_back: bool = True,
     ) -> Acted:
         """See `controller.ports.Sink.act`."""
+        check_apart(target, observed, contents)
         before = {path: observed.files.get(path) for path in contents} | (observed.previous if contents else {})
         receipt = Receipt(target, before, observed.resolved)
         keeps = keeps_of(receipt, observed.kept)
@@ -90,10 +99,17 @@ class ContainerSink:
         checked = target.check if check and can_execute(target.container) else ()
         try:
             restored, failures = await self._bring(target, change, checked, steps)
-        except (_HalfWritten, _HalfWrittenForNow):
-            await self.restore(receipt)
+        except (_HalfWritten, _HalfWrittenForNow) as error:
+            await self._undo(receipt, error)
             raise
         return Acted(receipt if contents and not restored else None, tuple(failures))
+
+    async def _undo(self, receipt: Receipt, cause: Error) -> None:
+        """Raises `WriteFailed` where it cannot be undone: then it is tried again soon, since nobody knows what stands there."""
+        try:
+            await self.restore(receipt)
+        except RollbackFailed as error:
+            raise WriteFailed(f"{cause}; {error}") from error
 
     async def restore(self, receipt: Receipt, steps: Sequence[Reload] = ()) -> tuple[Failure, ...]:
         """See `controller.ports.Sink.restore`."""
@@ -188,7 +204,8 @@ class ContainerSink:
             return
         await self._discard(container, stages)
         why = result.complaint if result.exit_code else "what was read back is not what was written; is the disk full?"
-        kind = WriteFailed if result.exit_code in (0, script.NO_ROOM) else WriteRefused
+        why += f" for user {container.user}: root has no rights there" if container.root_is_limited and container.user else ""
+        kind = WriteRefused if result.exit_code in _REFUSED else WriteFailed
         raise kind(f"the new files could not be staged in {container.name}: {why}")
 
     async def _discard(self, container: Container, stages: Sequence[PurePosixPath]) -> None:
@@ -258,7 +275,7 @@ def _not_in_place(container: Container, result: ExecResult, report: act.Report) 
         return WriteRefused(text)
     if result.exit_code == script.VANISHED:
         return WriteFailed(text)
-    return _HalfWrittenForNow(text) if result.exit_code == script.NO_ROOM else _HalfWritten(text)
+    return _HalfWritten(text) if result.exit_code in _REFUSED else _HalfWrittenForNow(text)
 
 
 def _is_writable(container: Container, folder: PurePosixPath) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 
 from controller.domain.container import Container
+from controller.domain.errors import WriteRefused
 from controller.domain.observed import InstalledFile, Observed, Receipt
 from controller.domain.target import Place, Target
 from sinks import previous
@@ -19,6 +20,20 @@ _KEY_BITS = 0o640
 def paths_of(places: Iterable[Place]) -> list[PurePosixPath]:
     """All files of some places, each once."""
     return list(dict.fromkeys(path for place in places for path in place.paths))
+
+
+def check_apart(target: Target, observed: Observed, contents: Mapping[PurePosixPath, bytes]) -> None:
+    """Paths that links or mounts lead to one file can hold one thing only.
+
+    Raises:
+        WriteRefused: two are to hold different things.
+    """
+    found: dict[tuple[str, PurePosixPath], PurePosixPath] = {}
+    for path, content in contents.items():
+        other = found.setdefault(target.container.host_file(observed.resolved.get(path, path)), path)
+        if content != contents[other]:
+            text = f"{other} and {path} are one file: make them two, or set certferry.combined-path alone"
+            raise WriteRefused(f"{text} (in {target.name})")
 
 
 def new_files(target: Target, observed: Observed, contents: Mapping[PurePosixPath, bytes]) -> list[FileWrite]:

@@ -54,5 +54,5 @@ def _needs_exec(container: Container, path: PurePosixPath, mount: Mount, *, shel
         raise TargetNotRunning(f"{path} is on {what}, which can be written only while the container runs")
     if not shell:
         remedy = f"mount a directory at {path.parent}"
-        raise WriteRefused(f"{path} is on {what}, and the image has no shell to write it with; {remedy}")
+        raise WriteRefused(f"{path} is on {what}, and the image has no shell with cat, mv, stat … to write it with; {remedy}")
     return Method.IN_PLACE if mount.destination == path else Method.SWAP

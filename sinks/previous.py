@@ -6,7 +6,7 @@ content. Paths are relative to the folder in which ``.certferry`` is. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import PurePosixPath
 
 from controller.domain.container import Container
@@ -70,11 +70,3 @@ def _inside(folder: PurePosixPath, name: str) -> PurePosixPath:
     if not name or name.startswith("/") or ".." in name.split("/"):
         raise ValueError("no path below the folder")
     return folder / name
-
-
-def unpack_all(contents: Iterable[tuple[PurePosixPath, bytes]]) -> dict[PurePosixPath, InstalledFile | None]:
-    """What several of them tell, by path; the folder of each is given with it."""
-    found: dict[PurePosixPath, InstalledFile | None] = {}
-    for folder, content in contents:
-        found |= unpack(folder, content)
-    return found

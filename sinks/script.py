@@ -1,5 +1,6 @@
 """The shell text that runs inside a container, but for the act itself, which is `sinks.act`. Pure: POSIX sh, with only cat, dd,
-mv, rm, rmdir, mkdir, chown, chmod, stat, readlink and sleep beside it, as coreutils and BusyBox have them alike.
+mv, rm, rmdir, mkdir, chown, chmod, stat, readlink and sleep beside it, as coreutils and BusyBox have them alike; for access
+control lists, which only coreutils know, ls and cp.
 
 File contents never stand in a script or in argv: they come on standard input, one line for each file, and are written by the
 shell's own ``printf``. ``read`` takes no byte more than its line; here-documents would go through ``/tmp`` in some shells.
@@ -16,17 +17,23 @@ from shlex import quote
 
 from controller.domain.errors import FilesUnreadable
 from controller.domain.observed import LARGEST_FILE, InstalledFile, Observed
-from sinks.previous import PREVIOUS, STAGE, unpack_all
+from sinks.previous import PREVIOUS, STAGE, file_in, unpack
 
 UNTOUCHED = 3
 """Exit code of a script that was refused before anything was replaced."""
 NO_ROOM = 5
 """Exit code where a file could not be written although the folder can be written to: what is missing there can come back."""
+LACKS = 7
+"""Exit code of `observe` where a program is missing that the scripts need."""
 VANISHED = 6
 """Exit code where a stage was removed before anything was replaced: another certferry was there at the same time."""
 
 _PRINTABLE = {code: chr(code) for code in range(0x20, 0x7F)} | {ord("%"): "%%", ord("\\"): "\\\\"}
 _ESCAPED = [_PRINTABLE.get(code, f"\\{code:03o}") for code in range(256)]
+
+_PROGRAMS = "cat dd mv rm rmdir mkdir chown chmod stat readlink"
+_NEEDED = f'for t in {_PROGRAMS}; do command -v "$t" >/dev/null 2>&1 || exit {LACKS}; done'
+"""``sleep`` is not among them: without it only the limits inside are missing."""
 
 _RESOLVE = """resolve() {
 readlink -f "$1" 2>/dev/null && return
@@ -42,7 +49,7 @@ printf '%s\\n' "$r"
 
 _SHOW = f"""show() {{
 if [ ! -f "$1" ]; then printf 'N %s\\n' "$1"; return; fi
-i=$(stat -c '%u %g %a %s' "$1") || exit
+i=$(stat -c '%u %g %a %s' "$1") || {{ stat -c %a / >/dev/null 2>&1 || exit {LACKS}; exit 1; }}
 printf 'F %s %s\\n' "$i" "$1"
 [ "${{i##* }}" -gt {LARGEST_FILE} ] || dd if="$1" bs=65536 count={LARGEST_FILE // 65536 + 1} 2>/dev/null
 }}"""
@@ -51,18 +58,28 @@ printf 'F %s %s\\n' "$i" "$1"
 _LEFT = f"""left() {{
 case $seen in *":$1:"*) return ;; esac
 seen="$seen$1:"
-for f in "$1/{STAGE}"/* "$1/{STAGE}"/.[!.]*; do
-case $f in */{PREVIOUS} | */'*' | */'.[!.]*') ;; *) printf L; break ;; esac
+o=$1/{STAGE} p=
+if [ -h "$o" ] || {{ [ -e "$o" ] && [ ! -d "$o" ]; }}; then printf 'L %s\\n' "$1"; return; fi
+[ ! -f "$o/{PREVIOUS}" ] || [ -h "$o/{PREVIOUS}" ] || p=$o/{PREVIOUS}
+for f in "$o"/* "$o"/.[!.]*; do
+case $f in "$p" | */'*' | */'.[!.]*') ;; *) printf L; break ;; esac
 done
-printf ' %s\\n' "$1"
-[ ! -f "$1/{STAGE}/{PREVIOUS}" ] || dd if="$1/{STAGE}/{PREVIOUS}" bs=65536 count=128 2>/dev/null
+printf '%s %s\\n' "${{p:+P}}" "$1"
+[ -z "$p" ] || dd if="$p" bs=65536 count=128 2>/dev/null
 }}"""
-"""What is in a folder's own folder of ours: an L where there is something beside ``previous``, and what that holds."""
+"""What is in a folder's own folder of ours: an L where there is something beside ``previous``, or it is no folder; a P where
+that is there, and what it holds. Links are not followed: whoever shares the volume could lead us anywhere with them."""
 
 WRITE = """set -e
+root=
+while read -r k v; do case $k$v in CapEff:*[2367abefABEF]) root=1 ;; esac; done </proc/self/status 2>/dev/null || :
 die() { printf '%s\\n' "$1" >&2; exit "${2:-1}"; }
 [ "$(command -v printf)" = printf ] || die "the shell has no printf of its own"
-free() { if [ -d "$1" ]; then die "$1 is a directory" 3; elif [ -h "$1" ]; then die "$1 is a link in a circle" 3; fi; }
+free() {
+if [ -d "$1" ]; then die "$1 is a directory" 3; elif [ -h "$1" ]; then die "$1 is a link in a circle" 3; fi
+if [ -c "$1" ] || [ -b "$1" ]; then die "$1 is a device" 3; fi
+if [ -n "$root" ] && [ -e "$1" ] && [ ! -w "$1" ] && [ -w "${1%/*}/" ]; then die "$1 may not be replaced: it is immutable" 3; fi
+}
 staged() { [ -f "$1" ] || die "$1 is not there any more" 6; }
 make() {
 [ -d "$1/" ] && return
@@ -85,13 +102,19 @@ fill() {
 printf "$1" >"$2" && return
 if [ -e "$2" ]; then cannot "$2" "$2"; else cannot "$2" "${2%/*}"; fi
 }
+like() {
+case $(ls -ld "$1" 2>/dev/null) in ??????????+*) cp -p "$1" "$2" 2>/dev/null || : ;; esac
+}
 stage() { mkdir -p "$1" 2>/dev/null || mkdir -p "$1" || cannot "$1" "${1%/*/*}"; }
 cannot() {
 [ -w "$2" ] && die "$1 cannot be written; is the disk full?" 5
+[ -z "$root" ] || die "$1 cannot be written: $2 is read-only now" 5
 die "$1 cannot be written: $2 is read-only"
 }"""
 """``own`` changes nothing that is right already: not every file system and not every container allows it. Whether something can
-be written to is asked of the system (access(2)), which says no where it is mounted read-only, to root as well."""
+be written to is asked of the system (access(2)), which says no where it is mounted read-only, or immutable, to root as well: to
+whoever has the right to write everywhere (CAP_DAC_OVERRIDE, capabilities(7)). What Docker calls writable may be so again.
+``like`` takes over an access control list of the replaced file (acl(5)): who reads the key by it still can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,9 +167,10 @@ def observe(paths: Sequence[PurePosixPath], boundary: str, ask: str = "") -> str
     """Print owner, mode and content of each file, what is left of an earlier run, and the listening sockets.
 
     What is left is told for the folder of each file, once, and for the root folder. Before the sockets comes what `ask` prints.
+    Ends with `LACKS` where the other scripts could not do their work.
     """
     end = f"printf '\\n%s\\n' {boundary}"
-    lines = [_RESOLVE, _SHOW, _LEFT, "seen=:"]
+    lines = [_NEEDED, _RESOLVE, _SHOW, _LEFT, "seen=:"]
     for path in paths:
         lines += [f"r=$(resolve {q(path)})", 'show "$r"', end, 'left "${r%/*}"', end]
     lines += ['left ""', end, *([ask, end] if ask else []), "cat /proc/net/tcp /proc/net/tcp6 2>/dev/null; true"]
@@ -174,10 +198,22 @@ def parse_observed(output: bytes, paths: Sequence[PurePosixPath], boundary: str)
     for path, part in zip(paths, parts[::2], strict=True):
         head, _, content = part.partition(b"\n")
         files[path], resolved[path] = _parse_file(path, head.decode(errors="surrogateescape"), content)
-    heads = [mark.partition(b"\n")[::2] for mark in (*parts[1::2], last) if mark]
-    kept = [(PurePosixPath("/", head.partition(b" ")[2].decode(errors="surrogateescape")), rest) for head, rest in heads]
-    litter = any(head.startswith(b"L") for head, _ in heads)
-    return Observed(files, resolved, _listening(sockets.decode()), unpack_all(kept), litter, answers.decode(errors="replace"))
+    kept, litter, damaged = _parse_left([part for part in (*parts[1::2], last) if part])
+    return Observed(files, resolved, _listening(sockets.decode()), kept, litter, answers.decode(errors="replace"), damaged)
+
+
+def _parse_left(parts: Iterable[bytes]) -> tuple[dict[PurePosixPath, InstalledFile | None], bool, bool]:
+    """What folders keep, whether something else is left in one, and whether what one keeps is not understood."""
+    kept: dict[PurePosixPath, InstalledFile | None] = {}
+    litter = damaged = False
+    for part in parts:
+        head, _, content = part.partition(b"\n")
+        marks, _, folder = head.decode(errors="surrogateescape").partition(" ")
+        found = unpack(PurePosixPath("/", folder), content)
+        kept |= found
+        litter |= "L" in marks
+        damaged |= "P" in marks and not found
+    return kept, litter, damaged
 
 
 def _parse_file(path: PurePosixPath, head: str, content: bytes) -> tuple[InstalledFile | None, PurePosixPath]:
@@ -212,7 +248,8 @@ def stage(files: Sequence[Staged]) -> str:
     lines = [WRITE, "umask 077", *(f"free {q(one.write.path)}" for one in files)]
     folders = dict.fromkeys((one.at.parent.parent.parent, one.at.parent) for one in files)
     lines += [f"make {q(folder)}; stage {q(stage)}" for folder, stage in folders]
-    lines += [f'fill "$content{n}" {q(one.at)}; {own(one.write, one.at)}' for n, one in enumerate(files)]
+    for number, one in enumerate(files):
+        lines.append(f'like {q(one.write.path)} {q(one.at)}; fill "$content{number}" {q(one.at)}; {own(one.write, one.at)}')
     return "\n".join([*lines, "cat " + " ".join(q(one.at) for one in files)])
 
 
@@ -233,10 +270,14 @@ def clean(folders: Iterable[PurePosixPath], *, previous: bool) -> str:
     """Remove all that is left in our folder of each folder; `previous` too, where that is not needed any more."""
     lines = []
     for folder in dict.fromkeys(folders):
-        ours = folder / STAGE
+        ours = q(folder / STAGE)
         if previous:
-            lines.append(f"rm -rf {q(ours)} || c=1")
+            lines.append(f"rm -rf {ours} || c=1")
         else:
-            each = f'for f in {q(ours)}/* {q(ours)}/.[!.]*; do case $f in */{PREVIOUS}) ;; *) rm -rf "$f" || c=1 ;; esac; done'
-            lines += [each, f"rmdir {q(ours)} 2>/dev/null || :"]
+            kept = q(file_in(folder))
+            each = f'for f in {ours}/* {ours}/.[!.]*; do [ "$f" = "$p" ] || rm -rf "$f" || c=1; done'
+            lines += [f"p=; [ ! -f {kept} ] || [ -h {kept} ] || p={kept}"]
+            lines += [
+                f"if [ -h {ours} ] || [ ! -d {ours} ]; then rm -f {ours} || c=1; else {each}; rmdir {ours} 2>/dev/null; fi"
+            ]
     return "\n".join(["c=0", *lines, "exit $c"])

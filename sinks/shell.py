@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import PurePosixPath
 
 from controller.domain import guarded
@@ -21,7 +22,8 @@ that make it root, the container's own user can do more in its own directories."
 SHELL = PurePosixPath("/bin/sh")
 
 SHELLS = 1000
-"""Containers of which is remembered that they have a shell. That they have none is asked again each time: all depends on it."""
+"""Containers of which is remembered that they have a shell, or that its programs are missing until their next start. That they
+have none is asked again each time: all depends on it."""
 
 _ROOT_NAMES = frozenset({"0", "root", "0:0", "root:root", "root:0", "0:root"})
 _UNKNOWN = -1
@@ -35,18 +37,22 @@ class Shell:
 
     def __init__(self, access: ContainerAccess) -> None:
         self._access = access
-        self._known: Recent[str, bool] = Recent(SHELLS)
+        self._known: Recent[tuple[str, datetime | None], bool] = Recent(SHELLS)
 
     async def exists(self, container: Container) -> bool:
         """Whether a shell can be run now; looked up by the archive API, since trying would show in the container's logs."""
         if not can_execute(container):
             return False
-        if self._known.get(container.id):
-            return True
+        if (known := self._known.get((container.id, container.started_at))) is not None:
+            return known
         found = await self._access.get_file(container.id, SHELL) is not None
         if found:
-            self._known.put(container.id, True)
+            self._known.put((container.id, container.started_at), True)
         return found
+
+    def give_up(self, container: Container) -> None:
+        """It is there, and of no use: programs are missing beside it."""
+        self._known.put((container.id, container.started_at), False)
 
     async def run_script(self, container: Container, work: str, *, before: str = "", stdin: bytes = b"") -> ExecResult:
         """Run a script that ends when we go."""
@@ -89,7 +95,7 @@ def _check_ended(result: ExecResult, what: str, container: Container) -> None:
     unknown = result.exit_code == _UNKNOWN and not result.cut
     killed = result.exit_code == _KILLED and not guarded.is_overdue(result)
     if unknown or killed or result.runtime_gave_up:
-        raise ExecCut(f"{what} in {container.name} was cut off, exit code {result.exit_code}; it stops or restarts")
+        raise ExecCut(f"{what} in {container.name} was cut off, exit code {result.exit_code}")
 
 
 def writer_of(container: Container) -> str:

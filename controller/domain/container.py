@@ -95,6 +95,17 @@ class Container:
             return None
         return path.parent if self.mount_of(path.parent) is None else PurePosixPath("/")
 
+    def host_file(self, path: PurePosixPath) -> tuple[str, PurePosixPath]:
+        """What tells a file from every other that the container reaches: two mounts may lead to the same one."""
+        mount = self.mount_of(path)
+        if mount is None:
+            return "container", path
+        where, below = (
+            mount.host_path or mount.source or f"{mount.kind} {mount.destination}",
+            path.relative_to(mount.destination),
+        )
+        return ("host", PurePosixPath(where, below)) if where.startswith("/") else (where, below)
+
     def mount_of(self, path: PurePosixPath) -> Mount | None:
         """The mount a path lies on, the deepest one; ``None`` means the container's own root file system."""
         holding = [m for m in self.mounts if path == m.destination or m.destination in path.parents]

@@ -43,6 +43,8 @@ class Observed:
     litter: bool = False
     answers: str = field(default="", repr=False)
     """What `Target.ask` printed; empty where nothing was asked or could be: not running, no shell."""
+    damaged: bool = False
+    """What some folder keeps is not understood: half of it, or another's. Nothing can be put back from it."""
     understood: dict[object, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
     """What was found out about the files by reading them once; it goes with them."""
 

@@ -15,7 +15,6 @@ from docker.types import Mount
 
 from controller.domain.container import State
 from controller.domain.errors import ExecCut, TargetNotRunning, WriteRefused
-from controller.domain.observed import Observed
 from controller.engine import Engine
 from tests.certs import Authority, Pair
 from tests.engine.delivery import Delivery, Seen, files_of, litter, look, look_from_outside, seen
@@ -305,7 +304,7 @@ async def test_without_a_shell_the_key_is_written_before_the_certificate(
 async def test_without_a_shell_a_tmpfs_is_refused(engine: Engine, lab: Lab, pairs: tuple[Pair, Pair]) -> None:
     container = lab.container(NOSHELL_IMAGE, tmpfs={"/tls": ""})
 
-    with pytest.raises(WriteRefused, match="is on a tmpfs, and the image has no shell .* mount a directory at /tls"):
+    with pytest.raises(WriteRefused, match="is on a tmpfs, and the image has no shell with .* mount a directory at /tls"):
         await Delivery(engine, container).bring(pairs[0])
 
 
@@ -397,18 +396,21 @@ async def test_a_container_without_capabilities_is_served(engine: Engine, lab: L
         }
 
 
-async def test_what_an_image_lacks_is_named(engine: Engine, lab: Lab, pairs: tuple[Pair, Pair]) -> None:
+@pytest.mark.parametrize("program", ["stat", "mv"])
+async def test_where_an_image_lacks_programs_files_go_through_the_archive_api(
+    engine: Engine, lab: Lab, pairs: tuple[Pair, Pair], program: str
+) -> None:
     container = lab.container()
+    container.exec_run(["rm", f"/usr/bin/{program}"])
     delivery = Delivery(engine, container)
-    await delivery.bring(pairs[0])
-    container.exec_run(["rm", "/usr/bin/stat"])
 
-    with pytest.raises(WriteRefused, match=r"cannot be read by its shell: sh: .*stat: not found"):
-        await delivery.observe()
-    with pytest.raises(WriteRefused, match=r"could not be staged .* stat: not found"):
-        await delivery.sink.act(await delivery.target(), Observed({}), delivery.place.contents(pairs[1].certificate))
-    assert container.exec_run(["cat", "/tls/key.pem"]).output == pairs[0].certificate.key_pem
-    assert litter(container) == []
+    await delivery.bring(pairs[0])
+    receipt = await delivery.bring(pairs[1])
+    paths = "/tls/cert.pem", "/tls/key.pem"
+    assert tuple(look_from_outside(container, *paths)) == files_of(pairs[1])
+    await delivery.sink.restore(receipt)
+    assert tuple(look_from_outside(container, *paths)) == files_of(pairs[0])
+    assert look_from_outside(container, "/tls/.certferry/previous") == [seen(b"", 0o600)], "nothing can be removed, but emptied"
 
 
 @pytest.mark.parametrize("mounted", ["directory", "file"])

@@ -37,6 +37,8 @@ class Mailbox:
     listening: frozenset[int] | None = frozenset({25, 993})
     kept: dict[PurePosixPath, InstalledFile | None] = field(default_factory=dict)
     """What is kept to be put back."""
+    keeps: bool = True
+    """Whether there is a place to keep it."""
     litter: bool = False
     not_running: tuple[str, ...] = ()
     """Services that do not run."""
@@ -109,7 +111,7 @@ class Mailbox:
         if contents:
             self._step("apply" if set(contents) & {p for place in wanted.places for p in place.paths} else "apply inside")
             receipt = Receipt(wanted, {path: self.files.get(path) for path in contents} | observed.previous)
-            self.kept = receipt.previous | self.kept
+            self.kept = receipt.previous | observed.kept if self.keeps else {}
             self.files |= {path: InstalledFile(path, content, 5, 6, 0o640) for path, content in contents.items()}
             self._changed_at = clock()
         try:

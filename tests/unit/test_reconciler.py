@@ -19,6 +19,7 @@ from controller.domain.container import State
 from controller.domain.errors import (
     CheckFailed,
     EngineUnavailable,
+    ExecCut,
     ExecTimeout,
     PermanentError,
     ProbeUnavailable,
@@ -668,6 +669,110 @@ class TestAfterAFailure:
         assert world.done()[0] == "apply"
 
 
+class TestACommandThatIsCutOff:
+    """As one that ends its own shell; one whose container stops looks the same."""
+
+    @virtually
+    async def test_is_not_run_at_each_try_where_the_container_runs_on(self):
+        world = renewal(wanted=target(probe=()))
+        world.box.faults["postfix reload"] = [ExecCut("`postfix` was cut off, exit code 137")] * 9
+        with pytest.raises(ExecCut):
+            await world.look()
+        assert (await world.look()).result is Result.FAILED
+        assert (world.reason, world.done().count("postfix reload")) == ("ReloadFailed", 2)
+        assert "`postfix` was cut off, exit code 137, again and again, though the" in world.status.condition.message
+        for _ in range(20):
+            await asyncio.sleep(FAILED_PAUSE)
+            await world.look()
+        assert (world.done(), has(world, new)) == ([], False)
+        world.offer(newest)
+        with pytest.raises(ExecCut):
+            await world.look()
+
+    @virtually
+    async def test_says_nothing_where_the_container_was_restarted(self):
+        world = renewal()
+        world.box.faults["postfix reload"] = [ExecCut("cut")] * 2
+        for hours in (1, 2):
+            with pytest.raises(ExecCut):
+                await world.look()
+            world.box.target = target(container=container(started_at=NOW - timedelta(hours=hours)))
+        await world.look()
+        await world.look()
+        assert (has(world, new), world.reason) == (True, "")
+
+
+class TestARenewalBeforeTheLastOneIsConfirmed:
+    """What is kept is from before both; what worked in between is better than that, or than what nobody would accept."""
+
+    @virtually
+    async def test_goes_back_to_the_last_pair_that_was_served(self):
+        world = renewal()
+        await world.look()
+        world.offer(newest)
+        world.box.faults["check"] = [CheckFailed("no")]
+        world.due = 0.0
+        await world.look()
+        assert (has(world, new), world.reason) == (True, "CheckFailed")
+
+    @virtually
+    async def test_goes_back_to_the_one_before_where_that_was_not_served(self):
+        world = renewal()
+        world.box.faults["postfix reload"] = [EngineUnavailable("gone")]
+        with pytest.raises(EngineUnavailable):
+            await world.look()
+        world.offer(newest)
+        world.box.faults["check"] = [CheckFailed("no")]
+        await world.look()
+        assert content(world) == old.fullchain_pem
+
+    @virtually
+    async def test_goes_back_to_a_pair_that_was_not_served_where_the_one_before_has_expired(self):
+        expired = certificate(hours_old=100 * 24)
+        world = World(Mailbox.holding(expired, wanted=target(probe=(), check=("check",))))
+        world.offer(new)
+        world.box.faults["postfix reload"] = [EngineUnavailable("gone")]
+        with pytest.raises(EngineUnavailable):
+            await world.look()
+        world.offer(newest)
+        world.box.faults["check"] = [CheckFailed("no")]
+        await world.look()
+        assert content(world) == new.fullchain_pem
+
+
+class TestAReloadThatIsOwed:
+    @virtually
+    async def test_is_not_forgotten_where_nothing_could_be_kept(self):
+        """On a read-only root with files that are mounted one by one."""
+        world = renewal(wanted=target(probe=(), reload=(Reload("exec", ("own",)),)), keeps=False)
+        world.box.faults["own"] = [ReloadFailed("exit code 1")] * 2
+        await world.look()
+        for _ in range(5):
+            await asyncio.sleep(FAILED_PAUSE)
+            await world.look()
+            assert world.reason == "ReloadFailed"
+        world.done()
+        await asyncio.sleep(TIMING.resync)
+        await world.look()
+        await asyncio.sleep(2 * TIMING.resync)
+        await world.look()
+        assert world.done().count("own") == 2
+        await world.look()
+        assert (world.reason, world.done()) == ("", [])
+
+    @virtually
+    async def test_is_made_where_another_wrote_what_could_not_be_written_here(self):
+        world = renewal(wanted=target(probe=()))
+        world.box.faults["apply"] = [WriteRefused("/tls is read-only")]
+        await world.look()
+        assert world.reason == "WriteRefused"
+        world.box.files, world.box.kept = Mailbox.holding(new).files, Mailbox.holding(old).files
+        await world.look()
+        assert (has(world, new), world.done()[-1]) == (True, "postfix reload")
+        await world.look()
+        assert world.reason == ""
+
+
 class TestAPortThatDoesNotAnswer:
     SILENT = Served(SMTP, None, "network", "no greeting", silent=True)
 
@@ -850,7 +955,7 @@ class TestACopyInside:
         inside = Place(Slot(), PurePosixPath("/in/alt"), PurePosixPath("/in/alt-key"))
         wanted = replace(SELF, places=(*SELF.places, second), internal=(INSIDE, inside), probe=())
         wanted = replace(wanted, reload=(Reload("self", patience=0.0),))
-        rsa = certificate(kind="rsa")
+        rsa = certificate(kind="rsa", hours_old=2)  # the younger goes into the first place
         world = World(Mailbox(target=wanted))
         world.offer(new, rsa)
         await world.look()
@@ -1121,7 +1226,7 @@ class TestWhatCannotBeLookedAt:
             world.box.faults["observe"] = [error]
             with pytest.raises(type(error)):
                 await world.look()
-            assert (world.reason, world.status.name) == ("Unreachable", str(KEY))
+            assert (world.reason, world.status.name) == ("Unreachable", "mail")
             assert not world.store.all_ready
 
         test()

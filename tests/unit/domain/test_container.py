@@ -50,3 +50,35 @@ def test_a_path_lies_on_the_deepest_mount_above_it(destinations, path, found):
 
 def test_the_states_are_those_of_the_engine():
     assert sorted(State) == ["created", "dead", "exited", "paused", "removing", "restarting", "running"]
+
+
+@pytest.mark.parametrize(
+    ("mounts", "same"),
+    [
+        ((), False),
+        (
+            (
+                Mount("bind", "/srv/all.pem", PurePosixPath("/a"), True),
+                Mount("bind", "/srv/all.pem", PurePosixPath("/b"), True),
+            ),
+            True,
+        ),
+        ((Mount("bind", "/a", PurePosixPath("/b"), True),), False),
+        ((Mount("tmpfs", "", PurePosixPath("/a"), True), Mount("tmpfs", "", PurePosixPath("/b"), True)), False),
+        ((Mount("volume", "v", PurePosixPath("/a"), True), Mount("volume", "v", PurePosixPath("/b"), True)), True),
+        ((Mount("volume", "v", PurePosixPath("/a"), True), Mount("volume", "w", PurePosixPath("/b"), True)), False),
+    ],
+)
+def test_two_mounts_may_lead_to_one_file(mounts, same):
+    where = container(mounts=mounts)
+    assert (where.host_file(PurePosixPath("/a")) == where.host_file(PurePosixPath("/b"))) is same
+
+
+def test_a_file_that_is_mounted_is_the_one_in_a_folder_that_is_mounted():
+    where = container(
+        mounts=(
+            Mount("bind", "/srv", PurePosixPath("/tls"), True),
+            Mount("volume", "v", PurePosixPath("/key.pem"), True, "/srv/all.pem"),
+        )
+    )
+    assert where.host_file(PurePosixPath("/tls/all.pem")) == where.host_file(PurePosixPath("/key.pem"))

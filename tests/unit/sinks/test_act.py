@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
 
-from controller.domain.errors import CheckFailed, ExecCut, ReloadFailed, WriteFailed
+from controller.domain.errors import CheckFailed, ExecCut, ReloadFailed, WriteFailed, WriteRefused
 from controller.domain.execution import ExecResult
 from controller.domain.observed import Acted, Observed
 from controller.domain.target import Place, Reload, Slot
 from sinks import act, script
+from sinks.commands import failures_of
 from sinks.container import ContainerSink
 from tests.unit.made import NEW, OLD, certificate, target
 from tests.unit.sinks.shells import SHELLS, Machine, commands_of
@@ -39,6 +42,11 @@ def program(machine: Machine, name: str, text: str) -> str:
     at.write_text(f"#!/bin/sh\n{text}\n")
     at.chmod(0o755)
     return name
+
+
+def immutable(path: Path, how: str) -> bool:
+    """Whether chattr(1) can make it so, or no more."""
+    return subprocess.run(["chattr", how, path], check=False, capture_output=True, timeout=20).returncode == 0
 
 
 async def act_on(hands: Hands, held: Any, **options: Any) -> Acted:
@@ -167,6 +175,52 @@ async def test_no_room_is_no_refusal_since_the_folder_can_be_written_to(machine,
     assert (hands.there, litter(folder)) == ({}, [])
 
 
+class TestWhatCanEndByItself:
+    @staticmethod
+    def broken(machine: Machine, folder: Path, name: str, *, code: int, times: int) -> None:
+        """A program that works at first, and fails some times once a file is there that says so."""
+        (machine.commands / f"real-{name}").symlink_to((machine.commands / name).resolve())
+        (machine.commands / name).unlink()
+        real = f"exec {SHELLS['busybox']} {name}" if machine.shell == "busybox" else f"exec {machine.commands}/real-{name}"
+        text = f"read -r n <{folder}/fails || n=0; case $n in 0) ;; *) echo $((n - 1)) >{folder}/fails; exit {code} ;; esac"
+        program(machine, name, f'{text}\n{real} "$@"')
+        (folder / "fails").write_text(f"{times}\n")
+
+    async def test_a_program_that_could_not_be_started_is_no_refusal(self, machine, folder):
+        hands = Hands(machine, pair_in(folder))
+        await hands.act(old)
+        before, observed = hands.there, await hands.look()
+        self.broken(machine, folder, "cat", code=2, times=9)
+        with pytest.raises(WriteFailed, match="could not be staged"):
+            await hands.sink.act(hands.target, observed, hands.target.places[0].contents(new))
+        assert hands.there == before
+
+    @pytest.mark.parametrize("times", [1, 9], ids=["once", "and the way back fails, too"])
+    async def test_a_rename_that_fails_is_no_refusal_whatever_becomes_of_the_way_back(self, machine, folder, times):
+        place = Place(Slot(), PurePosixPath(folder / "certs/cert.pem"), PurePosixPath(folder / "private/key.pem"))
+        hands = Hands(machine, target(places=(place,)))
+        await hands.bring(old)
+        before, observed = hands.there, await hands.look()
+        self.broken(machine, folder, "mv", code=1, times=times)
+        with pytest.raises(WriteFailed, match="could not be put in place"):
+            await hands.sink.act(hands.target, observed, place.contents(new))
+        assert hands.there == before
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make it so")
+    async def test_an_immutable_file_is_named_before_anything_is_replaced(self, machine, folder):
+        hands = Hands(machine, pair_in(folder))
+        await hands.bring(old)
+        before, observed = hands.there, await hands.look()
+        if not immutable(folder / "cert.pem", "+i"):
+            pytest.skip("not on this file system")
+        try:
+            with pytest.raises(WriteRefused, match=r"cert.pem may not be replaced: it is immutable"):
+                await hands.sink.act(hands.target, observed, hands.target.places[0].contents(new))
+            assert hands.there == before
+        finally:
+            immutable(folder / "cert.pem", "-i")
+
+
 class TestServicesThatDoNotRun:
     STEPS = (Reload("exec", ("doveadm", "reload")), Reload("exec", ("postfix", "reload")))
 
@@ -241,3 +295,10 @@ async def test_an_end_that_is_not_the_commands_own_says_nothing_about_the_pair(m
         wanted = pair_in(folder, user=user)
         with pytest.raises(ExecCut):
             await sink.act(wanted, Observed({}), {}, steps=[Reload("exec", ("postfix", "reload"))])
+
+
+def test_a_command_that_prints_so_much_that_its_end_is_lost_has_failed_and_was_not_cut_off(tmp_path):
+    step, code = Reload("exec", ("chatter", "on")), ExecResult(0, b"", b"", cut=True)
+    report = act.parse(b"\n--b swapped 0\nxxxxxx", "--b")
+    (failure,) = failures_of(pair_in(tmp_path), act.Use(steps=(step,)), report, code, 5)
+    assert str(failure.error) == "`chatter` prints too much to see how it ended; let it print less"

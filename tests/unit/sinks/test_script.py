@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
+import stat
+import struct
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -220,6 +223,24 @@ class TestWhenSomethingFails:
         assert (list((folder / "cert.pem").iterdir()), (folder / "key.pem").exists()) == ([], False)
         assert litter(folder) == []
 
+    async def test_links_that_lead_to_one_file_are_named_and_nothing_is_changed(self, machine, folder):
+        hands = Hands(machine, pair_in(folder))
+        (folder / "all.pem").write_bytes(old.combined_pem)
+        for name in ("cert.pem", "key.pem"):
+            (folder / name).symlink_to("all.pem")
+        with pytest.raises(WriteRefused, match=r"key.pem and .*cert.pem are one file: .* set certferry.combined-path alone"):
+            await hands.bring(new)
+        assert ((folder / "all.pem").read_bytes(), litter(folder)) == (old.combined_pem, [])
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make one")
+    async def test_a_device_is_never_replaced(self, machine, folder):
+        hands = Hands(machine, pair_in(folder))
+        os.mknod(folder / "null", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+        (folder / "key.pem").symlink_to("null")
+        with pytest.raises(WriteRefused, match=r"null is a device"):
+            await hands.bring(new)
+        assert ((folder / "null").is_char_device(), litter(folder)) == (True, [])
+
     async def test_links_in_a_circle_are_named(self, machine, folder):
         hands = Hands(machine, pair_in(folder))
         (folder / "cert.pem").symlink_to("cert.pem")
@@ -232,6 +253,91 @@ class TestWhenSomethingFails:
         machine.fails = [b"r=$(resolve"]
         with pytest.raises(ExecCut, match="was cut off"):
             await hands.look()
+
+
+ACL = struct.pack("<I" + "HHI" * 5, 2, 1, 6, 2**32 - 1, 2, 4, 8, 4, 0, 2**32 - 1, 16, 4, 2**32 - 1, 32, 0, 2**32 - 1)
+"""u::rw-, u:8:r--, g::---, m::r--, o::--- as the file system keeps it (acl(5))."""
+
+
+async def test_who_reads_the_key_by_an_access_control_list_still_can_and_can_again_after_the_way_back(machine, folder):
+    for name in ("ls", "cp"):
+        (machine.commands / name).symlink_to(shutil.which(name))  # BusyBox has none that knows such lists
+    hands = Hands(machine, pair_in(folder))
+    await hands.bring(old)
+    try:
+        os.setxattr(folder / "key.pem", "system.posix_acl_access", ACL)
+    except OSError:
+        pytest.skip("not on this file system")
+    receipt = await hands.bring(new)
+    assert hands.there == {"key.pem": (new.key_pem, 0o640), "cert.pem": (new.fullchain_pem, 0o644)}
+    assert os.getxattr(folder / "key.pem", "system.posix_acl_access") == ACL
+    await hands.sink.restore(receipt)
+    assert hands.there["key.pem"] == (old.key_pem, 0o640)
+    assert os.getxattr(folder / "key.pem", "system.posix_acl_access") == ACL
+    assert litter(folder) == []
+
+
+class TestWhatStandsWhereOursShould:
+    """On a volume that others write to, anything may lie there; nothing behind a link is ours to read or to remove."""
+
+    @staticmethod
+    def make(folder: Path, what: str, elsewhere: Path) -> None:
+        ours, there = folder / ".certferry", folder / ".certferry/previous"
+        elsewhere.mkdir()
+        (elsewhere / "precious").write_bytes(b"mail")
+        if what.startswith("previous"):
+            ours.mkdir()
+        match what:
+            case "a file":
+                ours.write_bytes(b"x")
+            case "a link":
+                ours.symlink_to(elsewhere)
+            case "a link to nothing":
+                ours.symlink_to(folder / "nowhere/at/all")
+            case "previous is a folder":
+                (there / "below").mkdir(parents=True)
+            case "previous is a link":
+                there.symlink_to(elsewhere / "precious")
+            case "previous is a pipe":
+                os.mkfifo(there)
+
+    @pytest.mark.parametrize(
+        "what",
+        ["a file", "a link", "a link to nothing", "previous is a folder", "previous is a link", "previous is a pipe"],
+    )
+    async def test_it_is_cleared_away_and_nothing_else_is(self, machine, folder, tmp_path, what):
+        hands = Hands(machine, pair_in(folder))
+        await hands.bring(old)
+        self.make(folder, what, tmp_path / "elsewhere")
+        observed = await hands.look()
+        assert (observed.litter, observed.kept, observed.damaged) == (True, {}, False)
+
+        await hands.sink.settle(hands.target, observed, confirmed=False)
+        assert litter(folder) == []
+        assert [path.read_bytes() for path in (tmp_path / "elsewhere").iterdir()] == [b"mail"]
+        await hands.bring(new)
+        assert (hands.there, litter(folder)) == (PAIR, [])
+
+    async def test_what_is_kept_stays_beside_what_is_cleared_away(self, machine, folder):
+        hands = Hands(machine, pair_in(folder))
+        await hands.bring(old)
+        await hands.act(new)
+        (folder / ".certferry/0123").mkdir()
+        (folder / ".certferry/.4567").write_bytes(b"x")
+        await hands.sink.settle(hands.target, await hands.look(), confirmed=False)
+        observed = await hands.look()
+        assert (observed.litter, observed.pending) == (False, True)
+
+    @pytest.mark.parametrize("content", [b"", b"F 0 0 600 5000 key.pem\nhalf of it", b"\x00\xff" * 99])
+    async def test_what_cannot_be_put_back_is_told_and_goes_when_the_pair_is_confirmed(self, machine, folder, content):
+        hands = Hands(machine, pair_in(folder))
+        await hands.bring(old)
+        (folder / ".certferry").mkdir()
+        (folder / ".certferry/previous").write_bytes(content)
+        observed = await hands.look()
+        assert (observed.damaged, observed.litter, observed.kept) == (True, False, {})
+        await hands.sink.settle(hands.target, observed)
+        assert litter(folder) == []
 
 
 def mounted_one_by_one(folder: Path, **changes: Any) -> Target:
