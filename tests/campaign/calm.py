@@ -51,17 +51,23 @@ class Calm:
         """Wait for all boxes side by side; then each is looked at. `since` is when the faults had ended."""
         with ThreadPoolExecutor(len(self._scene.boxes)) as pool:
             list(pool.map(lambda box: self._heal(box, since), self._scene.boxes))
+        self.end(counts)
+
+    def end(self, counts: Iterable[Count]) -> None:
+        """Look at what the round cost."""
         for count in counts:
             self._reloads(count)
         self._process()
 
     def _heal(self, box: Box, since: float) -> None:
         limits, newest = self._judge.limits, self._scene.store.newest[box.kind.host]
-        while not self._serves(box, newest.fingerprint):
+        while wrong := self._wrong(box, newest.fingerprint):
             if time.time() - since > limits.silent * min(slowness(), 2.0):
                 self.broken.append(box)
                 served = {port: self._number(leaf) for port, leaf in self._clients[box.name].now.items()}
-                text = f"pair {newest.number} is not served everywhere after {time.time() - since:.0f} s, but {served}"
+                text = (
+                    f"pair {newest.number} is not served everywhere after {time.time() - since:.0f} s ({wrong}), but {served}"
+                )
                 stacks = "\n".join(line for line in self._scene.ferry.stacks() if line.startswith(STANDS))
                 self._judge.fail("not healed", box, f"{text}; {self._state(box)}{stacks}", since)
                 return
@@ -90,6 +96,8 @@ class Calm:
         condition = self._scene.ferry.now.condition(box.mail.name)
         if not condition.get("ready") or newest.pair.certificate.leaf.short not in condition["message"]:
             return "served, but not ready", str(condition)
+        if mode := box.key_mode() & 0o007:
+            return "a key is not kept from others", f"{box.kind.key} has mode {mode:o} for them"
         return ("litter", litter) if (litter := box.litter()) else None
 
     def _reloads(self, count: Count) -> None:
@@ -104,10 +112,10 @@ class Calm:
             self._judge.fail("too many reloads", box, text)
 
     def _process(self) -> None:
-        """The present life, in calm, is not larger than at its first calm."""
+        """Each life, in calm, is about as large as the first one was before the first fault; most do not live for long."""
         ferry, limits = self._scene.ferry, self._judge.limits
         ferry.measure()
-        first, last = ferry.costs[-1][0], ferry.costs[-1][-1]
+        first, last = ferry.costs[0][0], ferry.costs[-1][-1]
         grown = last.mebibytes - first.mebibytes, last.descriptors - first.descriptors, last.threads - first.threads
         if grown[0] > limits.mebibytes or grown[1] > limits.descriptors or grown[2] > limits.threads:
             self._judge.fail("certferry grows", None, f"{first} became {last}")
@@ -119,9 +127,9 @@ class Calm:
         self._ended = len(ferry.ends)
         ferry.unasked.clear()
 
-    def _serves(self, box: Box, fingerprint: str) -> bool:
-        now = self._clients[box.name].now
-        return all(leaf == fingerprint for leaf in now.values()) and box.serves(fingerprint)
+    def _wrong(self, box: Box, fingerprint: str) -> str:
+        others = [port for port, leaf in self._clients[box.name].now.items() if leaf != fingerprint]
+        return f"port {others[0]} handed out something else last" if others else box.wrong(fingerprint)
 
     def _number(self, leaf: str) -> int | None:
         known = self._scene.store.by_fingerprint.get(leaf)
