@@ -104,13 +104,15 @@ class Ferry:
                 self.unasked.append(f"exit code {code}, and nobody had told it to end: {self.now.log[-3:]}")
                 self.start()
 
-    def measure(self) -> None:
-        """What the present life holds now."""
+    def measure(self) -> Cost:
+        """What the present life holds now; it is noted."""
         proc = Path(f"/proc/{self.now.process.pid}")
         status = dict(line.split(":", 1) for line in (proc / "status").read_text().splitlines())
         mebibytes = int(status["VmRSS"].split()[0]) / 1024
         descriptors = sum(1 for _ in (proc / "fd").iterdir())
-        self.costs[-1].append(Cost(time.time(), mebibytes, descriptors, int(status["Threads"])))
+        cost = Cost(time.time(), mebibytes, descriptors, int(status["Threads"]))
+        self.costs[-1].append(cost)
+        return cost
 
     def stacks(self) -> list[str]:
         """Where all its tasks stand."""

@@ -44,8 +44,8 @@ class Limits:
     """From SIGTERM to the end: CERTFERRY_DRAIN, 2 s, and the time of the signal itself."""
     mebibytes: float = 16.0
     """By how much more a life may hold in any calm than the first one did before the first fault."""
-    descriptors: int = 12
-    threads: int = 6
+    descriptors: int = 4
+    threads: int = 3
 
 
 def slowness() -> float:

@@ -11,7 +11,7 @@ from unittest.mock import ANY
 import pytest
 
 from tests.campaign.api_proxy import Rule
-from tests.campaign.calm import Calm
+from tests.campaign.calm import Calm, Count
 from tests.campaign.ferry import Cost
 from tests.campaign.fleet import KINDS, Box, Kind
 from tests.campaign.journal import Incident, Journal
@@ -132,12 +132,34 @@ def test_the_log_tells_of_roll_backs_and_of_what_nobody_foresaw() -> None:
 
 @pytest.mark.parametrize(
     ("cost", "holds"),
-    [((70.0, 25, 9), True), ((90.0, 25, 9), False), ((70.0, 40, 9), False), ((70.0, 25, 20), False)],
+    [((70.0, 23, 9), True), ((90.0, 23, 9), False), ((70.0, 40, 9), False), ((70.0, 23, 20), False)],
 )
-def test_every_life_is_measured_against_the_first(cost: tuple[float, int, int], *, holds: bool) -> None:
-    lives = [[Cost(0.0, 65.0, 20, 6)], [Cost(1.0, *cost)]]
-    judge = a_judge(costs=lives, ends=[], unasked=[], measure=lambda: None)
+def test_every_life_is_measured_against_the_first(
+    monkeypatch: pytest.MonkeyPatch, cost: tuple[float, int, int], *, holds: bool
+) -> None:
+    monkeypatch.setattr("tests.campaign.calm.RESTING", 0.0)
+    now = Cost(1.0, *cost)
+    judge = a_judge(costs=[[Cost(0.0, 65.0, 20, 6)], [now]], ends=[], unasked=[], measure=lambda: now)
     Calm(judge, {}).end([])
+    assert (judge.failures == {}) is holds
+
+
+@pytest.mark.parametrize(("reloads", "holds"), [(2, True), (3, False)])
+def test_no_reload_comes_from_nowhere(reloads: int, *, holds: bool) -> None:
+    name = "mail"
+    lines = [{"event": "target.differs", "target": name}] * 2 + [{"event": "target.differs", "target": "other"}]
+    judge = a_judge(
+        lines=lambda: lines, costs=[[Cost(0.0, 65.0, 20, 6)]], ends=[], unasked=[], measure=lambda: Cost(0, 65, 20, 6)
+    )
+    judge.scene.store = SimpleNamespace(changes=lambda *_: 10)  # type: ignore[assignment]
+    box: Any = SimpleNamespace(
+        name="direct",
+        kind=KINDS[0],
+        container=SimpleNamespace(id="c1"),
+        mail=SimpleNamespace(name=name),
+        reloads=lambda: (1, 1 + reloads, 0),
+    )
+    Calm(judge, {}).end([Count(box, 0.0, (1, 1, 0))])
     assert (judge.failures == {}) is holds
 
 
