@@ -22,6 +22,7 @@ from controller.domain.errors import (
     CheckFailed,
     Error,
     FilesUnreadable,
+    Overwritten,
     PermanentError,
     ReloadFailed,
     RollbackFailed,
@@ -284,6 +285,16 @@ class Reconciler:
             self._report.not_ready(facts, finding)
             return Outcome(Result.FAILED, FAILED_PAUSE)
 
+    def _replaced_meanwhile(self, facts: Facts, error: Overwritten) -> Outcome:
+        """Another certferry comes to an end; who does it again and again would cost a reload each time."""
+        memory, given = self._memory[facts.target.key], input_of(facts)
+        before, memory.overwritten = memory.overwritten, given
+        self._report.not_ready(facts, describe(error))
+        if before != given:
+            return Outcome(Result.FAILED, SHORTEST_LOOK)
+        self._attempts.failed(facts.target.key, given, describe(error), self._clocks.elapsed())
+        return Outcome(Result.FAILED, FAILED_PAUSE)
+
     async def _watch(self, facts: Facts) -> Outcome:
         """Of a paused target the report is all that changes."""
         problem, message = pausing.judge(facts, policies.decide(facts))
@@ -362,7 +373,7 @@ class Reconciler:
         if memory.confirm_at is not None and (rest := memory.confirm_at - self._clock()) > 0:
             return self._confirm_later(facts, facts.served, rest)
         self._attempts.forget(target.key)
-        memory.silent_since = memory.confirm_at = None
+        memory.silent_since = memory.confirm_at = memory.overwritten = None
         memory.reloaded = memory.reloaded if memory.partly else None
         memory.looks = 0
         if target.container.state is State.RUNNING:
@@ -416,7 +427,10 @@ class Reconciler:
         self._check_repetition(facts, decision)
         memory, given = self._memory[facts.target.key], input_of(facts)
         memory.confirm_at = None
-        delivered = await self._delivery.deliver(facts, decision)
+        try:
+            delivered = await self._delivery.deliver(facts, decision)
+        except Overwritten as error:
+            return self._replaced_meanwhile(facts, error)
         if decision.write:
             self._writers |= dict.fromkeys(memory.areas, facts.target.key)
         if decision.write and not decision.wait:  # while a container starts, its own set-up may overwrite what was written
