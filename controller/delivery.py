@@ -273,7 +273,7 @@ class Delivery:
         for path in (path for place in facts.target.places for path in place.paths):
             before, now = facts.observed.files.get(path), found.files.get(path)
             if (now and now.content) != done.written.get(path, before and before.content):
-                raise Overwritten(f"somebody else replaced {path} in {facts.target.name} meanwhile; it is looked at anew")
+                raise Overwritten(f"somebody else replaced {path} in {facts.target.name} meanwhile")
 
     def _delivered(self, done: _Done, served: tuple[Served, ...]) -> Delivered:
         stopped = rollback.stopped_services(done.failures)

@@ -285,16 +285,6 @@ class Reconciler:
             self._report.not_ready(facts, finding)
             return Outcome(Result.FAILED, FAILED_PAUSE)
 
-    def _replaced_meanwhile(self, facts: Facts, error: Overwritten) -> Outcome:
-        """Another certferry comes to an end; who does it again and again would cost a reload each time."""
-        memory, given = self._memory[facts.target.key], input_of(facts)
-        before, memory.overwritten = memory.overwritten, given
-        self._report.not_ready(facts, describe(error))
-        if before != given:
-            return Outcome(Result.FAILED, SHORTEST_LOOK)
-        self._attempts.failed(facts.target.key, given, describe(error), self._clocks.elapsed())
-        return Outcome(Result.FAILED, FAILED_PAUSE)
-
     async def _watch(self, facts: Facts) -> Outcome:
         """Of a paused target the report is all that changes."""
         problem, message = pausing.judge(facts, policies.decide(facts))
@@ -429,8 +419,11 @@ class Reconciler:
         memory.confirm_at = None
         try:
             delivered = await self._delivery.deliver(facts, decision)
-        except Overwritten as error:
-            return self._replaced_meanwhile(facts, error)
+        except Overwritten as error:  # another certferry comes to an end; who goes on would cost a reload each time
+            before, memory.overwritten = memory.overwritten, given
+            if before != given:
+                raise
+            raise WriteRefused(f"{error}, again: what else writes there?") from error
         if decision.write:
             self._writers |= dict.fromkeys(memory.areas, facts.target.key)
         if decision.write and not decision.wait:  # while a container starts, its own set-up may overwrite what was written

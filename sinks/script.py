@@ -23,7 +23,7 @@ UNTOUCHED = 3
 NO_ROOM = 5
 """Exit code where a file could not be written although the folder can be written to: what is missing there can come back."""
 VANISHED = 6
-"""Exit code where a stage was removed before anything was replaced: another certferry was there at the same time."""
+"""Exit code where a stage was removed, or a file replaced, before we replaced anything: somebody else was there meanwhile."""
 
 _PRINTABLE = {code: chr(code) for code in range(0x20, 0x7F)} | {ord("%"): "%%", ord("\\"): "\\\\"}
 _ESCAPED = [_PRINTABLE.get(code, f"\\{code:03o}") for code in range(256)]
@@ -42,7 +42,7 @@ printf '%s\\n' "$r"
 
 _SHOW = f"""show() {{
 if [ ! -f "$1" ]; then printf 'N %s\\n' "$1"; return; fi
-i=$(stat -c '%u %g %a %s' "$1") || exit
+i=$(stat -c '%y;%u %g %a %s' "$1") || exit
 printf 'F %s %s\\n' "$i" "$1"
 [ "${{i##* }}" -gt {LARGEST_FILE} ] || dd if="$1" bs=65536 count={LARGEST_FILE // 65536 + 1} 2>/dev/null
 }}"""
@@ -63,6 +63,7 @@ WRITE = """set -e
 die() { printf '%s\\n' "$1" >&2; exit "${2:-1}"; }
 [ "$(command -v printf)" = printf ] || die "the shell has no printf of its own"
 free() { if [ -d "$1" ]; then die "$1 is a directory" 3; elif [ -h "$1" ]; then die "$1 is a link in a circle" 3; fi; }
+same() { [ "$(stat -c %y "$1" 2>/dev/null)" = "$2" ] || die "somebody else replaced $1 meanwhile" 6; }
 staged() { [ -f "$1" ] || die "$1 is not there any more" 6; }
 make() {
 [ -d "$1/" ] && return
@@ -183,10 +184,11 @@ def parse_observed(output: bytes, paths: Sequence[PurePosixPath], boundary: str)
 def _parse_file(path: PurePosixPath, head: str, content: bytes) -> tuple[InstalledFile | None, PurePosixPath]:
     if head.startswith("N "):
         return None, PurePosixPath(posixpath.normpath(head[2:]))
-    _, uid, gid, mode, size, resolved = head.split(" ", 5)
+    modified, _, known = head.removeprefix("F ").partition(";")
+    uid, gid, mode, size, resolved = known.split(" ", 4)
     if max(int(size), len(content)) > LARGEST_FILE:
         raise FilesUnreadable(too_large(path))
-    return InstalledFile(path, content, int(uid), int(gid), int(mode, 8)), PurePosixPath(resolved)
+    return InstalledFile(path, content, int(uid), int(gid), int(mode, 8), modified), PurePosixPath(resolved)
 
 
 def too_large(path: PurePosixPath) -> str:

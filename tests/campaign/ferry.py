@@ -19,6 +19,8 @@ from tests.lab import Controller, Lab
 
 SETTINGS = {"settle": "1s", "resync": "1d", "log_level": "info"}
 """No resync heals anything here: what is not noticed stays."""
+PASS = 300.0
+"""Seconds that one pass over all containers may take; only against hanging. A busy machine needs two minutes."""
 TOLD = ("event", "reason", "fingerprint", "by", "ports", "next_in", "message", "text")
 """What of a log line is shown."""
 
@@ -67,6 +69,7 @@ class Ferry:
         """Another one does a pass over all containers, beside the one that runs."""
         other = self._begin("once")
         self.beside.append(other)
+        other.process.wait(timeout=PASS)
         if (code := other.wait_end()) not in (0, 1):
             self.unasked.append(f"certferry once ended with {code}: {other.log[-3:]}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -19,6 +20,9 @@ from tests.unit.sinks.shells import SHELLS, Machine, commands_of
 from tests.unit.sinks.test_script import Hands, litter, mounted_one_by_one, pair_in
 
 old, new = certificate(**OLD), certificate(**NEW)
+
+
+ONE_BY_ONE, TOGETHER = "mounted one by one", "in one folder"
 
 
 @pytest.fixture(params=SHELLS)
@@ -241,3 +245,29 @@ async def test_an_end_that_is_not_the_commands_own_says_nothing_about_the_pair(m
         wanted = pair_in(folder, user=user)
         with pytest.raises(ExecCut):
             await sink.act(wanted, Observed({}), {}, steps=[Reload("exec", ("postfix", "reload"))])
+
+
+@pytest.mark.parametrize("way", [TOGETHER, ONE_BY_ONE])
+@pytest.mark.parametrize("there_before", [True, False])
+async def test_what_somebody_else_wrote_since_the_look_is_not_replaced(machine, folder, way, there_before):
+    """Another certferry may hold a newer pair than ours."""
+    wanted = pair_in(folder) if way == TOGETHER else mounted_one_by_one(folder)
+    hands = Hands(machine, wanted)
+    if there_before:
+        await hands.bring(old)
+    observed, contents = await hands.look(), {p: c for place in wanted.places for p, c in place.contents(old).items()}
+    await hands.bring(new)
+    theirs = hands.there
+    with pytest.raises(WriteFailed, match="somebody else replaced .* meanwhile"):
+        await hands.sink.act(wanted, observed, contents)
+    assert (hands.there, litter(folder)) == (theirs, [])
+
+
+async def test_copies_that_the_container_made_itself_since_the_look_are_replaced(machine, folder):
+    wanted = replace(pair_in(folder), places=(), internal=pair_in(folder).places)
+    hands = Hands(machine, wanted)
+    observed = await hands.look()
+    contents = {path: c for place in wanted.internal for path, c in place.contents(new).items()}
+    (folder / "cert.pem").write_bytes(old.fullchain_pem)
+    acted = await hands.sink.act(wanted, observed, contents)
+    assert (acted.failures, (folder / "cert.pem").read_bytes()) == ((), new.fullchain_pem)
