@@ -18,6 +18,7 @@ from controller.domain.errors import (
     EngineUnavailable,
     Error,
     ExecTimeout,
+    Overwritten,
     ReloadFailed,
     RollbackFailed,
     TargetNotRunning,
@@ -64,7 +65,7 @@ class _Done:
     """What would have to be undone, by which steps the services were made to use the files, and what did not work of those."""
 
     reload: tuple[Reload, ...]
-    written: frozenset[PurePosixPath]
+    written: Mapping[PurePosixPath, bytes] = field(repr=False)
     receipts: list[Receipt] = field(default_factory=list)
     failures: tuple[Failure, ...] = ()
     finding: Finding | None = None
@@ -105,6 +106,7 @@ class Delivery:
 
         Raises:
             WriteRefused, WriteFailed: nothing was replaced.
+            Overwritten: it was, and then again by somebody else.
             CheckFailed, ReloadFailed, VerifyFailed: it failed, and the files are as the message says.
             RolledBack: it failed, and the previous files are back and in use.
             RollbackFailed: it failed, and so did the way back.
@@ -113,7 +115,7 @@ class Delivery:
             facts = await self._ask_patiently(facts)
         if decision.write:
             facts = rollback.from_what_worked(facts)
-        done = _Done(facts.target.reload, frozenset(decision.write))
+        done = _Done(facts.target.reload, decision.write)
         try:
             await self._act(facts, decision, done)
             if not decision.reload:
@@ -237,6 +239,7 @@ class Delivery:
             done.finding = Finding(Reason.SERVED_DIFFERS, verified.problems)
         elif verified.wrong:
             await self._check_unchanged(facts.target)
+            await self._check_not_replaced(facts, done)
             raise _Failed(VerifyFailed(f"after {self._clock() - began:.0f} s: {verified.problems}"), verified.served)
         if served := dict.fromkeys(str(answer.port) for answer in verified.served if answer.leaf):
             log.info("target.served", target=facts.target.name, ports=", ".join(served))
@@ -269,6 +272,14 @@ class Delivery:
     async def _check_unchanged(self, target: Target) -> None:
         if not await self._unchanged(target):
             raise TargetNotRunning(f"{target.name} was stopped or restarted meanwhile; it is looked at anew")
+
+    async def _check_not_replaced(self, facts: Facts, done: _Done) -> None:
+        """Ports that hand out what somebody else wrote say nothing against our pair, and theirs is not ours to take back."""
+        found = await self._sink.observe(facts.target)
+        for path in (path for place in facts.target.places for path in place.paths):
+            before, now = facts.observed.files.get(path), found.files.get(path)
+            if (now and now.content) != done.written.get(path, before and before.content):
+                raise Overwritten(f"somebody else replaced {path} in {facts.target.name} meanwhile")
 
     def _delivered(self, done: _Done, served: tuple[Served, ...]) -> Delivered:
         stopped = rollback.stopped_services(done.failures)

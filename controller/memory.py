@@ -47,6 +47,8 @@ class Memory:
     silent_since: float | None = None
     written: Input | None = None
     """The input of a write, until the target was seen without anything to write."""
+    overwritten: Input | None = None
+    """The input of a write that somebody else undid at once, until the target was ready."""
     reloaded: Input | None = None
     """The input of a reload without a write, until the target was ready."""
     owed: Input | None = None

@@ -23,6 +23,7 @@ from controller.domain.errors import (
     Error,
     ExecCut,
     FilesUnreadable,
+    Overwritten,
     PermanentError,
     ReloadFailed,
     RollbackFailed,
@@ -389,7 +390,7 @@ class Reconciler:
         if memory.confirm_at is not None and (rest := memory.confirm_at - self._clock()) > 0:
             return self._confirm_later(facts, facts.served, rest)
         self._attempts.forget(target.key)
-        memory.silent_since = memory.confirm_at = memory.cut_off = None
+        memory.silent_since = memory.confirm_at = memory.cut_off = memory.overwritten = None
         memory.reloaded = memory.reloaded if memory.partly else None
         memory.looks = 0
         if target.container.state is State.RUNNING:
@@ -443,7 +444,13 @@ class Reconciler:
         self._check_repetition(facts, decision)
         memory, given = self._memory[facts.target.key], input_of(facts)
         memory.confirm_at = None
-        delivered = await self._delivery.deliver(facts, decision)
+        try:
+            delivered = await self._delivery.deliver(facts, decision)
+        except Overwritten as error:  # another certferry comes to an end; who goes on would cost a reload each time
+            before, memory.overwritten = memory.overwritten, given
+            if before != given:
+                raise
+            raise WriteRefused(f"{error}, again: what else writes there?") from error
         if decision.write:
             self._writers |= dict.fromkeys(memory.areas, facts.target.key)
         if decision.write and not decision.wait:  # while a container starts, its own set-up may overwrite what was written

@@ -56,7 +56,8 @@ minute, so this is waited for, two seconds at most."""
 class Swap:
     """The files to put in place: `moves` out of their stages, `in_place` by rewriting, and `removals`.
 
-    `keeps` go first: the ``previous`` of each folder. `drops` go last: those that are not needed any more.
+    `keeps` go first: the ``previous`` of each folder. `drops` go last: those that are not needed any more. Nothing is done
+    unless each file of `modified` is still the one that was written then, or still missing where that is empty.
     """
 
     moves: tuple[Staged, ...] = ()
@@ -64,6 +65,7 @@ class Swap:
     removals: tuple[FileWrite, ...] = ()
     keeps: tuple[Staged, ...] = ()
     drops: tuple[PurePosixPath, ...] = ()
+    modified: tuple[tuple[PurePosixPath, str], ...] = ()
 
     @property
     def staged(self) -> tuple[Staged, ...]:
@@ -110,6 +112,7 @@ def _exchange(swap: Swap, content: str) -> Iterator[str]:
     """Renames of one folder by a single ``mv``; where that must be, files rewritten in place, and printed back."""
     yield from (f"free {q(write.path)}" for write in (*(one.write for one in swap.staged), *swap.in_place))
     yield from (f"staged {q(one.at)}" for one in swap.staged)
+    yield from (f"same {q(path)} {quote(moment)}" for path, moment in swap.modified)
     yield from (f"mv -f {q(one.at)} {q(one.write.path)} || exit {NO_ROOM}" for one in swap.keeps)
     for folder in dict.fromkeys(one.write.path.parent for one in swap.moves):
         moved = " ".join(q(one.at) for one in swap.moves if one.write.path.parent == folder)

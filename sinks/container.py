@@ -25,7 +25,17 @@ from controller.ports import ContainerAccess
 from sinks import act, archive, script
 from sinks.act import Swap, Use
 from sinks.commands import failed, failure_of, failures_of
-from sinks.files import check_apart, drops_of, folders_of, keeps_of, new_files, others_of, paths_of, previous_files
+from sinks.files import (
+    check_apart,
+    drops_of,
+    folders_of,
+    keeps_of,
+    modified_of,
+    new_files,
+    others_of,
+    paths_of,
+    previous_files,
+)
 from sinks.placement import Method, can_execute, choose
 from sinks.script import FileWrite
 from sinks.services import service_of
@@ -50,12 +60,16 @@ class _HalfWrittenForNow(WriteFailed):
 
 @dataclass(frozen=True, slots=True)
 class _Change:
-    """What is to be written; `keeps` are ``previous`` files, `drops` those that go, `undo` is put back where a check fails."""
+    """What is to be written; `keeps` are ``previous`` files, `drops` those that go, `undo` is put back where a check fails.
+
+    `modified` tells of the files that are replaced when each was written, as in `Swap`.
+    """
 
     writes: Sequence[FileWrite] = ()
     keeps: Sequence[FileWrite] = ()
     drops: Sequence[PurePosixPath] = ()
     undo: Sequence[FileWrite] = ()
+    modified: tuple[tuple[PurePosixPath, str], ...] = ()
 
 
 class ContainerSink:
@@ -95,7 +109,8 @@ class ContainerSink:
         before = {path: observed.files.get(path) for path in contents} | (observed.previous if contents else {})
         receipt = Receipt(target, before, observed.resolved)
         keeps = keeps_of(receipt, observed.kept)
-        change = _Change(new_files(target, observed, contents), keeps, (), previous_files(receipt) if put_back else ())
+        undo = previous_files(receipt) if put_back else ()
+        change = _Change(new_files(target, observed, contents), keeps, (), undo, modified_of(target, observed, contents))
         checked = target.check if check and can_execute(target.container) else ()
         try:
             restored, failures = await self._bring(target, change, checked, steps)
@@ -175,6 +190,7 @@ class ContainerSink:
     ) -> tuple[bool, list[Failure]]:
         stage = script.new_stage()
         swap = _swap(change.writes, methods, stage, keeps=change.keeps, drops=change.drops)
+        swap = replace(swap, modified=change.modified)
         if use.check and change.undo:
             beside = stage.with_name(f"{stage.name}-was")
             use = replace(use, undo=_swap(change.undo, methods, beside))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import PurePosixPath
 
 from controller.domain.container import Container
@@ -40,6 +40,16 @@ def new_files(target: Target, observed: Observed, contents: Mapping[PurePosixPat
     """The files to write, at the destinations of their links."""
     private = frozenset(path for place in (*target.places, *target.internal) for path in place.private)
     return [_new_file(target, observed, path, content, private=path in private) for path, content in contents.items()]
+
+
+def modified_of(target: Target, observed: Observed, paths: Collection[PurePosixPath]) -> tuple[tuple[PurePosixPath, str], ...]:
+    """When files of the target's places were written, as far as that is known; empty where nothing is.
+
+    Copies that the container makes itself are not among them: it may have made them since.
+    """
+    ours = [path for path in paths_of(target.places) if path in paths and path in observed.files]
+    found = [(observed.resolved.get(path, path), observed.files[path]) for path in ours]
+    return tuple((path, file.modified if file else "") for path, file in found if file is None or file.modified)
 
 
 def _new_file(target: Target, observed: Observed, path: PurePosixPath, content: bytes, *, private: bool) -> FileWrite:

@@ -26,7 +26,7 @@ NO_ROOM = 5
 LACKS = 7
 """Exit code of `observe` where a program is missing that the scripts need."""
 VANISHED = 6
-"""Exit code where a stage was removed before anything was replaced: another certferry was there at the same time."""
+"""Exit code where a stage was removed, or a file replaced, before we replaced anything: somebody else was there meanwhile."""
 
 _PRINTABLE = {code: chr(code) for code in range(0x20, 0x7F)} | {ord("%"): "%%", ord("\\"): "\\\\"}
 _ESCAPED = [_PRINTABLE.get(code, f"\\{code:03o}") for code in range(256)]
@@ -49,7 +49,7 @@ printf '%s\\n' "$r"
 
 _SHOW = f"""show() {{
 if [ ! -f "$1" ]; then printf 'N %s\\n' "$1"; return; fi
-i=$(stat -c '%u %g %a %s' "$1") || {{ stat -c %a / >/dev/null 2>&1 || exit {LACKS}; exit 1; }}
+i=$(stat -c '%y;%u %g %a %s' "$1") || {{ stat -c %a / >/dev/null 2>&1 || exit {LACKS}; exit 1; }}
 printf 'F %s %s\\n' "$i" "$1"
 [ "${{i##* }}" -gt {LARGEST_FILE} ] || dd if="$1" bs=65536 count={LARGEST_FILE // 65536 + 1} 2>/dev/null
 }}"""
@@ -80,6 +80,7 @@ if [ -d "$1" ]; then die "$1 is a directory" 3; elif [ -h "$1" ]; then die "$1 i
 if [ -c "$1" ] || [ -b "$1" ]; then die "$1 is a device" 3; fi
 if [ -n "$root" ] && [ -e "$1" ] && [ ! -w "$1" ] && [ -w "${1%/*}/" ]; then die "$1 may not be replaced: it is immutable" 3; fi
 }
+same() { [ "$(stat -c %y "$1" 2>/dev/null)" = "$2" ] || die "somebody else replaced $1 meanwhile" 6; }
 staged() { [ -f "$1" ] || die "$1 is not there any more" 6; }
 make() {
 [ -d "$1/" ] && return
@@ -219,10 +220,11 @@ def _parse_left(parts: Iterable[bytes]) -> tuple[dict[PurePosixPath, InstalledFi
 def _parse_file(path: PurePosixPath, head: str, content: bytes) -> tuple[InstalledFile | None, PurePosixPath]:
     if head.startswith("N "):
         return None, PurePosixPath(posixpath.normpath(head[2:]))
-    _, uid, gid, mode, size, resolved = head.split(" ", 5)
+    modified, _, known = head.removeprefix("F ").partition(";")
+    uid, gid, mode, size, resolved = known.split(" ", 4)
     if max(int(size), len(content)) > LARGEST_FILE:
         raise FilesUnreadable(too_large(path))
-    return InstalledFile(path, content, int(uid), int(gid), int(mode, 8)), PurePosixPath(resolved)
+    return InstalledFile(path, content, int(uid), int(gid), int(mode, 8), modified), PurePosixPath(resolved)
 
 
 def too_large(path: PurePosixPath) -> str:

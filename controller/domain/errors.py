@@ -84,6 +84,10 @@ class WriteFailed(TransientError):
     """Files could not be written for a reason that can end by itself: no space, too many open files, a mount that is away."""
 
 
+class Overwritten(WriteFailed):
+    """Somebody else replaced the files between their writing and the proof, so that nothing is known of the written ones."""
+
+
 class PermanentError(Error):
     """Will fail again until something changes."""
 

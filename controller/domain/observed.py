@@ -24,6 +24,8 @@ class InstalledFile:
     uid: int
     gid: int
     mode: int
+    modified: str = field(default="", compare=False)
+    """When it was written, as the container says it; empty where that is not known."""
 
 
 @dataclass(frozen=True, slots=True)

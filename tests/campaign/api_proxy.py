@@ -16,11 +16,17 @@ from tests.engine.socket_proxy import SocketProxy
 LARGEST_HEAD = 65536
 HELD_AT_MOST = 60.0
 """Seconds; only against threads that stay for ever."""
-BODY = b'{"message":"the campaign lets this call fail"}'
-FAILURE = (
-    b"HTTP/1.1 500 Internal Server Error\r\nContent-Type: application/json\r\nConnection: close\r\n"
-    b"Content-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
-)
+
+
+def _answer(status: bytes, kind: bytes, body: bytes) -> bytes:
+    head = b"HTTP/1.1 %s\r\nContent-Type: %s\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+    return head % (status, kind, len(body)) + body
+
+
+FAILURE = _answer(b"500 Internal Server Error", b"application/json", b'{"message":"the campaign lets this call fail"}')
+NO_BACKEND = _answer(b"503 Service Unavailable", b"text/html", b"<html><body><h1>503 Service Unavailable</h1></body></html>")
+"""What a socket proxy says while the engine restarts."""
+JUNK = _answer(b"200 OK", b"text/html", b"<html><body>Please log in</body></html>")
 
 
 @dataclass(eq=False)
@@ -29,6 +35,8 @@ class Rule:
 
     calls: str
     fails: bool = False
+    answer: bytes = FAILURE
+    """What is said where it fails."""
     delay: float = 0.0
     """Seconds before the call is passed on."""
     holds: bool = False
@@ -99,8 +107,8 @@ class ApiProxy(SocketProxy):
                 time.sleep(rule.delay)
                 if rule.holds:
                     rule.over.wait(HELD_AT_MOST)
-            if any(rule.fails for rule in rules):
-                _refuse(client)
+            if answers := [rule.answer for rule in rules if rule.fails]:
+                _refuse(client, answers[0])
                 self._connections.discard(client)
                 return
             engine = self._engine()
@@ -153,8 +161,8 @@ def _last_on_its_connection(head: bytes) -> bytes:
     return b"\r\n".join([*lines, b"Connection: close", b"", b""])
 
 
-def _refuse(client: socket.socket) -> None:
-    client.sendall(FAILURE)
+def _refuse(client: socket.socket, answer: bytes) -> None:
+    client.sendall(answer)
     client.shutdown(socket.SHUT_WR)
     client.settimeout(1)
     with suppress(OSError):

@@ -135,15 +135,26 @@ def _shell_frozen(scene: Scene, box: Box, _dice: Random) -> Iterator[None]:
     """A shell of certferry's stops in the middle of its work; a renewal sees to it that there is one."""
     scene.store.renew([box.kind.host])
     pids = _shells_of(box)
-    for pid in pids:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGSTOP)
+    _signal(pids, signal.SIGSTOP)
     try:
         yield
     finally:
-        for pid in pids:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGCONT)
+        _signal(pids, signal.SIGCONT)
+
+
+@contextmanager
+def _shell_killed(scene: Scene, box: Box, dice: Random) -> Iterator[None]:
+    """As the kernel does where memory is short; with those that it started, or alone."""
+    scene.store.renew([box.kind.host])
+    pids = sorted(_shells_of(box))
+    _signal(pids if dice.random() < 0.5 else pids[:1], signal.SIGKILL)
+    yield
+
+
+def _signal(pids: list[int], number: int) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def _shells_of(box: Box) -> list[int]:
@@ -151,8 +162,7 @@ def _shells_of(box: Box) -> list[int]:
     until = time.monotonic() + GRIP
     while time.monotonic() < until:
         with suppress(docker.errors.APIError):
-            processes = box.container.top(ps_args="-eo pid,args")["Processes"] or []
-            if pids := [int(pid) for pid, text in processes if text.startswith("sh -c") and "certferry" in text]:
+            if pids := box.shells():
                 return pids
         time.sleep(LOOK)
     return []
@@ -175,4 +185,5 @@ BOX_FAULTS = (
     Fault("Dovecot frozen", "box", _service_frozen(DOVECOT)),
     Fault("Postfix frozen", "box", _service_frozen(POSTFIX)),
     Fault("certferry's shell frozen", "box", _shell_frozen, (0.5, 8.0)),
+    Fault("certferry's shell killed", "box", _shell_killed, (0.0, 0.0)),
 )

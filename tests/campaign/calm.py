@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import docker
 
-from tests.campaign.ferry import moment_of
+from tests.campaign.ferry import Cost, moment_of
 from tests.campaign.fleet import Box
 from tests.campaign.journal import clock
 from tests.campaign.judge import Judge, slowness
@@ -19,6 +19,8 @@ from tests.campaign.watch import Clients
 PAUSE = 0.25
 STANDS = ("--- task", "  File", "  waits")
 """Lines of the stacks that are shown."""
+RESTING = 10.0
+"""Seconds in which certferry is once found to hold no more than before."""
 CONFIRMED = 20.0
 """Seconds after it is served until certferry has confirmed it and cleaned up."""
 
@@ -51,17 +53,23 @@ class Calm:
         """Wait for all boxes side by side; then each is looked at. `since` is when the faults had ended."""
         with ThreadPoolExecutor(len(self._scene.boxes)) as pool:
             list(pool.map(lambda box: self._heal(box, since), self._scene.boxes))
+        self.end(counts)
+
+    def end(self, counts: Iterable[Count]) -> None:
+        """Look at what the round cost."""
         for count in counts:
             self._reloads(count)
         self._process()
 
     def _heal(self, box: Box, since: float) -> None:
         limits, newest = self._judge.limits, self._scene.store.newest[box.kind.host]
-        while not self._serves(box, newest.fingerprint):
+        while wrong := self._wrong(box, newest.fingerprint):
             if time.time() - since > limits.silent * min(slowness(), 2.0):
                 self.broken.append(box)
                 served = {port: self._number(leaf) for port, leaf in self._clients[box.name].now.items()}
-                text = f"pair {newest.number} is not served everywhere after {time.time() - since:.0f} s, but {served}"
+                text = (
+                    f"pair {newest.number} is not served everywhere after {time.time() - since:.0f} s ({wrong}), but {served}"
+                )
                 stacks = "\n".join(line for line in self._scene.ferry.stacks() if line.startswith(STANDS))
                 self._judge.fail("not healed", box, f"{text}; {self._state(box)}{stacks}", since)
                 return
@@ -90,10 +98,12 @@ class Calm:
         condition = self._scene.ferry.now.condition(box.mail.name)
         if not condition.get("ready") or newest.pair.certificate.leaf.short not in condition["message"]:
             return "served, but not ready", str(condition)
+        if mode := box.key_mode() & 0o007:
+            return "a key is not kept from others", f"{box.kind.key} has mode {mode:o} for them"
         return ("litter", litter) if (litter := box.litter()) else None
 
     def _reloads(self, count: Count) -> None:
-        """At most one for each renewal and each fault; a detector may meet one swap twice."""
+        """At most one for each renewal and fault, and for each act that certferry began; a detector may meet one swap twice."""
         box, now = count.box, count.box.reloads()
         changes = self._scene.store.changes(box.kind.host, count.since)
         faults = len(self._scene.journal.touching(box.name, count.since))
@@ -102,15 +112,22 @@ class Calm:
         if max(dovecot, postfix) > most:
             text = f"Dovecot {dovecot}, Postfix {postfix} (detected {detected}) for {changes} renewals and {faults} faults"
             self._judge.fail("too many reloads", box, text)
+        acts = sum(line.get("event") == "target.differs" for line in self._recent(box, count.since))
+        if max(dovecot, postfix) > acts + detected:
+            text = (
+                f"Dovecot {dovecot}, Postfix {postfix} for {acts} acts of certferry's and {detected} changes that were detected"
+            )
+            self._judge.fail("reloads without an act", box, text)
 
     def _process(self) -> None:
-        """The present life, in calm, is not larger than at its first calm."""
+        """Each life, in calm, is about as large as the first one was before the first fault; most do not live for long."""
         ferry, limits = self._scene.ferry, self._judge.limits
-        ferry.measure()
-        first, last = ferry.costs[-1][0], ferry.costs[-1][-1]
-        grown = last.mebibytes - first.mebibytes, last.descriptors - first.descriptors, last.threads - first.threads
-        if grown[0] > limits.mebibytes or grown[1] > limits.descriptors or grown[2] > limits.threads:
-            self._judge.fail("certferry grows", None, f"{first} became {last}")
+        first, until = ferry.costs[0][0], time.monotonic() + RESTING
+        while self._grown(first, ferry.measure()):
+            if time.monotonic() > until:
+                self._judge.fail("certferry grows", None, f"{first} became {ferry.costs[-1][-1]}")
+                break
+            time.sleep(PAUSE)
         for seconds in ferry.ends[self._ended :]:
             if seconds > limits.ended + slowness() - 1.0:
                 self._judge.fail("SIGTERM took too long", None, f"{seconds:.1f} s")
@@ -119,9 +136,18 @@ class Calm:
         self._ended = len(ferry.ends)
         ferry.unasked.clear()
 
-    def _serves(self, box: Box, fingerprint: str) -> bool:
-        now = self._clients[box.name].now
-        return all(leaf == fingerprint for leaf in now.values()) and box.serves(fingerprint)
+    def _grown(self, first: Cost, now: Cost) -> bool:
+        """Whether it holds more than it did before the first fault; what it is just at comes to an end."""
+        limits = self._judge.limits
+        return (
+            now.mebibytes - first.mebibytes > limits.mebibytes
+            or now.descriptors - first.descriptors > limits.descriptors
+            or now.threads - first.threads > limits.threads
+        )
+
+    def _wrong(self, box: Box, fingerprint: str) -> str:
+        others = [port for port, leaf in self._clients[box.name].now.items() if leaf != fingerprint]
+        return f"port {others[0]} handed out something else last" if others else box.wrong(fingerprint)
 
     def _number(self, leaf: str) -> int | None:
         known = self._scene.store.by_fingerprint.get(leaf)

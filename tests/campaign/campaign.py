@@ -7,8 +7,8 @@ import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from random import Random
 
@@ -65,7 +65,7 @@ class Campaign:
         for box in scene.boxes:
             box.look_up_address()
             scene.ferry.now.wait_ready(box.mail.name, scene.store.newest[box.kind.host].pair)
-        with ExitStack() as stack:
+        with self._failing_threads_told(), ExitStack() as stack:
             clients = {box.name: stack.enter_context(Clients(box, scene.store)) for box in scene.boxes}
             readers = {box.name: stack.enter_context(Reader(box, scene.store)) for box in scene.boxes}
             calm = Calm(self._judge, clients)
@@ -74,6 +74,20 @@ class Campaign:
         scene.ferry.now.stop()
         scene.proxy.close()
         return Verdict(dict(self._judge.failures), self._figures(time.time() - begin, calm, clients, readers))
+
+    @contextmanager
+    def _failing_threads_told(self) -> Iterator[None]:
+        """Who watches no more finds nothing any more."""
+
+        def tell(args: threading.ExceptHookArgs) -> None:
+            told = traceback.format_exception(args.exc_type, args.exc_value, args.exc_traceback)
+            self._judge.fail("the campaign itself failed", None, "".join(told))
+
+        before, threading.excepthook = threading.excepthook, tell
+        try:
+            yield
+        finally:
+            threading.excepthook = before
 
     def _round(self, calm: Calm, clients: dict[str, Clients], readers: dict[str, Reader], seconds: float) -> None:
         self._rounds += 1

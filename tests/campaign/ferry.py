@@ -19,6 +19,8 @@ from tests.lab import Controller, Lab
 
 SETTINGS = {"settle": "1s", "resync": "1d", "log_level": "info"}
 """No resync heals anything here: what is not noticed stays."""
+PASS = 300.0
+"""Seconds that one pass over all containers may take; only against hanging. A busy machine needs two minutes."""
 TOLD = ("event", "reason", "fingerprint", "by", "ports", "next_in", "message", "text")
 """What of a log line is shown."""
 
@@ -39,12 +41,16 @@ class Ferry:
     def __init__(self, lab: Lab, docker_host: str) -> None:
         self._lab, self._settings = lab, SETTINGS | {"docker_host": docker_host}
         self.lives: list[Controller] = []
+        self.beside: list[Controller] = []
+        """Those that did one pass beside it."""
         self.ends: list[float] = []
         """Seconds from SIGTERM to the end."""
         self.costs: list[list[Cost]] = []
         """Of each life."""
         self.unasked: list[str] = []
         """Ends that nobody asked for."""
+        self._taken: dict[int, int] = {}
+        """Lines of the log that were taken, by the process."""
         self._lock = threading.RLock()
         self.start()
 
@@ -53,8 +59,19 @@ class Ferry:
         return self.lives[-1]
 
     def start(self) -> None:
-        self.lives.append(self._lab.controller(argv=("-m", "tests.campaign.telling", "run"), **self._settings))
+        self.lives.append(self._begin("run"))
         self.costs.append([])
+
+    def _begin(self, command: str) -> Controller:
+        return self._lab.controller(argv=("-m", "tests.campaign.telling", command), **self._settings)
+
+    def once(self) -> None:
+        """Another one does a pass over all containers, beside the one that runs."""
+        other = self._begin("once")
+        self.beside.append(other)
+        other.process.wait(timeout=PASS)
+        if (code := other.wait_end()) not in (0, 1):
+            self.unasked.append(f"certferry once ended with {code}: {other.log[-3:]}")
 
     def terminate(self) -> None:
         """SIGTERM, and the next life."""
@@ -90,13 +107,15 @@ class Ferry:
                 self.unasked.append(f"exit code {code}, and nobody had told it to end: {self.now.log[-3:]}")
                 self.start()
 
-    def measure(self) -> None:
-        """What the present life holds now."""
+    def measure(self) -> Cost:
+        """What the present life holds now; it is noted."""
         proc = Path(f"/proc/{self.now.process.pid}")
         status = dict(line.split(":", 1) for line in (proc / "status").read_text().splitlines())
         mebibytes = int(status["VmRSS"].split()[0]) / 1024
         descriptors = sum(1 for _ in (proc / "fd").iterdir())
-        self.costs[-1].append(Cost(time.time(), mebibytes, descriptors, int(status["Threads"])))
+        cost = Cost(time.time(), mebibytes, descriptors, int(status["Threads"]))
+        self.costs[-1].append(cost)
+        return cost
 
     def stacks(self) -> list[str]:
         """Where all its tasks stand."""
@@ -107,14 +126,22 @@ class Ferry:
         return [str(line["text"]) for line in self.now.log[seen:] if line.get("event") == "text"]
 
     def lines(self) -> Iterator[dict[str, Any]]:
-        """The log of all lives."""
-        for life in list(self.lives):
+        """The log of all lives, and of those beside them."""
+        for life in [*self.lives, *self.beside]:
             yield from list(life.log)
+
+    def take_lines(self) -> Iterator[dict[str, Any]]:
+        """What was logged, each line once."""
+        for life in [*self.lives, *self.beside]:
+            lines = life.log[self._taken.get(id(life), 0) :]
+            self._taken[id(life)] = self._taken.get(id(life), 0) + len(lines)
+            yield from lines
 
     def said_of(self, name: str, since: float, *, container: str = "") -> list[str]:
         """What was logged of one target, or of none at all, since a moment. Until it is known it goes by its container's id."""
         lines = [line for line in self.lines() if line["event"] != "text" and moment_of(line) >= since]
         lines = [line for line in lines if line.get("target", name) == name or str(line["target"]).endswith(f"/{container}")]
+        lines.sort(key=moment_of)
         return [f"{clock(moment_of(line))} {' '.join(str(line[key]) for key in TOLD if key in line)}" for line in lines]
 
 

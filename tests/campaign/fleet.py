@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import shlex
+import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,7 +14,7 @@ from docker.models.containers import Container
 
 from tests.campaign.store import Store
 from tests.certs import Pair
-from tests.lab import MAIL_IMAGE, MAIL_PORTS, Lab, Mail, put_files, served_leaf
+from tests.lab import MAIL_IMAGE, MAIL_PORTS, Lab, Mail, open_tls, put_files
 
 DOMAIN = "example.test"
 RELOAD = "doveadm reload; postfix reload"
@@ -50,6 +52,10 @@ def _combined(lab: Lab, *, labels: dict[str, str], **options: Any) -> Mail:
     return Mail(lab.container(MAIL_IMAGE, labels=ours, environment=environment, command=command, **options))
 
 
+def _checked(lab: Lab, *, labels: dict[str, str], **options: Any) -> Mail:
+    return lab.mail(labels={"check": "doveconf -n", **labels}, **options)
+
+
 def _manual(lab: Lab, **options: Any) -> Mail:
     return lab.mailserver(environment=POLL, **options)
 
@@ -61,7 +67,7 @@ def _letsencrypt(lab: Lab, **options: Any) -> Mail:
 LIVE = f"/etc/letsencrypt/live/letsencrypt.{DOMAIN}"
 KINDS = (
     Kind("direct", Lab.mail, seeded=False),
-    Kind("volume", Lab.mail, volume="/tls"),
+    Kind("volume", _checked, volume="/tls"),
     Kind("tmpfs", Lab.mail, tmpfs="/tls", seeded=False),
     Kind("combined", _combined, key=BOTH, certificate=BOTH),
     Kind("manual", _manual, volume="/tls", detector=True),
@@ -110,8 +116,9 @@ class Box:
 
     def recreate(self) -> None:
         """Another container in its place, with the same volume; it is started."""
-        self._past = self.reloads()
+        past = self.reloads()
         self.container.remove(force=True)
+        self._past = past
         self._create(first=False)
         self.container.start()
 
@@ -120,18 +127,36 @@ class Box:
         counted = (*self.mail.reloads(), self.mail.detected())
         return tuple(past + now for past, now in zip(self._past, counted, strict=True))  # type: ignore[return-value]
 
-    def serves(self, fingerprint: str) -> bool:
-        """Whether every port hands out a leaf now."""
-        try:
-            address = self.look_up_address()
-            return all(served_leaf(address, port, protocol, 5) == fingerprint for port, protocol in MAIL_PORTS.items())
-        except Exception:  # whatever way a handshake fails in: smtplib and imaplib have many
-            return False
+    def wrong(self, fingerprint: str) -> str:
+        """Why not every port hands out a leaf now, with the chain that a client needs; empty where all do."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False  # the leaf is known
+        context.load_verify_locations(cadata=self.lab.authority.root_pem.decode())
+        address = self.look_up_address()
+        for port, protocol in MAIL_PORTS.items():
+            try:
+                with open_tls(address, port, protocol, context, 5) as connection:
+                    leaf = hashlib.sha256(connection.getpeercert(binary_form=True) or b"").hexdigest()
+            except Exception as error:  # whatever way a handshake fails in: smtplib and imaplib have many
+                return f"port {port}: {type(error).__name__}: {error}"
+            if leaf != fingerprint:
+                return f"port {port} hands out another leaf"
+        return ""
 
     def litter(self) -> str:
-        """What certferry left behind, mounts included."""
+        """What certferry left behind: files, mounts included, and what it started."""
         places = dict.fromkeys(["/", self.kind.volume or "/tls", "/etc/dms/tls"])
-        return self.mail.run("find", *places, "-xdev", "-name", ".certferry*").strip()
+        files = self.mail.run("find", *places, "-xdev", "-name", ".certferry*").strip()
+        return f"{files} {self.shells() or ''}".strip()
+
+    def shells(self) -> list[int]:
+        """The shells of certferry's that run in it, by their numbers on this machine."""
+        processes = self.container.top(ps_args="-eo pid,args")["Processes"] or []
+        return [int(pid) for pid, text in processes if text.startswith("sh -c") and "certferry" in text]
+
+    def key_mode(self) -> int:
+        """Of the file that holds the key."""
+        return int(self.mail.run("stat", "-L", "-c", "%a", self.kind.key), 8)
 
     def _create(self, *, first: bool) -> None:
         kind = self.kind

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from random import Random
 
-from tests.campaign.api_proxy import Rule
+from tests.campaign.api_proxy import JUNK, NO_BACKEND, Rule
 from tests.campaign.fleet import Box
 from tests.campaign.scene import Apply, Fault, Scene
 
@@ -32,6 +32,14 @@ def _calls(make: Callable[[Random], Rule]) -> Apply:
 @contextmanager
 def _no_events(scene: Scene, _box: Box, _dice: Random) -> Iterator[None]:
     with scene.proxy.rule(Rule(EVENTS, fails=True)):
+        scene.proxy.cut_calls(EVENTS)
+        yield
+
+
+@contextmanager
+def _torn_events(scene: Scene, _box: Box, dice: Random) -> Iterator[None]:
+    """The stream ends in the middle of an event, again and again."""
+    with scene.proxy.rule(Rule(EVENTS, cut_after=dice.choice((0, 100, 300, 700)))):
         scene.proxy.cut_calls(EVENTS)
         yield
 
@@ -87,6 +95,22 @@ def _strangers(scene: Scene, _box: Box, _dice: Random) -> Iterator[None]:
 
 
 @contextmanager
+def _restored(scene: Scene, _box: Box, _dice: Random) -> Iterator[None]:
+    with scene.store.spoiled(scene.store.backup):
+        yield
+
+
+@contextmanager
+def _renamed(scene: Scene, box: Box, dice: Random) -> Iterator[None]:
+    """As most programs replace a file; the watch of the old one is worth nothing after that."""
+    with scene.store.renaming():
+        for _ in range(3):
+            scene.store.renew([box.kind.host])
+            time.sleep(dice.uniform(0.0, 1.0))
+        yield
+
+
+@contextmanager
 def _many_renewals(scene: Scene, box: Box, dice: Random) -> Iterator[None]:
     for _ in range(5):
         scene.store.renew([box.kind.host])
@@ -104,6 +128,14 @@ def _ferry(act: str, *, in_the_act: bool) -> Apply:
         yield
 
     return apply
+
+
+@contextmanager
+def _another_ferry(scene: Scene, box: Box, dice: Random) -> Iterator[None]:
+    scene.store.renew([box.kind.host])
+    time.sleep(dice.uniform(0.0, IN_THE_ACT[1]))
+    scene.ferry.once()
+    yield
 
 
 @contextmanager
@@ -126,6 +158,11 @@ ENGINE_FAULTS = (
     Fault("archive fails", "engine", _calls(lambda _: Rule(ARCHIVE, fails=True))),
     Fault("every third call fails", "engine", _calls(lambda _: Rule("", fails=True, every=3))),
     Fault("every call fails", "engine", _calls(lambda _: Rule("", fails=True))),
+    Fault("every answer is cut", "engine", _calls(lambda dice: Rule("", cut_after=dice.choice((0, 40, 200, 700, 3000))))),
+    Fault("every third answer is cut", "engine", _calls(lambda d: Rule("", cut_after=d.choice((0, 100, 700, 3000)), every=3))),
+    Fault("a socket proxy without engine", "engine", _calls(lambda _: Rule("", fails=True, answer=NO_BACKEND))),
+    Fault("every third answer is junk", "engine", _calls(lambda _: Rule("", fails=True, answer=JUNK, every=3))),
+    Fault("every answer is junk", "engine", _calls(lambda _: Rule("", fails=True, answer=JUNK))),
     Fault("engine slow", "engine", _calls(lambda dice: Rule("", delay=dice.uniform(0.1, 1.5))), (2.0, 8.0)),
     Fault("engine frozen", "engine", _frozen),
     Fault("engine dead", "engine", _dead),
@@ -134,6 +171,7 @@ ENGINE_FAULTS = (
     Fault("all connections cut in the act", "engine", _cut("", in_the_act=True), (0.0, 0.0)),
     Fault("events cut", "engine", _cut(EVENTS), (0.0, 0.0)),
     Fault("events cut and refused", "engine", _no_events),
+    Fault("events torn", "engine", _torn_events),
 )
 STORE_FAULTS = (
     Fault("acme.json gone", "store", _spoiled(lambda _: None)),
@@ -141,6 +179,8 @@ STORE_FAULTS = (
     Fault("acme.json half", "store", _spoiled(lambda content: content[: len(content) // 2])),
     Fault("acme.json junk", "store", _spoiled(lambda content: content.translate(bytes(reversed(range(256)))))),
     Fault("acme.json holds another host only", "store", _strangers),
+    Fault("acme.json restored from a backup", "store", _restored),
+    Fault("acme.json renamed into place", "store", _renamed),
     Fault("five renewals in a row", "store", _many_renewals, (0.0, 0.0)),
 )
 FERRY_FAULTS = (
@@ -149,4 +189,5 @@ FERRY_FAULTS = (
     Fault("certferry ended in the act", "ferry", _ferry("terminate", in_the_act=True), (0.0, 0.0)),
     Fault("certferry killed", "ferry", _ferry("kill", in_the_act=False), (0.0, 0.0)),
     Fault("certferry killed in the act", "ferry", _ferry("kill", in_the_act=True), (0.0, 0.0)),
+    Fault("certferry once beside it", "ferry", _another_ferry, (0.0, 0.0)),
 )

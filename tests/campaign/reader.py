@@ -18,8 +18,8 @@ LOOK = """
 exec {never}<> <(:)
 while [[ -e /proc/self ]]; do
     mapfile -t k <"$1"; mapfile -t c <"$2"
-    seen="${k[2]:--} ${c[$3]:--}"
-    if [[ $seen != "$before" ]]; then printf '%s %s\\n' "$EPOCHREALTIME" "$seen"; before=$seen; fi
+    seen="${k[2]:--}"$'\\t'"${c[$3]:--}"
+    if [[ $seen != "$before" ]]; then printf '%s\\t%s\\n' "$EPOCHREALTIME" "$seen"; before=$seen; fi
     read -r -t 0.01 -u $never
 done 2>/dev/null
 """
@@ -92,8 +92,8 @@ class Reader:
     def _follow(self, process: subprocess.Popen[str], container: str) -> None:
         assert process.stdout is not None
         for line in process.stdout:
-            moment, key, certificate = line.split()
-            self._note((float(moment), container, key, certificate))
+            if seen := read_line(line, container):
+                self._note(seen)
 
     def _note(self, seen: Seen | None) -> None:
         last, self._last = self._last, seen
@@ -108,3 +108,12 @@ class Reader:
     def _sight(self, seen: Seen, until: float) -> Sight:
         begin, container, key, certificate = seen
         return Sight((begin, until), container, self._store.by_line.get(key), self._store.by_line.get(certificate))
+
+
+def read_line(line: str, container: str) -> Seen | None:
+    """What a line tells; nothing where it is Docker that speaks, of a container that ends or begins."""
+    moment, *seen = line.rstrip("\n").split("\t")
+    try:
+        return float(moment), container, seen[0], seen[1]
+    except (ValueError, IndexError):
+        return None

@@ -53,6 +53,7 @@ class Store:
         self.by_line: dict[str, Issued] = {}
         self.renewals: list[Issued] = []
         self._spoil: Callable[[bytes], bytes | None] = bytes
+        self._renames = False
         self._lock = threading.RLock()
         self._stranger = acme_json(lab.issue(STRANGER))
         self.renew(names)
@@ -103,10 +104,27 @@ class Store:
         """A file with a pair for another host only."""
         return self._stranger
 
+    def backup(self, _content: bytes) -> bytes:
+        """The file as it was at first."""
+        return acme_json(*(one.pair for one in self.first.values()))
+
+    @contextmanager
+    def renaming(self) -> Iterator[None]:
+        """New files are put in place by a rename."""
+        self._renames = True
+        try:
+            yield
+        finally:
+            self._renames = False
+
     def _write(self) -> None:
-        content = self._spoil(acme_json(*(one.pair for one in self.newest.values())))
+        path, content = self._lab.acme.path, self._spoil(acme_json(*(one.pair for one in self.newest.values())))
         if content is None:
-            self._lab.acme.path.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+        elif self._renames:
+            new = path.with_name("acme.json.new")
+            new.write_bytes(content)
+            new.replace(path)
         else:
             self._lab.acme.write_raw(content)
 

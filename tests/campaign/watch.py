@@ -20,6 +20,8 @@ PORTS = (993, 587, 465)
 PAUSE = 0.15
 PATIENCE = 5.0
 """Seconds after which a handshake has failed."""
+NO_ANSWER = ("TimeoutError", "ConnectionRefusedError", "ConnectionResetError", "SMTPServerDisconnected", "gaierror", "OSError")
+"""How errors begin where no service was there to answer: none listened, or its container went, address and all."""
 
 
 @dataclass
@@ -33,9 +35,9 @@ class Outage:
     """How often each error was met."""
 
     @property
-    def only_slow(self) -> bool:
-        """Whether nothing said no: there was no answer in time."""
-        return all(error.startswith("TimeoutError") for error in self.errors)
+    def silent(self) -> bool:
+        """Whether nobody answered, so that nothing was said of TLS: a service that starts, on a machine with much to do."""
+        return all(error.startswith(NO_ANSWER) for error in self.errors)
 
 
 class Clients:

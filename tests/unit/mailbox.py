@@ -48,6 +48,8 @@ class Mailbox:
     """By the name of a step: what it raises at its first time, its second, and so on; ``None`` lets it pass."""
     engine_age: Callable[[], float | None] | None = None
     """How long ago the container was started, by the engine's clock; by that of the test where not said."""
+    replaced_by: list[dict[PurePosixPath, InstalledFile | None]] = field(default_factory=list)
+    """Files that somebody else puts there, and has used, right after each change."""
     asked: list[ProbePort] = field(default_factory=list)
     """The ports that were asked, in order."""
     log: list[str] = field(default_factory=list)
@@ -122,7 +124,11 @@ class Mailbox:
                 self.log.append("put back")
                 self.files, self.kept, receipt = self.files | receipt.previous, {}, None
             return Acted(receipt, (Failure(error),))
-        return Acted(receipt, self._reload(steps))
+        failures = self._reload(steps)
+        if contents and self.replaced_by:
+            self.files |= self.replaced_by.pop(0)
+            self._use_files()
+        return Acted(receipt, failures)
 
     def _reload(self, steps: Sequence[Reload]) -> tuple[Failure, ...]:
         failures = []

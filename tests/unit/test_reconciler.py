@@ -21,6 +21,7 @@ from controller.domain.errors import (
     EngineUnavailable,
     ExecCut,
     ExecTimeout,
+    Overwritten,
     PermanentError,
     ProbeUnavailable,
     ReloadFailed,
@@ -340,6 +341,33 @@ class TestNeverWorseThanBefore:
         assert world.done() == ["apply", "check", "postfix reload", "rollback", "postfix reload"]
         assert (has(world, old), world.reason) == (True, "RolledBack")
         assert f"port 993/imaps hands out {old.leaf.short}, not {new.leaf.short}" in world.status.condition.message
+
+    @virtually
+    async def test_what_somebody_else_put_there_meanwhile_is_not_taken_back(self):
+        """Another certferry, or an operator by hand: what a port then hands out says nothing against the pair."""
+        world, theirs = renewal(), Mailbox.holding(newest)
+        world.box.replaced_by = [theirs.files]
+        with pytest.raises(Overwritten):
+            await world.look()
+        assert (world.done(), has(world, newest)) == (["apply", "check", "postfix reload"], True)
+        assert (world.reason, set(world.box.kept)) == ("WriteFailed", {CERT, PRIVATE})
+        assert "somebody else replaced /tls/" in world.status.condition.message
+
+        world.offer(newest)
+        await world.look()
+        await world.look()
+        assert (world.done(), has(world, newest), world.reason, world.box.kept) == ([], True, "", {})
+
+    @virtually
+    async def test_a_fight_with_somebody_else_over_the_files_does_not_cost_a_reload_again_and_again(self):
+        world, theirs = renewal(), Mailbox.holding(old)
+        world.box.replaced_by = [theirs.files, theirs.files]
+        with pytest.raises(Overwritten):
+            await world.look()
+        assert await world.look() == Outcome(Result.FAILED, FAILED_PAUSE)
+        world.done()
+        assert await world.look() == Outcome(Result.REFUSED, FAILED_PAUSE)
+        assert (world.done(), world.reason) == ([], "WriteRefused")
 
     @virtually
     async def test_a_port_that_is_gone_after_the_reload_brings_the_previous_pair_back_but_not_at_once(self):

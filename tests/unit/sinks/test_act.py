@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -22,6 +23,9 @@ from tests.unit.sinks.shells import SHELLS, Machine, commands_of
 from tests.unit.sinks.test_script import Hands, litter, mounted_one_by_one, pair_in
 
 old, new = certificate(**OLD), certificate(**NEW)
+
+
+ONE_BY_ONE, TOGETHER = "mounted one by one", "in one folder"
 
 
 @pytest.fixture(params=SHELLS)
@@ -302,3 +306,29 @@ def test_a_command_that_prints_so_much_that_its_end_is_lost_has_failed_and_was_n
     report = act.parse(b"\n--b swapped 0\nxxxxxx", "--b")
     (failure,) = failures_of(pair_in(tmp_path), act.Use(steps=(step,)), report, code, 5)
     assert str(failure.error) == "`chatter` prints too much to see how it ended; let it print less"
+
+
+@pytest.mark.parametrize("way", [TOGETHER, ONE_BY_ONE])
+@pytest.mark.parametrize("there_before", [True, False])
+async def test_what_somebody_else_wrote_since_the_look_is_not_replaced(machine, folder, way, there_before):
+    """Another certferry may hold a newer pair than ours."""
+    wanted = pair_in(folder) if way == TOGETHER else mounted_one_by_one(folder)
+    hands = Hands(machine, wanted)
+    if there_before:
+        await hands.bring(old)
+    observed, contents = await hands.look(), {p: c for place in wanted.places for p, c in place.contents(old).items()}
+    await hands.bring(new)
+    theirs = hands.there
+    with pytest.raises(WriteFailed, match="somebody else replaced .* meanwhile"):
+        await hands.sink.act(wanted, observed, contents)
+    assert (hands.there, litter(folder)) == (theirs, [])
+
+
+async def test_copies_that_the_container_made_itself_since_the_look_are_replaced(machine, folder):
+    wanted = replace(pair_in(folder), places=(), internal=pair_in(folder).places)
+    hands = Hands(machine, wanted)
+    observed = await hands.look()
+    contents = {path: c for place in wanted.internal for path, c in place.contents(new).items()}
+    (folder / "cert.pem").write_bytes(old.fullchain_pem)
+    acted = await hands.sink.act(wanted, observed, contents)
+    assert (acted.failures, (folder / "cert.pem").read_bytes()) == ((), new.fullchain_pem)
