@@ -34,7 +34,7 @@ def _is_watched(container: Container, path: PurePosixPath) -> bool:
     """``_monitored_files_checksums`` in helpers/change-detection.sh. It does not take the ``*.`` from ``SSL_DOMAIN``."""
     environment = container.environment
     if environment.get("SSL_TYPE") == "manual":
-        return str(path) in [environment.get(f"SSL_{name}_PATH") for name in ("CERT", "KEY", "ALT_CERT", "ALT_KEY")]
+        return path in map(PurePosixPath, files.manual_names(container))
     names = (environment.get("SSL_DOMAIN", ""), host_name(container), domain_name(container))
     return environment.get("SSL_TYPE") == "letsencrypt" and path.parent in [files.LIVE / name for name in names if name]
 
