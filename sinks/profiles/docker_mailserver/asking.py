@@ -25,8 +25,8 @@ for p in /proc/[0-9]*/comm; do
 read -r c <"$p" && case $c in check-for-chang*) t=; read -r _ _ t _ <"${p%comm}stat"
 case $t in [TtZX]) ;; *) echo detector ;; esac ;; start-mailserve*) b=1; echo starting ;; esac
 done
-grep -F SUMS
-echo "recorded $(stat -c %Z CHECKSUMS) $(date +%s)"
+grep -F WANTED RECORD
+echo "recorded $(stat -c %Z RECORD) $(date +%s)"
 postfix() {
 s=$(grep -h -e '^DMS_CONFIG_POLL=' -e 'smtpd_tls_.*_file' /etc/dms-settings /etc/postfix/master.cf)
 c=$(timeout 3 postconf -x smtpd_tls_chain_files smtpd_tls_cert_file smtpd_tls_key_file \
@@ -104,7 +104,7 @@ class Answers:
 def ask(paths: Iterable[str]) -> str:
     """Shell text that prints what `read` understands; `paths` are those whose checksums are asked for."""
     wanted = " ".join(f"-e {quote(f'  {path}')}" for path in dict.fromkeys(paths)) or "-e '  /etc/letsencrypt/'"
-    return f"{{\n{_TEXT.replace('SUMS', f'{wanted} {CHECKSUMS}').replace('CHECKSUMS', CHECKSUMS)}\n}} 2>/dev/null"
+    return f"{{\n{_TEXT.replace('RECORD', CHECKSUMS).replace('WANTED', wanted)}\n}} 2>/dev/null"
 
 
 def read(text: str) -> Answers:
