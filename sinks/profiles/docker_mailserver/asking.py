@@ -19,7 +19,8 @@ MOST = 20_000
 """Characters of an answer that are read; a real one has some 2,000."""
 LONGEST_PATH = 4096
 
-_TEXT = r"""[ -f /etc/letsencrypt/acme.json ] && echo acme.json
+_TEXT = r"""a=/etc/letsencrypt/acme.json
+[ -f "$a" ] && echo acme.json && grep -qxF "$(sha512sum "$a")" RECORD && echo acme.json seen
 b=
 for p in /proc/[0-9]*/comm; do
 read -r c <"$p" && case $c in check-for-chang*) t=; read -r _ _ t _ <"${p%comm}stat"
@@ -34,7 +35,7 @@ smtpd_tls_eccert_file smtpd_tls_eckey_file tls_server_sni_maps
 case $s in *smtpd_tls_*) timeout 3 postconf -x -P '*/*/smtpd_tls_chain_files' '*/*/smtpd_tls_cert_file' \
 '*/*/smtpd_tls_key_file' '*/*/smtpd_tls_eccert_file' '*/*/smtpd_tls_eckey_file' ;;
 esac)
-printf '%s\n' "${s%%smtpd_tls_*}" "$c"
+printf '%s\n' "${s%%smtpd_tls_*}" "$c" | grep -v -e '-----BEGIN'
 set -f
 IFS=' ,
 '
@@ -88,6 +89,8 @@ class Answers:
     starting: bool = False
     detector: bool = False
     acme_json: bool = False
+    acme_seen: bool = False
+    """Its detector took note of ``acme.json`` as it is."""
     poll: str = ""
     recorded: float | None = None
     """Seconds since the detector recorded what it met; ``None`` where it did not."""
@@ -121,6 +124,7 @@ def read(text: str) -> Answers:
         starting="starting" in lines,
         detector="detector" in lines,
         acme_json="acme.json" in lines,
+        acme_seen="acme.json seen" in lines,
         poll=polls[0] if polls else "",
         recorded=next((float(int(found[2]) - int(found[1])) for found in recorded if found), None),
         sums=sums,

@@ -450,6 +450,26 @@ class TestTheDetector:
         assert detector is not None
         assert bool(detector.watched) is watched
 
+    @pytest.mark.parametrize(
+        ("said", "seen_by_content", "seen"),
+        [("", True, False), ("acme.json seen\n", True, True), ("acme.json seen\n", False, False)],
+    )
+    def test_that_extracts_looks_at_what_it_extracts_from(self, said, seen_by_content, seen):
+        sums = "".join(f"{self.SUM}  {name}\n" for name in EXTRACTED) if seen_by_content else ""
+        detector = adapted(with_acme(), *EXTRACTED, answers=f"acme.json\ndetector\n{said}{sums}").detector
+        assert detector is not None
+        assert detector.watched == {path(name) for name in EXTRACTED}
+        assert detector.seen == (detector.watched if seen else frozenset())
+
+    @pytest.mark.parametrize(("said", "seen"), [("", False), ("acme.json seen\n", True)])
+    def test_that_extracts_a_wildcards_pair_puts_it_where_it_does_not_look(self, said, seen):
+        wild = mail(LETSENCRYPT | {"SSL_DOMAIN": "*.example.org"}, mounts=mounted(ACME, writable=False))
+        names = (f"{LIVE}/example.org/fullchain.pem", f"{LIVE}/example.org/key.pem")
+        detector = adapted(wild, *names, answers=f"acme.json\ndetector\n{said}").detector
+        assert detector is not None
+        assert detector.watched == {path(name) for name in names}
+        assert detector.seen == (detector.watched if seen else frozenset())
+
     @pytest.mark.parametrize("ssl_type", ["self-signed", "custom"])
     def test_looks_at_no_other_types(self, ssl_type):
         detector = adapted(mail({"SSL_TYPE": ssl_type}), answers="detector").detector

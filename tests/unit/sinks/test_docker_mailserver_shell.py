@@ -40,7 +40,7 @@ class Place:
 
     def ask(self) -> str:
         text = ask(["/tls/it's"]).replace("/proc/", f"{self.folder}/proc/").replace("/etc/dovecot", f"{self.folder}/dovecot")
-        text = text.replace(CHECKSUMS, f"{self.folder}/sums")
+        text = text.replace("/etc/letsencrypt/acme.json", f"{self.folder}/acme.json").replace(CHECKSUMS, f"{self.folder}/sums")
         argv = [SHELLS[self.shell], "-c", text]
         argv = [argv[0], "sh", *argv[1:]] if self.shell == "busybox" else argv
         result = subprocess.run(argv, capture_output=True, text=True, timeout=30, env={"PATH": str(self.folder)}, check=False)
@@ -137,3 +137,24 @@ def test_certificates_for_single_names_are_found(place, text, found):
 def test_maps_of_postfix_for_single_names_are_found(place):
     place.play("postconf", "smtpd_tls_chain_files =\ntls_server_sni_maps = texthash:/etc/postfix/sni\n", unless="*/*/")
     assert read(place.ask()).by_name == ("tls_server_sni_maps of Postfix",)
+
+
+def test_whether_the_detector_saw_acme_json_is_told(place, tmp_path):
+    """By its sum: it holds the keys of others, which stay where they are."""
+    (tmp_path / "sha512sum").symlink_to(shutil.which("sha512sum") or "sha512sum")
+    acme, sums = tmp_path / "acme.json", tmp_path / "sums"
+    assert not read(place.ask()).acme_json
+    acme.write_text('{"le": {}}')
+    sums.write_text(subprocess.run(["sha512sum", acme], capture_output=True, text=True, check=True).stdout)
+    found = read(place.ask())
+    assert (found.acme_json, found.acme_seen) == (True, True)
+    acme.write_text('{"le": {"Certificates": []}}')
+    found = read(place.ask())
+    assert (found.acme_json, found.acme_seen) == (True, False)
+
+
+def test_a_key_in_the_configuration_of_postfix_never_leaves_the_container_either(place):
+    place.play("postconf", f"smtpd_tls_chain_files = /c\nsmtpd_tls_key_file = {KEY.replace(chr(10), ' ')}\n", unless="*/*/")
+    answer = place.ask()
+    assert "MIIE" not in answer
+    assert read(answer).used
