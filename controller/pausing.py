@@ -30,7 +30,8 @@ def intention(decision: Decision) -> str:
     if decision.refused:
         return f"certferry would do nothing: {decision.refused}"
     if not (decision.write or decision.reload):
-        return "certferry would do nothing"
+        others = decision.pause is not None
+        return f"certferry would wait ({'; '.join(map(str, decision.findings))})" if others else "certferry would do nothing"
     files = ", ".join(map(str, decision.write))
     steps = [f"write {files}"] if files else []
     steps += ["reload"] if decision.reload else []

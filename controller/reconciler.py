@@ -311,9 +311,11 @@ class Reconciler:
 
     async def _watch(self, facts: Facts) -> Outcome:
         """Of a paused target the report is all that changes."""
-        problem, message = pausing.judge(facts, policies.decide(facts))
+        decision = policies.decide(facts)
+        problem, message = pausing.judge(facts, decision)
         self._report.paused(facts, problem, message)
-        return Outcome(Result.PAUSED, _sooner(self._until_started(facts), self._until_change(facts)))
+        others = policies.OTHERS_LIMIT if decision.pause is not None else None  # once, since each look asks every port
+        return Outcome(Result.PAUSED, _sooner(self._until_started(facts), self._until_change(facts), others))
 
     async def _clear(self, facts: Facts, *, confirmed: bool) -> None:
         """Clear away what is left over. What stays says nothing about the certificate, so it is only told."""

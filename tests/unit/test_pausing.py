@@ -8,13 +8,14 @@ from datetime import timedelta
 import pytest
 from structlog.testing import capture_logs
 
-from controller.domain.container import State
+from controller.domain.container import Mount, State
 from controller.domain.finding import Reason
 from controller.domain.observed import Served
 from controller.pausing import intention, judge
 from controller.policies import Decision, Facts, decide
 from controller.reconciler import Outcome, Result
 from tests.unit.made import (
+    CERT,
     CLOSED,
     IMAPS,
     NEW,
@@ -123,6 +124,17 @@ class TestNotReady:
 
 def test_a_reload_alone_is_said_without_files():
     assert intention(Decision(reload=True)) == "certferry would reload ()"
+
+
+@virtually
+async def test_what_another_is_at_is_told_and_looked_at_once_more():
+    read_only = container(mounts=(Mount("bind", "/srv", CERT.parent, writable=False),))
+    world = World(Mailbox.holding(old, wanted=replace(PAUSED, container=read_only)))
+    world.offer(new)
+    assert await world.look() == Outcome(Result.PAUSED, 60.0)
+    message = world.status.condition.message
+    assert "certferry would wait (ReloadPending: " in message
+    assert message.endswith("waiting for whoever keeps these files, which are read-only here)")
 
 
 class TestReconciling:

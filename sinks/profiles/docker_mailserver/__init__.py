@@ -14,7 +14,7 @@ from controller.domain.mail_ports import STANDARD_PORTS
 from controller.domain.profile import Profile
 from sinks.profiles.docker_mailserver.adapting import adapt
 from sinks.profiles.docker_mailserver.layout import layout, reload
-from sinks.profiles.docker_mailserver.settings import host_name, recognise
+from sinks.profiles.docker_mailserver.settings import own_host_name, recognise
 
 DOCKER_MAILSERVER = Profile(
     name="docker-mailserver",
@@ -23,5 +23,5 @@ DOCKER_MAILSERVER = Profile(
     layout=layout,
     adapt=adapt,
     reload=reload,
-    host_name=host_name,
+    host_name=own_host_name,
 )

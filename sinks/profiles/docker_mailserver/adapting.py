@@ -131,6 +131,8 @@ def _by_own_settings(ssl_type: str, layout: Layout, answers: Answers | None) -> 
     used = [each for each in answers.used if not _is_shipped(each)]
     if not used and answers.starting:
         raise TargetNotRunning(f"{said}, and docker-mailserver is still starting: which files it uses is asked when it is up")
+    if not used and not answers.told:
+        raise TargetNotRunning(f"{said}, and neither Postfix nor Dovecot says which files it uses: they are asked again")
     if not used and answers.inline:
         raise LabelError((f"{said}, and {', '.join(answers.inline)} holds no path; name files there to have them renewed",))
     if not used:
@@ -156,6 +158,7 @@ def _with_used(layout: Layout, used: tuple[Used, ...]) -> Layout:
 
 def _with_notes(layout: Layout, answers: Answers) -> Layout:
     notes = [f"{name} of Dovecot holds no path; it cannot be renewed there" for name in answers.inline]
+    notes += [f"{name} names certificates for single names: certferry does not renew those" for name in answers.by_name]
     return replace(layout, notes=(*layout.notes, *notes))
 
 
@@ -172,4 +175,4 @@ def _place(used: Used) -> Place:
 
 def _is_shipped(used: Used) -> bool:
     """Debian's snakeoil pair and Dovecot's own, which stand in every image's configuration."""
-    return "ssl-cert-snakeoil" in used.certificate.name or used.certificate.parent == PurePosixPath("/etc/dovecot/private")
+    return "ssl-cert-snakeoil" in used.certificate.name or used.certificate == PurePosixPath("/etc/dovecot/private/dovecot.pem")

@@ -23,18 +23,27 @@ def asked_detector(container: Container, layout: Layout, observed: Observed, ans
     if not answers.detector or version(container) < DETECTOR_SINCE:
         return Detector()
     paths = [path for place in (*layout.places, *layout.also) for path in place.paths]
-    watched = frozenset(path for path in paths if _is_watched(container, path))
-    seen = frozenset(path for path in watched if _was_seen(path, observed, answers))
+    by_content = frozenset(path for path in paths if _is_watched(container, path))
+    extracts = _extracts(container, layout, answers)
+    watched = frozenset(paths) if extracts else by_content
+    known = frozenset(path for path in watched if path not in by_content or _was_seen(path, observed, answers))
+    seen = known if answers.acme_seen or not extracts else frozenset[PurePosixPath]()
     seconds = poll(answers.poll or container.environment.get("DMS_CONFIG_POLL", ""))
     acted = answers.recorded is not None and answers.recorded < ACTED_LATELY
     return Detector(patience(seconds), watched, seen, seconds, acted)
+
+
+def _extracts(container: Container, layout: Layout, answers: Answers) -> bool:
+    """Whether it writes the files itself: then ``acme.json`` is what it looks at, wherever the files are (a wildcard's are in a
+    folder that it does not look at)."""
+    return container.environment.get("SSL_TYPE") == "letsencrypt" and answers.acme_json and bool(layout.written_by)
 
 
 def _is_watched(container: Container, path: PurePosixPath) -> bool:
     """``_monitored_files_checksums`` in helpers/change-detection.sh. It does not take the ``*.`` from ``SSL_DOMAIN``."""
     environment = container.environment
     if environment.get("SSL_TYPE") == "manual":
-        return str(path) in [environment.get(f"SSL_{name}_PATH") for name in ("CERT", "KEY", "ALT_CERT", "ALT_KEY")]
+        return path in map(PurePosixPath, files.manual_names(container))
     names = (environment.get("SSL_DOMAIN", ""), host_name(container), domain_name(container))
     return environment.get("SSL_TYPE") == "letsencrypt" and path.parent in [files.LIVE / name for name in names if name]
 

@@ -32,8 +32,13 @@ def manual(container: Container) -> tuple[Place, ...]:
             places.append(Place(Slot(), combined=PurePosixPath(certificate)))
         elif certificate and key:
             places.append(Place(Slot(), PurePosixPath(certificate), PurePosixPath(key)))
-        elif certificate or key or prefix == "SSL":
+        elif prefix == "SSL":
             problems.append(f"SSL_TYPE=manual needs {names[0]} and {names[1]} in the container's environment")
+    if len(places) > 1 and set(places[0].paths) & set(places[1].paths):
+        problems.append(
+            "SSL_ALT_CERT_PATH and SSL_ALT_KEY_PATH in the container's environment name files of the first pair, too:"
+            " name others, or remove both"
+        )
     problems += [
         f"{path} in the container's environment is not an absolute path"
         for p in places
@@ -43,6 +48,18 @@ def manual(container: Container) -> tuple[Place, ...]:
     if problems:
         raise LabelError(tuple(problems))
     return tuple(places)
+
+
+def half_alternative(container: Container) -> str:
+    """Of ``SSL_ALT_*`` the one that is set without the other, so that docker-mailserver passes over both; empty where none."""
+    given = [name for name in ("SSL_ALT_CERT_PATH", "SSL_ALT_KEY_PATH") if container.environment.get(name)]
+    return given[0] if len(given) == 1 else ""
+
+
+def manual_names(container: Container) -> list[str]:
+    """The paths of ``SSL_TYPE=manual`` as they are written, which is how the change detector knows them."""
+    names = (container.environment.get(f"SSL_{name}_PATH", "") for name in ("CERT", "KEY", "ALT_CERT", "ALT_KEY"))
+    return [name for name in names if name]
 
 
 def manual_copies(container: Container, count: int) -> tuple[Place, ...]:

@@ -15,6 +15,7 @@ from controller.domain.target import Place, Reload
 from sinks.profiles.docker_mailserver import files
 from sinks.profiles.docker_mailserver.asking import ask
 from sinks.profiles.docker_mailserver.settings import (
+    given_by_file,
     has_detector,
     letsencrypt_names,
     poll,
@@ -29,6 +30,13 @@ HANDLING = 18.0
 """Seconds that the detector may take for a change beside its pause: it waits for its lock, and may be at work on another."""
 
 _TYPES = ("manual", "letsencrypt", "self-signed", "custom")
+_NEEDED = {
+    "manual": ("SSL_CERT_PATH", "SSL_KEY_PATH", "SSL_ALT_CERT_PATH", "SSL_ALT_KEY_PATH"),
+    "letsencrypt": ("SSL_DOMAIN", "OVERRIDE_HOSTNAME"),
+    "self-signed": ("OVERRIDE_HOSTNAME",),
+    "custom": ("OVERRIDE_HOSTNAME",),
+}
+"""The settings that say which files a type uses."""
 _ONLY_COPIES = "the originals are on a read-only mount: only the copies inside are renewed; a new container starts with the old"
 
 
@@ -45,6 +53,10 @@ def patience(seconds: float) -> float:
 def layout(container: Container) -> Layout:
     """Where the pair goes, by ``SSL_TYPE``; to be adapted once the container was asked."""
     ssl_type = container.environment.get("SSL_TYPE", "")
+    if unread := given_by_file(container, ("SSL_TYPE", *_NEEDED.get(ssl_type, ()))):
+        raise LabelError(
+            tuple(f"{name}__FILE is set, and certferry does not read that file: set {name} itself" for name in unread)
+        )
     by_type: dict[str, Callable[[Container], Layout]] = {
         "manual": _manual,
         "letsencrypt": _letsencrypt,
@@ -54,17 +66,22 @@ def layout(container: Container) -> Layout:
         "": _asked,
     }
     if ssl_type not in by_type:
-        nearest = get_close_matches(ssl_type[:80].lower(), _TYPES, n=1, cutoff=0.0)[0]
+        nearest = get_close_matches(ssl_type[:80].strip().lower(), _TYPES, n=1, cutoff=0.0)[0]
         shown = printable(ssl_type[:80])
+        shown = shown if shown == shown.strip() else f"{shown!r}"
         raise LabelError((f"SSL_TYPE={shown} in the container's environment: unknown; the nearest known is {nearest}",))
     found = by_type[ssl_type](container)
-    return replace(found, ask=ask(path for place in found.places for path in (*place.paths, *found.beside)))
+    paths = [str(path) for place in found.places for path in (*place.paths, *found.beside)]
+    return replace(found, ask=ask((*paths, *(files.manual_names(container) if ssl_type == "manual" else ()))))
 
 
 def _manual(container: Container) -> Layout:
     originals = files.manual(container)
     copies = files.manual_copies(container, len(originals))
-    return replace(_copied(container, originals, copies, by_detector=True), fill=len(originals) > 1)
+    found = _copied(container, originals, copies, by_detector=True)
+    half = files.half_alternative(container)
+    notes = (f"{half} is set without its other half, so docker-mailserver passes over it",) if half else ()
+    return replace(found, fill=len(originals) > 1, notes=(*found.notes, *notes))
 
 
 def _self_signed(container: Container) -> Layout:

@@ -5,7 +5,9 @@ Facts: ``target/scripts/helpers/dns.sh`` and ``ssl.sh`` of its repository; its C
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Iterable
 
 from controller.domain.container import Container
 
@@ -24,14 +26,19 @@ def recognise(container: Container) -> bool:
 
 
 def host_name(container: Container) -> str:
-    """``OVERRIDE_HOSTNAME``, or what the container is called."""
+    """What its start script calls it: ``OVERRIDE_HOSTNAME``, or what the container is called."""
+    return container.environment.get("OVERRIDE_HOSTNAME") or container.fqdn
+
+
+def own_host_name(container: Container) -> str:
+    """The same by the operator's word alone: an image must not say for which name it wants a certificate."""
     return container.own_environment.get("OVERRIDE_HOSTNAME") or container.fqdn
 
 
 def domain_name(container: Container) -> str:
-    """The host name without its first part where it has more than two."""
+    """The host name without its first part where it has more than two, else ``DOMAINNAME`` or the host name."""
     name = host_name(container)
-    return name.partition(".")[2] if name.count(".") > 1 else name
+    return name.partition(".")[2] if name.count(".") > 1 else container.environment.get("DOMAINNAME") or name
 
 
 def letsencrypt_names(container: Container) -> tuple[str, ...]:
@@ -60,5 +67,16 @@ def has_detector(container: Container) -> bool:
 
 
 def poll(text: str) -> float:
-    """Seconds of a value of ``DMS_CONFIG_POLL``."""
-    return float(text) if re.fullmatch(r"\d{1,6}(\.\d{1,6})?", text) else POLL
+    """Seconds of a value of ``DMS_CONFIG_POLL``, which is handed to sleep(1); with one that this refuses there is no pause."""
+    if found := re.fullmatch(r"(\d{1,6}(?:\.\d{0,6})?)([smhd]?)", text):
+        return float(found[1]) * _UNITS[found[2]]
+    return math.inf if text in ("inf", "infinity") else POLL
+
+
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def given_by_file(container: Container, names: Iterable[str]) -> list[str]:
+    """Those settings that are not set but by a file in the container, as ``<name>__FILE`` says."""
+    environment = container.environment
+    return [name for name in names if environment.get(f"{name}__FILE") and not environment.get(name)]

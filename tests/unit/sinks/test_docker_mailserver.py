@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -13,7 +14,7 @@ from controller.domain.target import Place, Reload, Slot
 from sinks.profiles import DEFAULT, PROFILES
 from sinks.profiles.docker_mailserver import DOCKER_MAILSERVER
 from sinks.profiles.docker_mailserver.layout import DOVECOT, POSTFIX
-from sinks.profiles.docker_mailserver.settings import NEWEST, version
+from sinks.profiles.docker_mailserver.settings import NEWEST, letsencrypt_names, version
 from sinks.profiles.generic import GENERIC
 from tests.unit.made import container
 
@@ -139,7 +140,6 @@ class TestManual:
         [
             ("SSL_CERT_PATH", "SSL_TYPE=manual needs SSL_CERT_PATH and SSL_KEY_PATH in the container's environment"),
             ("SSL_KEY_PATH", "SSL_TYPE=manual needs SSL_CERT_PATH and SSL_KEY_PATH in the container's environment"),
-            ("SSL_ALT_KEY_PATH", "SSL_TYPE=manual needs SSL_ALT_CERT_PATH and SSL_ALT_KEY_PATH in the container's environment"),
         ],
     )
     def test_a_missing_path_is_told(self, missing, problem):
@@ -147,6 +147,47 @@ class TestManual:
         with pytest.raises(LabelError) as caught:
             DOCKER_MAILSERVER.layout(mail(environment))
         assert caught.value.problems == (problem,)
+
+    @pytest.mark.parametrize(
+        ("missing", "given"), [("SSL_ALT_KEY_PATH", "SSL_ALT_CERT_PATH"), ("SSL_ALT_CERT_PATH", "SSL_ALT_KEY_PATH")]
+    )
+    def test_half_of_a_second_pair_is_none_as_for_docker_mailserver(self, missing, given):
+        environment = {name: value for name, value in (MANUAL | ALT).items() if name != missing}
+        layout = DOCKER_MAILSERVER.layout(mail(environment))
+        assert (layout.places, layout.internal, layout.fill) == ((ORIGINALS,), (INSIDE,), False)
+        assert layout.notes == (f"{given} is set without its other half, so docker-mailserver passes over it",)
+
+    @pytest.mark.parametrize(
+        "same",
+        [
+            {"SSL_ALT_CERT_PATH": "/tls/cert.pem", "SSL_ALT_KEY_PATH": "/tls/key.pem"},
+            {"SSL_ALT_KEY_PATH": "/tls//key.pem"},
+        ],
+    )
+    def test_a_second_pair_in_files_of_the_first_would_empty_them(self, same):
+        with pytest.raises(LabelError, match="name files of the first pair, too: name others, or remove both"):
+            DOCKER_MAILSERVER.layout(mail(MANUAL | ALT | same))
+
+    @pytest.mark.parametrize(
+        ("environment", "name"),
+        [
+            ({"SSL_TYPE__FILE": "/run/secrets/type"}, "SSL_TYPE"),
+            ({"SSL_TYPE": "manual", "SSL_KEY_PATH": "/k", "SSL_CERT_PATH__FILE": "/run/secrets/cert"}, "SSL_CERT_PATH"),
+            (MANUAL | {"SSL_ALT_KEY_PATH__FILE": "/run/secrets/key"}, "SSL_ALT_KEY_PATH"),
+            (LETSENCRYPT | {"SSL_DOMAIN__FILE": "/run/secrets/domain"}, "SSL_DOMAIN"),
+            ({"SSL_TYPE": "custom", "OVERRIDE_HOSTNAME__FILE": "/run/secrets/name"}, "OVERRIDE_HOSTNAME"),
+        ],
+    )
+    def test_a_setting_that_stands_in_a_file_is_told(self, environment, name):
+        with pytest.raises(LabelError, match=f"{name}__FILE is set, and certferry does not read that file: set {name} itself"):
+            DOCKER_MAILSERVER.layout(mail(environment))
+
+    @pytest.mark.parametrize(
+        "environment",
+        [{"SSL_CERT_PATH__FILE": "/x"}, {"SSL_DOMAIN__FILE": "/x"}, {"SSL_KEY_PATH__FILE": ""}, {"LDAP_BIND_PW__FILE": "/x"}],
+    )
+    def test_one_that_does_not_count_is_not(self, environment):
+        assert DOCKER_MAILSERVER.layout(mail(MANUAL | environment)).places == (ORIGINALS,)
 
     def test_a_relative_path_is_told(self):
         with pytest.raises(LabelError, match=r"tls/key.pem in the container's environment is not an absolute path"):
@@ -158,7 +199,27 @@ class TestTheChangeDetector:
 
     @pytest.mark.parametrize(
         ("poll", "seconds"),
-        [("", 20.0), ("2", 20.0), ("10", 28.0), ("0.5", 18.5), ("120", 138.0), ("121", 0.0), ("often", 20.0), ("-1", 20.0)],
+        [
+            ("", 20.0),
+            ("2", 20.0),
+            ("10", 28.0),
+            ("0.5", 18.5),
+            ("120", 138.0),
+            ("121", 0.0),
+            ("often", 20.0),
+            ("-1", 20.0),
+            ("5s", 23.0),
+            ("1m", 78.0),
+            ("2.5", 20.5),
+            ("3.", 21.0),
+            ("1h", 0.0),
+            ("0.001d", 104.4),
+            ("inf", 0.0),
+            ("infinity", 0.0),
+            (" 5", 20.0),
+            ("5 s", 20.0),
+            ("0", 18.0),
+        ],
     )
     def test_takes_some_of_its_rounds(self, poll, seconds):
         assert DOCKER_MAILSERVER.layout(mail(MANUAL | {"DMS_CONFIG_POLL": poll})).reload == noticed(seconds)
@@ -190,6 +251,8 @@ class TestLetsEncrypt:
             ({"SSL_DOMAIN": "example.com"}, {}, "example.com"),
             ({"SSL_DOMAIN": "*.example.com"}, {}, "example.com"),
             ({}, {"hostname": "mail", "domainname": "example.org"}, "mail.example.org"),
+            ({"SSL_DOMAIN": "*"}, {}, "*"),
+            ({"HOSTNAME": "other.example.com"}, {}, "mail.example.com"),
         ],
     )
     def test_the_live_directory_is_written(self, environment, changes, directory):
@@ -197,6 +260,26 @@ class TestLetsEncrypt:
         live = f"/etc/letsencrypt/live/{directory}"
         assert layout.places == (place(f"{live}/fullchain.pem", f"{live}/privkey.pem"),)
         assert (layout.internal, layout.reload) == ((), noticed(20.0))
+
+    @pytest.mark.parametrize(
+        ("environment", "changes", "names"),
+        [
+            ({}, {}, ["mail.example.com", "example.com"]),
+            ({"DOMAINNAME": "example.org"}, {}, ["mail.example.com", "example.com"]),
+            ({"DOMAINNAME": "example.org"}, {"hostname": "example.com"}, ["example.com", "example.org"]),
+            ({"DOMAINNAME": "example.org", "OVERRIDE_HOSTNAME": "a.b.c.d"}, {}, ["a.b.c.d", "b.c.d"]),
+            ({"DOMAINNAME": ""}, {"hostname": "mail"}, ["mail"]),
+            ({}, {"hostname": "mail.sub", "domainname": "example.com"}, ["mail.sub.example.com", "sub.example.com"]),
+            ({"SSL_DOMAIN": "*.example.com"}, {}, ["example.com", "mail.example.com"]),
+        ],
+    )
+    def test_the_names_are_those_of_the_start_script(self, environment, changes, names):
+        assert list(letsencrypt_names(mail(LETSENCRYPT | environment, **changes))) == names
+
+    def test_a_name_that_the_image_overrides_is_where_the_files_are_and_not_whom_they_are_for(self):
+        there = replace(mail(LETSENCRYPT | {"OVERRIDE_HOSTNAME": "mx.example.com"}), own_environment={})
+        assert letsencrypt_names(there)[0] == "mx.example.com"
+        assert DOCKER_MAILSERVER.host_name(there) == "mail.example.com"
 
     def test_without_any_name_there_is_no_directory(self):
         with pytest.raises(LabelError, match="needs a host name: set `hostname:` or SSL_DOMAIN"):
@@ -231,7 +314,15 @@ class TestTheOtherTypes:
 
     @pytest.mark.parametrize(
         ("typed", "meant"),
-        [("letsencrpyt", "letsencrypt"), ("Manual", "manual"), ("selfsigned", "self-signed"), ("x" * 99, "")],
+        [
+            ("letsencrpyt", "letsencrypt"),
+            ("Manual", "manual"),
+            ("selfsigned", "self-signed"),
+            ("x" * 99, ""),
+            ("LETSENCRYPT", "letsencrypt"),
+            ("self_signed", "self-signed"),
+            ("none", ""),
+        ],
     )
     def test_of_a_mistyped_one_the_nearest_word_is_told(self, typed, meant):
         with pytest.raises(LabelError) as caught:
@@ -240,6 +331,17 @@ class TestTheOtherTypes:
         assert problem.startswith(
             f"SSL_TYPE={typed[:80]} in the container's environment: unknown; the nearest known is {meant}"
         )
+
+
+@pytest.mark.parametrize(
+    ("typed", "shown"),
+    [(" manual", "' manual'"), ("manual ", "'manual '"), ("\tmanual", "\\tmanual"), ("' manual'", "' manual'")],
+)
+def test_a_blank_too_many_is_shown(typed, shown):
+    with pytest.raises(LabelError) as caught:
+        DOCKER_MAILSERVER.layout(mail({"SSL_TYPE": typed}))
+    text = f"SSL_TYPE={shown} in the container's environment: unknown; the nearest known is manual"
+    assert caught.value.problems == (text,)
 
 
 @pytest.mark.parametrize(

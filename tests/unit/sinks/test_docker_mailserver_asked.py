@@ -99,9 +99,40 @@ class TestTheAnswers:
                 ["587/inet/smtpd_tls_cert_file = /c", "587/inet/smtpd_tls_key_file = /k"],
                 [used("Postfix (587/inet)", "/k", "/c")],
             ),
+            (
+                ["smtpd_tls_chain_files = /k /c", "587/inet/smtpd_tls_chain_files = ", "587/inet/smtpd_tls_cert_file = /x"],
+                [used("Postfix", "/k", "/c"), used("Postfix (587/inet)", "/x", "/x")],
+            ),
+            (
+                ["smtpd_tls_cert_file = /c", "smtpd_tls_key_file = /k", "587/inet/smtpd_tls_cert_file = /x"],
+                [used("Postfix", "/k", "/c"), used("Postfix (587/inet)", "/k", "/x")],
+            ),
+            (
+                ["smtpd_tls_cert_file = /c", "smtpd_tls_key_file = /c", "587/inet/smtpd_tls_cert_file = /x"],
+                [used("Postfix", "/c", "/c"), used("Postfix (587/inet)", "/x", "/x")],
+            ),
+            (
+                ["smtpd_tls_cert_file = /c", "smtpd_tls_eccert_file = /e", "smtpd_tls_eckey_file = /f"],
+                [used("Postfix", "/c", "/c"), used("Postfix", "/f", "/e", alternative=True)],
+            ),
+            (["smtpd_tls_cert_file = ", "smtpd_tls_eccert_file = /e"], [used("Postfix", "/e", "/e")]),
+            (["smtpd_tls_cert_file = none", "587/inet/smtpd_tls_security_level = may"], []),
             (["smtpd_tls_chain_files = /k /c", "587/inet/smtpd_tls_cert_file = /x"], [used("Postfix", "/k", "/c")]),
         ],
-        ids=["the older pair", "one file", "chain files win", "of a service", "an older pair of a service", "in vain"],
+        ids=[
+            "the older pair",
+            "one file",
+            "chain files win",
+            "of a service",
+            "an older pair of a service",
+            "a service without chain files",
+            "its key is the main one",
+            "its key is its own",
+            "two key types",
+            "only the second",
+            "a word that is no path",
+            "none",
+        ],
     )
     def test_name_what_else_postfix_is_set_to(self, lines, expected):
         assert read("\n".join(lines)).used == tuple(expected)
@@ -153,6 +184,22 @@ class TestManual:
 
     def test_what_the_image_ships_is_none_of_the_operators(self):
         assert adapted(mail(MANUAL), answers=SHIPPED).also == ()
+
+    @pytest.mark.parametrize(
+        ("answer", "who"),
+        [("local_name", "local_name of Dovecot"), ("tls_server_sni_maps = texthash:/x", "tls_server_sni_maps of Postfix")],
+    )
+    def test_certificates_for_single_names_are_told(self, answer, who):
+        assert adapted(mail(MANUAL), answers=f"{RUNS}{answer}").notes == (
+            f"{who} names certificates for single names: certferry does not renew those",
+        )
+        assert adapted(mail(MANUAL), answers=f"{RUNS}tls_server_sni_maps =").notes == ()
+
+    def test_a_file_of_the_operators_own_beside_what_dovecot_ships_is_his(self):
+        own = "ssl_cert = </etc/dovecot/private/mail.pem\nssl_key = </etc/dovecot/private/mail.key"
+        assert adapted(mail(MANUAL), answers=own).also == (
+            place("/etc/dovecot/private/mail.pem", "/etc/dovecot/private/mail.key"),
+        )
 
     def test_a_key_in_the_configuration_itself_is_told(self):
         found = adapted(mail(MANUAL), answers="ssl_cert = </c\nssl_key = !")
@@ -325,6 +372,12 @@ class TestWithoutAType:
         assert found.starting is early
         assert not adapted(mail(MANUAL, age=age), answers=RUNS).starting
 
+    def test_services_that_do_not_answer_are_asked_again(self):
+        with pytest.raises(
+            TargetNotRunning, match="neither Postfix nor Dovecot says which files it uses: they are asked again"
+        ):
+            adapted(mail(), answers="detector\n")
+
     def test_while_it_starts_it_is_too_early_to_tell(self):
         with pytest.raises(TargetNotRunning, match="still starting"):
             adapted(mail(), answers=f"starting\n{SHIPPED}")
@@ -360,6 +413,14 @@ class TestTheDetector:
         assert detector is not None
         assert detector.acted is acted
 
+    def test_knows_files_as_they_are_written_and_certferry_how_they_are_meant(self):
+        odd = mail(MANUAL | {"SSL_CERT_PATH": "/tls//./cert.pem"})
+        assert "/tls//./cert.pem" in DOCKER_MAILSERVER.layout(odd).ask
+        detector = adapted(odd, self.CERT, self.KEY, answers=f"{RUNS}{self.SUM}  /tls//./cert.pem").detector
+        assert detector is not None
+        assert detector.watched == {path(self.CERT), path(self.KEY)}
+        assert detector.seen == {path(self.CERT)}
+
     def test_has_not_seen_what_is_not_there(self):
         detector = adapted(mail(MANUAL), answers=f"{RUNS}{self.SUM}  {self.CERT}").detector
         assert detector is not None
@@ -388,6 +449,26 @@ class TestTheDetector:
         detector = adapted(mail(LETSENCRYPT | environment), answers="detector").detector
         assert detector is not None
         assert bool(detector.watched) is watched
+
+    @pytest.mark.parametrize(
+        ("said", "seen_by_content", "seen"),
+        [("", True, False), ("acme.json seen\n", True, True), ("acme.json seen\n", False, False)],
+    )
+    def test_that_extracts_looks_at_what_it_extracts_from(self, said, seen_by_content, seen):
+        sums = "".join(f"{self.SUM}  {name}\n" for name in EXTRACTED) if seen_by_content else ""
+        detector = adapted(with_acme(), *EXTRACTED, answers=f"acme.json\ndetector\n{said}{sums}").detector
+        assert detector is not None
+        assert detector.watched == {path(name) for name in EXTRACTED}
+        assert detector.seen == (detector.watched if seen else frozenset())
+
+    @pytest.mark.parametrize(("said", "seen"), [("", False), ("acme.json seen\n", True)])
+    def test_that_extracts_a_wildcards_pair_puts_it_where_it_does_not_look(self, said, seen):
+        wild = mail(LETSENCRYPT | {"SSL_DOMAIN": "*.example.org"}, mounts=mounted(ACME, writable=False))
+        names = (f"{LIVE}/example.org/fullchain.pem", f"{LIVE}/example.org/key.pem")
+        detector = adapted(wild, *names, answers=f"acme.json\ndetector\n{said}").detector
+        assert detector is not None
+        assert detector.watched == {path(name) for name in names}
+        assert detector.seen == (detector.watched if seen else frozenset())
 
     @pytest.mark.parametrize("ssl_type", ["self-signed", "custom"])
     def test_looks_at_no_other_types(self, ssl_type):
