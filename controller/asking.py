@@ -38,7 +38,7 @@ def ask(address: tuple[str, int], page: str, *, holds: str) -> dict[str, Any]:
         raise
     except Exception as error:
         # Which of the two limits ends first, the socket's or that of everything together, does not matter.
-        why = f"nothing within {TIMEOUT:g} s" if isinstance(error, TimeoutError) else error
+        why = f"nothing within {TIMEOUT:g} s" if isinstance(error, TimeoutError) else getattr(error, "strerror", None) or error
         raise TransientError(f"no controller answers at {host}:{port} ({why}); is `certferry run` running?") from error
     if not isinstance(answer, dict) or holds not in answer:
         raise TransientError(f"what answers at {host}:{port} is not certferry")

@@ -197,7 +197,7 @@ def probe(
 
 @cli.command()
 def status(as_json: Json = False) -> None:
-    """Ask the running controller; 0 when every target is ready."""
+    """Ask the running controller; 0 when every container is ready."""
     from controller import asking, views
 
     described = asking.ask(address := _http(), "/status", holds="targets")

@@ -179,7 +179,10 @@ def _split_commands(text: str) -> tuple[tuple[str, ...], ...]:
     """Commands separated by ``;`` or line ends outside of quotes, each as argv. No shell will see them."""
     if "\0" in text:
         raise ValueError("expected a command without NUL characters")
-    shlex.split(text)  # raises where a quotation is not closed
+    try:
+        shlex.split(text)
+    except ValueError as error:
+        raise ValueError("a quotation mark in it is not closed, or a backslash ends it") from error
     if sign := _SHELL_SIGN.search(_QUOTED.sub("", text)):
         raise ValueError(f"no shell runs this, so {sign[0]} has no meaning; separate commands by ; or write sh -c '…'")
     commands = tuple(tuple(argv) for argv in map(shlex.split, _STEP.findall(text)) if argv)

@@ -6,7 +6,7 @@ Implementations live on floor 3 and know nothing of each other; `controller.app`
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -180,6 +180,14 @@ class Sink(Protocol):
         Raises:
             WriteRefused: the mounts do not allow it, or the bytes read back are not those written; nothing was swapped.
             WriteFailed: the same, for a reason that can end by itself.
+        """
+        ...
+
+    def check_mounts(self, target: Target, observed: Observed, paths: Iterable[PurePosixPath]) -> None:
+        """See whether files could be written, without doing it.
+
+        Raises:
+            WriteRefused: the mounts do not allow it.
         """
         ...
 

@@ -205,10 +205,19 @@ class Reconciler:
         facts = await self._gatherer.gather(target, Memory())
         if isinstance(facts, InvalidTarget):
             return facts
-        decision = policies.decide(facts)
+        decision = self._decide_without_acting(facts)
         if decision.refused:
             decision = replace(decision, refused=self._or_source_trouble(decision.refused, target))
         return facts, decision
+
+    def _decide_without_acting(self, facts: Facts) -> Decision:
+        """As an act would begin; that the mounts do not allow to write is met by nobody else then."""
+        decision = policies.decide(facts)
+        try:
+            self._sink.check_mounts(facts.target, facts.observed, decision.write)
+        except WriteRefused as error:
+            return replace(decision, refused=decision.refused or describe(error))
+        return decision
 
     async def _is_unchanged(self, target: Target) -> bool:
         """Whether a container still runs that did so a moment ago, and was not restarted in between."""
@@ -311,7 +320,7 @@ class Reconciler:
 
     async def _watch(self, facts: Facts) -> Outcome:
         """Of a paused target the report is all that changes."""
-        decision = policies.decide(facts)
+        decision = self._decide_without_acting(facts)
         problem, message = pausing.judge(facts, decision)
         self._report.paused(facts, problem, message)
         others = policies.OTHERS_LIMIT if decision.pause is not None else None  # once, since each look asks every port

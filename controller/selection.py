@@ -231,7 +231,7 @@ def _lost_against(loser: Candidate, chosen: _Chosen, ranks: _Ranks, preferences:
     installed = preferences.installed.get(place)
     ours, theirs = (_for_place(ranks[id(c)], c, installed) for c in (loser, winner))
     told = {
-        "trust": f"its issuer is {ours.trust.name.lower()}, that of {winner} is {theirs.trust.name.lower()}",
+        "trust": f"its issuer is {ours.trust.word}, that of {winner} is {theirs.trust.word}",
         "lasting": f"less than a fifth of its life is left, of {winner} more",
         "there": f"its source is gone, that of {winner} is not",
         "exact": f"it fits by a wildcard, {winner} by name",

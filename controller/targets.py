@@ -41,7 +41,13 @@ def build_target(
     if observed is not None and not by_labels:
         layout = profile.adapt(container, layout, observed)
     if not layout.places and (observed or not layout.ask):
-        raise LabelError((f"{prefix}cert-path and {prefix}key-path are missing: the profile {profile.name} knows no paths",))
+        why = f"{prefix}cert-path and {prefix}key-path are missing: the profile {profile.name} knows no paths"
+        remedy = (
+            ""
+            if spec.profile
+            else f"; where it is a docker-mailserver of your own build, set {prefix}profile=docker-mailserver"
+        )
+        raise LabelError((f"{why}{remedy}",))
     places = _with_slots(layout, spec, prefix)
     probe = profile.probe if spec.probe is None else () if spec.probe == "off" else spec.probe
     return Target(

@@ -188,7 +188,7 @@ def _certificates(certificates: list[Json]) -> Table:
             entry["label"],
             ", ".join(entry["names"]),
             f"{entry['key_type']} {entry['key_bits']}",
-            f"{entry['issuer']} ({entry['trust']})",
+            f"{entry['issuer']} ({entry['trust'].replace('_', '-')})",
             entry["not_before"][:10],
             entry["not_after"][:10],
             entry["fingerprint"][:12],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
@@ -15,6 +16,7 @@ from controller.domain.errors import (
     FilesUnreadable,
     PermanentError,
     RollbackFailed,
+    TargetNotRunning,
     WriteFailed,
     WriteRefused,
 )
@@ -125,6 +127,13 @@ class ContainerSink:
             await self.restore(receipt)
         except RollbackFailed as error:
             raise WriteFailed(f"{cause}; {error}") from error
+
+    def check_mounts(self, target: Target, observed: Observed, paths: Iterable[PurePosixPath]) -> None:
+        """See `controller.ports.Sink.check_mounts`."""
+        with_shell = True  # that it has none is found out where it runs
+        for path in paths:
+            with suppress(TargetNotRunning):
+                choose(target.container, observed.resolved.get(path, path), shell=with_shell)
 
     async def restore(self, receipt: Receipt, steps: Sequence[Reload] = ()) -> tuple[Failure, ...]:
         """See `controller.ports.Sink.restore`."""

@@ -28,6 +28,11 @@ class Trust(IntEnum):
     PRIVATE = 2
     PUBLIC = 3
 
+    @property
+    def word(self) -> str:
+        """As a sentence says it."""
+        return self.name.lower().replace("_", "-")
+
 
 @dataclass(frozen=True, slots=True)
 class Leaf:

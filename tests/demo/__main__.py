@@ -173,7 +173,9 @@ def _end(screen: Screen, *, good: bool) -> None:
     screen.plain("Every port served each new certificate, and nothing was restarted.", "bold green")
     screen.plain("For your own mail server go on with “Use it” in README.md.")
     screen.plain(
-        "The images stay for a next run; docker image rm certferry:demo certferry-test/docker-mailserver:15.1.0 removes them."
+        "The images stay for a next run; this removes them, and what building them left:"
+        " docker image rm certferry:demo certferry-test/docker-mailserver:15.1.0;"
+        " docker image prune --force --filter label=org.certferry.image=build-stage"
     )
 
 

@@ -167,6 +167,7 @@ async def test_the_profile_is_recognised_from_the_image(discovery: Discovery, la
     assert (await resolve(discovery, lab.container(start=False, labels=PATHS))).profile == "generic"
     assert await problems(discovery, lab) == [
         "certferry.cert-path and certferry.key-path are missing: the profile generic knows no paths"
+        "; where it is a docker-mailserver of your own build, set certferry.profile=docker-mailserver"
     ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import PurePosixPath
@@ -146,6 +146,9 @@ class Fleet:
 
     async def settle(self, wanted: Target, observed: Observed, *, confirmed: bool = True) -> None:
         await self.boxes[wanted.key].settle(wanted, observed, confirmed=confirmed)
+
+    def check_mounts(self, wanted: Target, observed: Observed, paths: Iterable[PurePosixPath]) -> None:
+        self.boxes[wanted.key].check_mounts(wanted, observed, paths)
 
     async def stopped(self, wanted: Target, steps: Sequence[Reload]) -> tuple[str, ...]:
         return await self.boxes[wanted.key].stopped(wanted, steps)

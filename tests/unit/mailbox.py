@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import PurePosixPath
@@ -141,6 +141,10 @@ class Mailbox:
             except ReloadFailed as error:
                 failures.append(Failure(error, step, service, stopped=service in self.not_running))
         return tuple(failures)
+
+    def check_mounts(self, _target: Target, _observed: Observed, paths: Iterable[PurePosixPath]) -> None:
+        if any(paths) and (waiting := self.faults.get("mounts")) and (fault := waiting[0]):
+            raise fault
 
     async def stopped(self, _target: Target, _steps: Sequence[Reload]) -> tuple[str, ...]:
         return self.not_running

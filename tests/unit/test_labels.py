@@ -330,7 +330,7 @@ def test_a_reload_may_be_nothing_or_the_containers_own_business():
         ("self; postfix reload", "self stands alone"),
         ("; ;", "expected a command such as postfix reload"),
         ("''", "expected a command such as postfix reload"),
-        ("sh -c 'a", "No closing quotation"),
+        ("sh -c 'a", "a quotation mark in it is not closed, or a backslash ends it"),
         ("a\0b", "expected a command without NUL characters"),
         ("a && b", "no shell runs this, so & has no meaning; separate commands by ; or write sh -c '…'"),
         ("kill $(pidof x)", "no shell runs this, so $( has no meaning; separate commands by ; or write sh -c '…'"),

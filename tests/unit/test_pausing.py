@@ -9,6 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from controller.domain.container import Mount, State
+from controller.domain.errors import WriteRefused
 from controller.domain.finding import Reason
 from controller.domain.observed import Served
 from controller.pausing import intention, judge
@@ -152,6 +153,13 @@ class TestReconciling:
             assert await world.look() == Outcome(Result.PAUSED)
         assert (world.done(), world.reason, world.status.installed) == ([], "", (old.leaf,))
         assert "certferry would write" in world.status.condition.message
+
+    @virtually
+    async def test_it_is_told_where_the_mounts_would_refuse_the_write(self):
+        world = self.world()
+        world.box.faults["mounts"] = [WriteRefused("/tls is read-only")]
+        await world.look()
+        assert "certferry would do nothing: WriteRefused: /tls is read-only" in world.status.condition.message
 
     @virtually
     async def test_it_is_told_once_until_something_else_would_be_done(self):

@@ -1402,6 +1402,14 @@ class TestPlan:
         assert (facts.target.name, set(decision.write), decision.reload) == ("mail", {CERT, PRIVATE}, True)
         assert (world.done(), world.store.targets) == ([], {})
 
+    @virtually
+    async def test_says_where_the_mounts_would_refuse_the_write(self):
+        world = renewal()
+        world.box.faults["mounts"] = [WriteRefused("/tls is read-only")]
+        plan = await world.reconciler.plan(KEY)
+        assert isinstance(plan, tuple)
+        assert str(plan[1].refused) == "WriteRefused: /tls is read-only"
+
     @pytest.mark.parametrize("found", [None, InvalidTarget(container(), ("wrong",))])
     def test_of_what_is_no_target_is_what_was_found(self, found):
         @virtually

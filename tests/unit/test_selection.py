@@ -64,7 +64,7 @@ def lost(selection: Selection) -> list[str]:
         (
             certificate(trust=Trust.STAGING, **OLD),
             certificate(trust=Trust.SELF_SIGNED, **NEW),
-            "its issuer is self_signed, that of traefik:le/mail.example.com {better} is staging",
+            "its issuer is self-signed, that of traefik:le/mail.example.com {better} is staging",
         ),
         (certificate(**OLD), certificate(WILD, **NEW), "it fits by a wildcard, traefik:le/mail.example.com {better} by name"),
         (certificate(**NEW), certificate(**OLD), "it is older than traefik:le/mail.example.com {better}"),

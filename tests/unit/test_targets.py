@@ -150,7 +150,10 @@ class TestKeyTypes:
 
 
 def test_a_profile_that_knows_no_paths_wants_labels():
-    assert complaint(Layout()) == ("certferry.cert-path and certferry.key-path are missing: the profile mailer knows no paths",)
+    why = "certferry.cert-path and certferry.key-path are missing: the profile mailer knows no paths"
+    remedy = "; where it is a docker-mailserver of your own build, set certferry.profile=docker-mailserver"
+    assert complaint(Layout()) == (f"{why}{remedy}",)
+    assert complaint(Layout(), profile="mailer") == (why,)
 
 
 class TestAutomaticDomain:

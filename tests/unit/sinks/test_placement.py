@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import PurePosixPath
+from typing import cast
 
 import pytest
 
 from controller.domain.container import Mount, State
 from controller.domain.errors import TargetNotRunning, WriteRefused
+from controller.domain.observed import Observed
+from controller.ports import ContainerAccess
+from sinks.container import ContainerSink
 from sinks.placement import Method, can_execute, choose
-from tests.unit.made import container
+from tests.unit.made import container, target
 
 PATH = PurePosixPath("/tls/key.pem")
 VOLUME = Mount("volume", "tls", PurePosixPath("/tls"), True)
@@ -83,3 +87,24 @@ def test_a_volume_in_a_read_only_root_will_do():
 @pytest.mark.parametrize("state", State)
 def test_only_a_running_container_executes(state):
     assert can_execute(container(state=state)) == (state is RUNS)
+
+
+class TestCheckedBeforehand:
+    """What ``certferry plan`` asks, through the sink."""
+
+    def check(self, *mounts: Mount, state: State = RUNS, resolved: PurePosixPath | None = None) -> None:
+        wanted = target(container=container(mounts=mounts, state=state))
+        observed = Observed({PATH: None}, resolved={PATH: resolved} if resolved else {})
+        ContainerSink(cast("ContainerAccess", None)).check_mounts(wanted, observed, [PATH])
+
+    @pytest.mark.parametrize("mount", [VOLUME, BIND, ONE_FILE, TMPFS])
+    @pytest.mark.parametrize("state", [RUNS, CREATED, PAUSED])
+    def test_what_can_be_written_at_some_time_is_no_problem(self, mount, state):
+        self.check(mount, state=state)
+
+    def test_a_read_only_mount_is_told_also_behind_a_link(self):
+        with pytest.raises(WriteRefused, match="read-only mount /tls; mount it writable"):
+            self.check(READ_ONLY)
+        with pytest.raises(WriteRefused, match="/tls/key.pem is on the read-only mount"):
+            self.check(READ_ONLY, resolved=PATH)
+        self.check(READ_ONLY, resolved=PurePosixPath("/elsewhere/key.pem"))
