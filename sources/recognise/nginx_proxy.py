@@ -10,7 +10,7 @@ from sources.pairs import label_of
 from sources.recognise.hints import image_of
 
 _NAMESPACE = "nginxproxy"
-_IMAGES = ("nginx-proxy", "acme-companion", "letsencrypt-nginx-proxy-companion")
+_IMAGES = ("nginx-proxy", "acme-companion", "docker-gen", "letsencrypt-nginx-proxy-companion")
 _LABELS = ("com.github.jrcs.letsencrypt_nginx_proxy_companion.", "com.github.nginx-proxy.")
 _VARIABLES = ("NGINX_PROXY_CONTAINER", "NGINX_DOCKER_GEN_CONTAINER", "ACME_POST_HOOK")
 _CERTS = PurePosixPath("/etc/nginx/certs")
