@@ -293,6 +293,22 @@ class TestWhatOnlyAnImageLooksLike:
         house = House(imitation(all_labels={"certferry.discover": "true"}))
         assert (await house.look(), list(house.store.unused)) == ([], ["edge"])
 
+    async def test_is_told_another_value_where_its_image_has_the_label_with_this_one(self):
+        """Docker does not show whether the operator set it, too."""
+        house = House(imitation(all_labels={"certferry.discover": "true"}))
+        await house.look()
+        remedy = "found, not used: put the label certferry.discover=yes on it to use it"
+        told = f"{remedy} (its image has certferry.discover=true, which does not count, nor does the same on the container)"
+        assert house.store.unused["edge"].endswith(told)
+        house.put(imitation(id="edge-2", labels={"certferry.discover": "yes"}, all_labels={"certferry.discover": "yes"}))
+        assert await house.look("edge-1", "edge-2") == [EDGE]
+        house = House(imitation(all_labels={"certferry.discover": "yes"}))
+        await house.look()
+        assert (
+            "put the label certferry.discover=true on it to use it (its image has certferry.discover=yes"
+            in house.store.unused["edge"]
+        )
+
     async def test_is_left_without_a_word_of_the_label_where_it_opted_out(self):
         house = House(imitation(labels={"certferry.discover": "false"}))
         assert (await house.look(), house.store.unused) == ([], {})
