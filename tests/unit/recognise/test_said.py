@@ -97,6 +97,15 @@ IMITATIONS = {
     "SWAG's name": baked("somebody/swag"),
     "nginx-proxy's environment": baked(environment={"ACME_POST_HOOK": "x"}, mounts=(CERTS,)),
     "nginx-proxy's name": baked("somebody/nginx-proxy", mounts=(CERTS,)),
+    "an own build of nginx-proxy": baked("project-nginx-proxy", mounts=(CERTS,)),
+    "an own build of docker-gen by the former Compose": baked("project_docker-gen:latest", mounts=(CERTS,)),
+    "an own build of acme-companion": baked("registry.example:5000/web-acme-companion", mounts=(CERTS,)),
+    "an own build of SWAG": baked("project-swag"),
+    "an own build of Nginx Proxy Manager": baked("project_nginx-proxy-manager"),
+    "an own build of Caddy with a script": baked("project-caddy", "/start.sh"),
+    "an own build of Traefik with a script": baked("project_traefik", "/start", STORAGE),
+    "a copy of an official image below a folder": baked("harbor.example/dockerhub/library/caddy", "caddy", "run"),
+    "another copy of one": baked("public.ecr.aws/docker/nginxproxy/nginx-proxy", mounts=(CERTS,)),
     "an image of Traefik by its id": baked(DIGEST, "traefik", STORAGE),
 }
 
