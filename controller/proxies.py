@@ -51,6 +51,8 @@ class Change:
     follow: tuple[Source, ...] = ()
     retire: tuple[str, ...] = ()
     touched: frozenset[str] = frozenset()
+    unused: bool = False
+    """Whether other containers than before are found and not used."""
 
 
 class Proxies:
@@ -193,9 +195,9 @@ class Proxies:
         kept = {name: one for name, one in gone.items() if one.container not in choice.dismissed and self._holds(name)}
         self._tell(choice.adopted, gone, left, unused)
         self._adopted = kept | choice.adopted
-        self._store.unused = unused
+        news, self._store.unused = unused != self._store.unused, unused
         self._store.found = {name: str(one) for name, one in self._adopted.items()}
-        return Change(tuple(follow), tuple(gone.keys() - kept.keys()))
+        return Change(tuple(follow), tuple(gone.keys() - kept.keys()), unused=news)
 
     def _remedy(self, name: str) -> str:
         """What makes a source of a container; Docker does not tell a label of its own from the very same one of its image."""

@@ -278,6 +278,12 @@ class TestWhatOnlyAnImageLooksLike:
             ("proxy.unused", "warning", "edge", UNUSED)
         ]
 
+    async def test_is_news_when_it_comes_and_when_it_goes(self):
+        house = House(imitation())
+        assert [(await house.proxies.look()).unused for _ in range(2)] == [True, False]
+        house.put()
+        assert [(await house.proxies.look()).unused for _ in range(2)] == [True, False]
+
     async def test_names_the_label_with_its_own_prefix(self):
         house = House(imitation(), prefix="mail.")
         await house.look()
