@@ -58,6 +58,12 @@ def _find_origin(facts: Facts, place: Place, snapshots: Mapping[str, Snapshot], 
     return find_origin(installed, place.slot, snapshots, fitting, facts.known, facts.target.sources)
 
 
+def tell_unused(facts: Facts) -> tuple[str, ...]:
+    """What else could have the certificate, were it used; nothing where the label names the sources to choose from."""
+    unused = () if facts.target.sources else islice(facts.unused.items(), SHOWN)
+    return tuple(told_unused(name, text) for name, text in unused)
+
+
 def _explain_choice(facts: Facts, selection: Selection) -> Selection:
     """Say of a switch of source why it is one, where nothing fits what else there is, and when to look again."""
     switched = {}
@@ -67,9 +73,8 @@ def _explain_choice(facts: Facts, selection: Selection) -> Selection:
             switched[id(candidate)] = replace(candidate, switch=verdict.why)
     leaves = [candidate.certificate.leaf for _, candidate in selection.chosen]
     finding = selection.finding
-    if finding and facts.unused and not facts.target.sources:
-        told = (told_unused(name, text) for name, text in islice(facts.unused.items(), SHOWN))
-        finding = Finding(finding.reason, "; ".join((finding.message, *told)))
+    if finding:
+        finding = Finding(finding.reason, "; ".join((finding.message, *tell_unused(facts))))
     return replace(
         selection,
         chosen=tuple((place, switched.get(id(candidate), candidate)) for place, candidate in selection.chosen),

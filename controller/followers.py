@@ -36,7 +36,8 @@ LONGEST_PAUSE = 30.0
 class Followers:
     """Follows sources into the store.
 
-    `on_change` is told of snapshots as in `Follower`; `on_arrival` that there is a source more.
+    `on_change` is told of snapshots as in `Follower`; `on_arrival` that there is a source more, or
+    a container that could be one, or that all containers were looked at, late.
     """
 
     def __init__(  # noqa: PLR0913
@@ -146,7 +147,9 @@ class Followers:
                 async with asyncio.timeout(limit.seconds):
                     change = await proxies.look(None if None in looks else {look for look in looks if look})
                 await self._apply(change)
-                self._store.origins.searching &= None not in looks
+                if self._store.origins.searching and None in looks:
+                    self._store.origins.searching = False
+                    self._on_arrival()
             except ConfigError:
                 raise
             except Exception as error:  # whatever an engine, or a proxy before it, answers: it is asked again
@@ -188,7 +191,7 @@ class Followers:
         for follower in self:
             if follower.source_name in change.touched:
                 follower.wake()
-        if change.follow:
+        if change.follow or change.unused:
             self._on_arrival()
 
     def _tell_none(self, looked_at: int) -> None:

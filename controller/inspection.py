@@ -12,6 +12,10 @@ from typing import Any
 from controller.domain.container import Container, Mount, State
 from controller.domain.errors import EngineUnavailable
 
+_MADE_BY_COMPOSE = "com.docker.compose.config-hash"
+_COMPOSE_SETS = ("com.docker.compose.project", "com.docker.compose.service")
+"""Of a container with a hash of its own that its image has not: then these two are Compose's as well."""
+
 _ROOT_CAPABILITIES = {"CHOWN", "DAC_OVERRIDE", "FOWNER"}
 """What root needs to write files for others; Docker gives all three unless told otherwise."""
 
@@ -90,7 +94,7 @@ def _read_container(raw: Any, image: Mapping[str, Any]) -> Container:
         name=raw["Name"].removeprefix("/"),
         image=config["Image"],
         state=State(raw["State"]["Status"]),
-        labels={key: value for key, value in labels.items() if image_labels.get(key) != value},
+        labels=_own_labels(labels, image_labels),
         all_labels=labels,
         environment=environment,
         own_environment={name: value for name, value in environment.items() if image_environment.get(name) != value},
@@ -117,6 +121,13 @@ def _read_container(raw: Any, image: Mapping[str, Any]) -> Container:
         pid=_number(raw["State"].get("Pid")),
         started_at=_moment(raw["State"].get("StartedAt")),
     )
+
+
+def _own_labels(labels: Mapping[str, str], image_labels: Mapping[str, str]) -> dict[str, str]:
+    """Those that the image has not; Compose puts some of its own into images that it builds, and into each container anew."""
+    own = {name: value for name, value in labels.items() if image_labels.get(name) != value}
+    again = _COMPOSE_SETS if _MADE_BY_COMPOSE in own else ()
+    return own | {name: labels[name] for name in again if name in labels}
 
 
 def _own_command(config: Mapping[str, Any], image: Mapping[str, Any]) -> Iterator[str]:

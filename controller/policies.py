@@ -311,6 +311,7 @@ def _less_trusted(installed: Leaf, trust: Trust, certificate: Certificate) -> Fi
 def _steps_back(facts: Facts, place: Place, candidate: Candidate, trust: Trust) -> bool:
     """Whether it is older than what the same authority issued: a store that was restored from a backup.
 
+    Not where the installed pair is in the last fifth of its life and this one is not: it was issued for longer.
     Dates of different authorities say nothing, and who is no public one may call itself what it likes: then it is the same one
     where its certificate signed both, or where the source is known to have delivered the installed pair.
     """
@@ -318,7 +319,8 @@ def _steps_back(facts: Facts, place: Place, candidate: Candidate, trust: Trust) 
     if installed is None or trust != candidate.certificate.trust or installed.not_before <= leaf.not_before:
         return False
     origin = facts.origins.get(place)
-    if installed.organisation != leaf.organisation:
+    outlived = facts.at.is_after(installed.late) and not facts.at.is_after(leaf.late)
+    if installed.organisation != leaf.organisation or outlived:
         return False
     sure = origin is None or origin.sure or trust is Trust.PUBLIC
     return sure or pair_in(place, facts.observed).is_issued_by(candidate.certificate.chain_pem)

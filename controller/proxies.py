@@ -39,7 +39,8 @@ LINKS = 5
 NOTHING_KNOWN = "its label {label} asks to use it, but it looks like no known proxy; name its store in CERTFERRY_SOURCES"
 LONGEST_FOUND = 400
 """Characters of what was found that is not used: an image may name any number of stores, and the remedy stands behind them."""
-UNUSED = "{found}: found, not used: put the label {label}=true on it to use it"
+UNUSED = "found, not used: put the label {label} on it to use it"
+SAME = " (its image has {label}, which does not count, nor does the same on the container)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,8 @@ class Change:
     follow: tuple[Source, ...] = ()
     retire: tuple[str, ...] = ()
     touched: frozenset[str] = frozenset()
+    unused: bool = False
+    """Whether other containers than before are found and not used."""
 
 
 class Proxies:
@@ -178,7 +181,7 @@ class Proxies:
 
     def _decide(self) -> Change:
         choice = choose(self._seen.values(), self._configured, self._adopted)
-        unused = {name: UNUSED.format(found=_shortened(found), label=self._label) for name, found in choice.unused.items()}
+        unused = {name: f"{_shortened(found)}: {self._remedy(name)}" for name, found in choice.unused.items()}
         left, follow = choice.left | {name: "; ".join((*_given(choice.left, name), text)) for name, text in unused.items()}, []
         for name, found in list(choice.adopted.items()):
             before = self._adopted.get(name)
@@ -192,9 +195,17 @@ class Proxies:
         kept = {name: one for name, one in gone.items() if one.container not in choice.dismissed and self._holds(name)}
         self._tell(choice.adopted, gone, left, unused)
         self._adopted = kept | choice.adopted
-        self._store.unused = unused
+        news, self._store.unused = unused != self._store.unused, unused
         self._store.found = {name: str(one) for name, one in self._adopted.items()}
-        return Change(tuple(follow), tuple(gone.keys() - kept.keys()))
+        return Change(tuple(follow), tuple(gone.keys() - kept.keys()), unused=news)
+
+    def _remedy(self, name: str) -> str:
+        """What makes a source of a container; Docker does not tell a label of its own from the very same one of its image."""
+        baked = next(
+            (seen.container.all_labels.get(self._label) for seen in self._seen.values() if seen.container.name == name), None
+        )
+        wanted = f"{self._label}={'yes' if baked == 'true' else 'true'}"
+        return UNUSED.format(label=wanted) + (SAME.format(label=f"{self._label}={baked[:80]}") if baked else "")
 
     def _holds(self, source: str) -> bool:
         """Whether there is something to keep: a certificate that vanishes stays in use."""

@@ -15,6 +15,7 @@ from enum import StrEnum
 
 from controller import pausing, policies
 from controller.attempts import Attempts
+from controller.choosing import tell_unused
 from controller.clocks import Clocks
 from controller.delivery import SILENT_LIMIT, SILENT_MOMENTS, Delivered, Delivery, not_running
 from controller.domain.container import State
@@ -207,7 +208,7 @@ class Reconciler:
             return facts
         decision = self._decide_without_acting(facts)
         if decision.refused:
-            decision = replace(decision, refused=self._or_source_trouble(decision.refused, target))
+            decision = replace(decision, refused=self._or_source_trouble(decision.refused, facts))
         return facts, decision
 
     def _decide_without_acting(self, facts: Facts) -> Decision:
@@ -273,7 +274,7 @@ class Reconciler:
         if facts.observed.litter:
             await self._clear(facts, confirmed=False)
         if decision.refused:
-            self._report.not_ready(facts, self._or_source_trouble(decision.refused, target))
+            self._report.not_ready(facts, self._or_source_trouble(decision.refused, facts))
             return Outcome(Result.REFUSED, self._until_change(facts))
         if not decision.write:
             if decision.pause is None:  # else it is not over yet
@@ -521,14 +522,14 @@ class Reconciler:
         self._memory[facts.target.key].settled = frozenset(one.port for one in served if one.leaf and not _logs_in(one.port))
         return Outcome(Result.CHANGED, rest)
 
-    def _or_source_trouble(self, finding: Finding, target: Target) -> Finding:
+    def _or_source_trouble(self, finding: Finding, facts: Facts) -> Finding:
         """Where nothing fits because a source cannot be read, that is the reason to show."""
         if finding.reason is not Reason.NO_MATCHING_CERTIFICATE:
             return finding
-        for name in target.sources or self._store.sources:
+        for name in facts.target.sources or self._store.sources:
             status = self._store.sources.get(name)
             if status and status.reason and name not in self._store.snapshots:
-                return Finding(status.reason, f"source {name}: {status.message}")
+                return Finding(status.reason, "; ".join((f"source {name}: {status.message}", *tell_unused(facts))))
         return finding
 
 

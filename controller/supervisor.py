@@ -13,6 +13,7 @@ from controller import pki
 from controller.clocks import Clocks, Watch
 from controller.discovery import Discovery
 from controller.domain.errors import ConfigError, Error, TransientError
+from controller.domain.finding import Reason
 from controller.domain.snapshot import Snapshot
 from controller.domain.target import TargetKey
 from controller.ending import pass_on_cancellation
@@ -32,6 +33,11 @@ log = structlog.get_logger()
 
 LAST_LIMIT = 0.75
 """Seconds that all tasks may take to end when the time for running work is over."""
+
+WITHOUT_SOURCE = frozenset(
+    {Reason.NO_MATCHING_CERTIFICATE, Reason.OTHER_SOURCE, Reason.SOURCE_UNAVAILABLE, Reason.SOURCE_MALFORMED}
+)
+"""Reasons that may be others once it is known which proxies there are."""
 
 CLOCK_PAUSE = 10.0
 """Seconds between two looks at the clocks."""
@@ -223,9 +229,9 @@ class Supervisor:
                 self._queue.add(key, self._settings.batch_window)
 
     def _on_arrival(self) -> None:
-        """Have the targets looked at whose labels may have named an unknown source, and name a known one now."""
+        """Have the targets looked at whose labels may have named an unknown source, and those that nothing was found for."""
         for key, status in self._store.targets.items():
-            if status.target is None:
+            if status.target is None or status.condition.reason in WITHOUT_SOURCE:
                 self._queue.add(key, self._settings.batch_window)
 
     async def _work(self) -> None:

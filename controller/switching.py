@@ -72,7 +72,8 @@ def find_origin(
     Who holds it, or held it; else who has a pair for the same names by the same organisation; else the first in order.
     """
     leaf = installed.leaf
-    fitting = [c for c in fitting if slot.key_type in (None, c.certificate.leaf.key_type)]
+    key_type = leaf.key_type if slot.alternative else slot.key_type  # what stands in the first place is none for this one
+    fitting = [c for c in fitting if key_type in (None, c.certificate.leaf.key_type)]
     real = [c for c in fitting if not c.stand_in]
 
     def origin(sources: frozenset[str], *, sure: bool = False) -> Origin:
@@ -168,10 +169,12 @@ def _minutes(seconds: float) -> str:
 def next_look(
     known: Known, origins: Collection[Origin], candidates: Iterable[Candidate], chosen: Iterable[Leaf], now: datetime
 ) -> float | None:
-    """Seconds until the choice may be another one by what is decided here: a source counts as gone, or a pair as late.
+    """Seconds until the choice may be another one by what is decided here: a source counts as gone, a pair as late, or it ends.
 
-    Only where there is another source's candidate: each look costs a connection to every port.
+    Only where there is another source's candidate, or one that ends later: each look costs a connection to every port.
     """
+    candidates = tuple(candidates)
+    ends = [candidate.certificate.leaf.not_after for candidate in candidates]
     sources = {candidate.source for candidate in candidates}
     concerned = sources.union(*known.held.values(), *(origin.waits_for for origin in origins))
     rests = [
@@ -180,5 +183,6 @@ def next_look(
         if gone < GONE_AFTER and source in concerned and sources - {source}
     ]
     moments = [*(origin.late for origin in origins if origin.late), *(leaf.late for leaf in chosen if len(sources) > 1)]
+    moments += [end for origin in origins if (end := origin.installed.leaf.not_after) < max(ends, default=end)]
     rests += [(moment - now).total_seconds() for moment in moments if moment > now]
     return min(rests, default=None)

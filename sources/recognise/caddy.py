@@ -10,7 +10,7 @@ from controller.domain.container import Container
 from controller.domain.proxy import NOTHING, Files, KeptStore, Verdict
 from sources.pairs import label_of
 from sources.recognise.config import parse_config
-from sources.recognise.hints import home_of, image_of, inside, programs, read_flags
+from sources.recognise.hints import home_of, inside, is_called, programs, read_flags
 
 _IMAGES = ("caddy", "caddy-docker-proxy")
 _COMMANDS = ("run", "docker-proxy", "start", "reverse-proxy", "file-server")
@@ -38,7 +38,7 @@ def recognise(container: Container, files: Files) -> Verdict:
 def _is_caddy(container: Container) -> bool:
     words = list(programs(container))
     runs = any(program == "caddy" and command in _COMMANDS for program, command in pairwise(words))
-    return runs or image_of(container)[1] in _IMAGES
+    return runs or is_called(container, *_IMAGES)
 
 
 def _kept(path: PurePosixPath, how: str) -> Verdict:

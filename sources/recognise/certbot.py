@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from controller.domain.container import Container
 from controller.domain.proxy import NOTHING, Files, KeptStore, Verdict
 from sources.recognise.certbot_folder import FOLDER
-from sources.recognise.hints import image_of, inside, programs, read_flags
+from sources.recognise.hints import image_of, inside, is_called, programs, read_flags
 
 _NAMESPACE = "certbot"
 _BUILT_AROUND = {"swag": "/config/etc/letsencrypt", "nginx-proxy-manager": str(FOLDER)}
@@ -15,9 +15,9 @@ _BUILT_AROUND = {"swag": "/config/etc/letsencrypt", "nginx-proxy-manager": str(F
 
 def recognise(container: Container, _files: Files) -> Verdict:
     """See `controller.domain.proxy.Recogniser`."""
-    namespace, image = image_of(container)
+    namespace = image_of(container)[0]
     try:
-        if image in _BUILT_AROUND:
+        if image := next((name for name in _BUILT_AROUND if is_called(container, name)), None):
             return _kept(inside(container, _BUILT_AROUND[image]), f"{image} with certbot in it, by its image")
         if namespace == _NAMESPACE or "certbot" in programs(container):
             folder = read_flags(container.command).get("config-dir") or str(FOLDER)

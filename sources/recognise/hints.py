@@ -20,6 +20,12 @@ def image_of(container: Container) -> tuple[str, str]:
     return path.rpartition("/")[2], last.partition(":")[0]
 
 
+def is_called(container: Container, *names: str) -> bool:
+    """Whether the image has one of these names, or one that Compose or people give to their own builds: ``project-caddy``."""
+    image = image_of(container)[1]
+    return any(image == name or image.endswith((f"-{name}", f"_{name}")) for name in names)
+
+
 def programs(container: Container) -> Iterator[str]:
     """The names of all programs that the command may run, those of shell lines among them."""
     for word in " ".join(container.command).replace(";", " ").split():

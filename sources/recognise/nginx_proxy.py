@@ -7,10 +7,10 @@ from pathlib import PurePosixPath
 from controller.domain.container import Container
 from controller.domain.proxy import NOTHING, Files, KeptStore, Verdict
 from sources.pairs import label_of
-from sources.recognise.hints import image_of
+from sources.recognise.hints import image_of, is_called
 
 _NAMESPACE = "nginxproxy"
-_IMAGES = ("nginx-proxy", "acme-companion", "letsencrypt-nginx-proxy-companion")
+_IMAGES = ("nginx-proxy", "acme-companion", "docker-gen", "letsencrypt-nginx-proxy-companion")
 _LABELS = ("com.github.jrcs.letsencrypt_nginx_proxy_companion.", "com.github.nginx-proxy.")
 _VARIABLES = ("NGINX_PROXY_CONTAINER", "NGINX_DOCKER_GEN_CONTAINER", "ACME_POST_HOOK")
 _CERTS = PurePosixPath("/etc/nginx/certs")
@@ -28,8 +28,7 @@ def recognise(container: Container, _files: Files) -> Verdict:
 
 
 def _hint(container: Container) -> str | None:
-    namespace, image = image_of(container)
-    if namespace == _NAMESPACE or image in _IMAGES:
+    if image_of(container)[0] == _NAMESPACE or is_called(container, *_IMAGES):
         return "its image"
     if label := next((label for label in sorted(container.labels) if label.startswith(_LABELS)), None):
         return f"its label {label_of(label)}"

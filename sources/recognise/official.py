@@ -22,6 +22,7 @@ REPOSITORIES = frozenset(
         "nginx-proxy/acme-companion",
         "nginx-proxy/docker-gen",
         "jwilder/nginx-proxy",
+        "jwilder/docker-gen",
         "jrcs/letsencrypt-nginx-proxy-companion",
         "linuxserver/swag",
         "jc21/nginx-proxy-manager",

@@ -5,7 +5,6 @@ Traefik 2 and later use the first of the three that is there (its documentation,
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
@@ -15,9 +14,8 @@ from controller.domain.proxy import NOTHING, Files, KeptStore, Verdict
 from sources.pairs import label_of
 from sources.recognise import traefik_stores
 from sources.recognise.config import DEEPEST, Tree, parse_config
-from sources.recognise.hints import image_of, inside, programs, read_flags
+from sources.recognise.hints import inside, is_called, programs, read_flags
 
-_IMAGE = re.compile(r"(.*-)?traefik")
 _PREFIX = "traefik_"
 _CONFIG = tuple(PurePosixPath(f"/etc/traefik/traefik.{ending}") for ending in ("toml", "yaml", "yml"))
 _RESOLVERS = "certificatesresolvers"
@@ -43,7 +41,7 @@ def recognise(container: Container, files: Files) -> Verdict:
 
 def _is_traefik(container: Container, flags: Mapping[str, str]) -> bool:
     return bool(
-        _IMAGE.fullmatch(image_of(container)[1])
+        is_called(container, "traefik")
         or "traefik" in programs(container)
         or any(name.startswith((f"{_RESOLVERS}.", "acme.storage")) for name in flags)
         or any(name.lower().startswith(f"{_PREFIX}{_RESOLVERS}_") for name in container.environment)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -114,6 +114,30 @@ def test_only_labels_that_the_operator_set_count() -> None:
 def test_only_variables_that_the_operator_set_are_the_operators() -> None:
     """An image that names the host itself must not get the key of that host."""
     assert read().own_environment == {"SSL_TYPE": "manual", "X": "a=b", "EMPTY": ""}
+
+
+class TestLabelsOfCompose:
+    """It puts the names of project and service into the images that it builds, too."""
+
+    NAMES: ClassVar = {"com.docker.compose.project": "web", "com.docker.compose.service": "caddy"}
+    HASH: ClassVar = {"com.docker.compose.config-hash": "1f"}
+
+    def own(self, labels: dict[str, str], image: dict[str, str]) -> dict[str, str]:
+        raw = copy.deepcopy(RECORDED)
+        raw["Config"]["Labels"] = labels
+        return read_container(raw, {"Labels": image}).labels
+
+    def test_are_the_operators_in_a_container_that_it_made(self):
+        assert self.own(self.NAMES | self.HASH, self.NAMES | {"x": "y"}) == self.NAMES | self.HASH
+        assert self.own(self.HASH, {}) == self.HASH
+
+    def test_are_the_images_in_any_other(self):
+        assert self.own(self.NAMES, self.NAMES) == {}
+        assert self.own(self.NAMES | self.HASH, self.NAMES | self.HASH) == {}
+
+    def test_make_no_other_one_the_operators(self):
+        other = {"com.docker.compose.x": "y", "certferry.domain": "mail.example.com"}
+        assert self.own(other | self.HASH, other) == self.HASH
 
 
 def test_a_label_of_the_image_that_the_operator_changed_is_the_operators() -> None:

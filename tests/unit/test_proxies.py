@@ -278,6 +278,12 @@ class TestWhatOnlyAnImageLooksLike:
             ("proxy.unused", "warning", "edge", UNUSED)
         ]
 
+    async def test_is_news_when_it_comes_and_when_it_goes(self):
+        house = House(imitation())
+        assert [(await house.proxies.look()).unused for _ in range(2)] == [True, False]
+        house.put()
+        assert [(await house.proxies.look()).unused for _ in range(2)] == [True, False]
+
     async def test_names_the_label_with_its_own_prefix(self):
         house = House(imitation(), prefix="mail.")
         await house.look()
@@ -292,6 +298,22 @@ class TestWhatOnlyAnImageLooksLike:
     async def test_is_none_by_a_label_of_its_image(self):
         house = House(imitation(all_labels={"certferry.discover": "true"}))
         assert (await house.look(), list(house.store.unused)) == ([], ["edge"])
+
+    async def test_is_told_another_value_where_its_image_has_the_label_with_this_one(self):
+        """Docker does not show whether the operator set it, too."""
+        house = House(imitation(all_labels={"certferry.discover": "true"}))
+        await house.look()
+        remedy = "found, not used: put the label certferry.discover=yes on it to use it"
+        told = f"{remedy} (its image has certferry.discover=true, which does not count, nor does the same on the container)"
+        assert house.store.unused["edge"].endswith(told)
+        house.put(imitation(id="edge-2", labels={"certferry.discover": "yes"}, all_labels={"certferry.discover": "yes"}))
+        assert await house.look("edge-1", "edge-2") == [EDGE]
+        house = House(imitation(all_labels={"certferry.discover": "yes"}))
+        await house.look()
+        assert (
+            "put the label certferry.discover=true on it to use it (its image has certferry.discover=yes"
+            in house.store.unused["edge"]
+        )
 
     async def test_is_left_without_a_word_of_the_label_where_it_opted_out(self):
         house = House(imitation(labels={"certferry.discover": "false"}))

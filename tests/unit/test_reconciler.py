@@ -1179,6 +1179,19 @@ class TestNoCertificate:
         )
 
     @virtually
+    async def test_where_a_source_was_never_read_what_could_be_used_instead_is_told_all_the_same(self):
+        world = World(Mailbox.holding(old))
+        world.store.sources["traefik"] = SourceStatus(False, Reason.SOURCE_UNAVAILABLE, "acme.json does not exist")
+        world.store.unused = {"edge": "Caddy: found, not used: put the label certferry.discover=true on it to use it"}
+        await world.look()
+        plan = await world.reconciler.plan(KEY)
+        assert isinstance(plan, tuple)
+        assert plan[1].refused is not None
+        for told in (world.status.condition.message, plan[1].refused.message):
+            assert told.startswith("source traefik: acme.json does not exist; the container edge looks like a proxy: Caddy")
+            assert told.endswith("put the label certferry.discover=true on it to use it")
+
+    @virtually
     async def test_where_a_source_still_has_its_last_good_state_it_is_not(self):
         world = World(Mailbox.holding(old))
         world.offer()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -702,6 +703,32 @@ class TestProxies:
             house.docker.event("edge")
             await asyncio.sleep(1)
             assert [name for name, _ in house.work.looks if name != "edge"] == ["a"]
+
+    @virtually
+    async def test_where_nothing_fits_it_is_looked_at_again_when_another_proxy_could_be_used(self):
+        """Its condition names it, and what to do."""
+        finder = Finder(Change(), Change(unused=True))
+        async with running("a", "b", proxies=finder) as house:
+            known = house.store.targets[key("a")]
+            nothing = Condition(False, Reason.NO_MATCHING_CERTIFICATE, "", NOW)
+            house.store.targets[key("a")] = replace(known, condition=nothing)
+            await asyncio.sleep(50)
+            house.work.looks.clear()
+            house.docker.event("edge")
+            await asyncio.sleep(1)
+            assert [name for name, _ in house.work.looks if name != "edge"] == ["a"]
+
+    @virtually
+    async def test_who_waited_for_a_long_search_is_looked_at_when_it_ends(self):
+        finder = Finder()
+        finder.seconds = 40
+        async with running("a", proxies=finder) as house:
+            await asyncio.sleep(20)
+            known = house.store.targets[key("a")]
+            house.store.targets[key("a")] = replace(known, condition=Condition(False, Reason.OTHER_SOURCE, "", NOW))
+            house.work.looks.clear()
+            await asyncio.sleep(30)
+            assert len(house.work.at("a")) == 1
 
     @virtually
     async def test_a_source_in_place_of_another_one_keeps_what_that_held(self):

@@ -9,6 +9,8 @@ from functools import cache
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from controller import choosing, pki
 from controller.domain.certificate import Certificate, KeyType, Trust
@@ -47,6 +49,9 @@ OURS = made(age=30)
 NEXT = made(age=1)
 OTHERS = made("ZeroSSL", age=2)
 GONE = {"a": GONE_AFTER}
+SHORT = made(age=1, days=7)
+"""As public authorities issue them, too."""
+SHORT_HELD_BY_A = {SHORT.fingerprint: frozenset({"a"})}
 HELD_BY_A = {OURS.fingerprint: frozenset({"a"})}
 
 
@@ -143,6 +148,14 @@ ROWS: dict[str, tuple[World, Certificate | Reason | None]] = {
     "its own, older: a store that was restored": (
         World(there=NEXT, held={"a": (OURS,)}, known=Known(held={NEXT.fingerprint: frozenset({"a"})})),
         Reason.WOULD_DOWNGRADE,
+    ),
+    "its own, older and for longer, while the installed one is not late": (
+        World(there=SHORT, held={"a": (OURS,)}, known=Known(held=SHORT_HELD_BY_A)),
+        Reason.WOULD_DOWNGRADE,
+    ),
+    "its own, older and for longer, once the installed one is late": (
+        World(there=SHORT, held={"a": (OURS,)}, known=Known(held=SHORT_HELD_BY_A), later=timedelta(days=5)),
+        OURS,
     ),
     "a newer one of a second source": (World(held={"a": (OURS,), "b": (NEXT,)}), STAYS),
     "a newer one of a source before it in no order that the operator gave": (World(held={"b": (NEXT,), "a": (OURS,)}), STAYS),
@@ -277,6 +290,60 @@ def test_a_switch_happens_once():
     assert World(there=NEXT, held={"a": (third,), "b": (NEXT,)}, known=known).result() is STAYS
 
 
+OF_ALL_KINDS = [
+    made(organisation, age=age, kind=kind, names=(name,), days=days)
+    for organisation in ("Let's Encrypt", "ZeroSSL", "Staging", "Nobody", "Own CA", "Evil")
+    for age, days in ((-1, 90), (1, 90), (30, 90), (80, 90), (95, 90), (3, 365), (2, 7))
+    for kind, name in (("ecdsa", DOMAIN), ("ecdsa", "*.example.com"), ("rsa", DOMAIN))
+]
+NAMES = st.sampled_from("abc")
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> World:
+    """Whatever may come together."""
+    some = st.sampled_from(OF_ALL_KINDS)
+    held = {name: tuple(draw(st.lists(some, max_size=3))) for name in draw(st.permutations("abc"))[: draw(st.integers(0, 3))]}
+    there = draw(st.sampled_from([None, *(one for each in held.values() for one in each)]) | some)
+    known = Known(
+        held={there.fingerprint: frozenset(draw(st.sets(NAMES, max_size=2)))} if there and draw(st.booleans()) else {},
+        gone=draw(st.dictionaries(NAMES, st.sampled_from([1.0, GONE_AFTER]), max_size=2)),
+        unread=frozenset(draw(st.sets(NAMES, max_size=1)) - held.keys()),
+        searching=draw(st.booleans()),
+        order=draw(st.sampled_from([(), ("a", "b"), ("b", "a"), ("a", "b", "c")])),
+    )
+    wanted = {"sources": draw(st.sampled_from([(), (), ("a",), ("b", "a")])), "allow_untrusted": draw(st.booleans())}
+    return World(there, held, known, wanted, timedelta(days=draw(st.sampled_from([0, 4, 5, 43, 71]))))
+
+
+@given(worlds())
+def test_whatever_there_is_what_is_chosen_is_good_and_stays(world):
+    """It is valid, never less trusted than what works, the best there is where nothing does; and nothing goes to and fro."""
+    now, there, wanted = NOW + world.later, world.there, world.target["sources"]
+
+    def works(one: Certificate | None) -> bool:
+        return one is not None and one.leaf.not_before <= now < one.leaf.not_after
+
+    usable = [one for name, held in world.held.items() if name in (wanted or (name,)) for one in held if works(one)]
+    result = world.result()
+    if usable and not works(there):
+        assert isinstance(result, Certificate)
+        assert result.trust is max(one.trust for one in usable)
+    if there and works(there) and now >= there.leaf.late and there.trust > Trust.STAGING:
+        lasting = [one for one in usable if now < one.leaf.late and one.trust >= there.trust]
+        assert isinstance(result, Certificate) or not lasting, "nothing was done before a warning goes out"
+    for _ in range(4):
+        if not isinstance(result, Certificate):
+            break
+        assert works(result)
+        if there and works(there) and not world.target["allow_untrusted"]:
+            assert result.trust >= there.trust
+        there = result
+        world = replace(world, there=result, known=replace(world.known, held={}))
+        result = world.result()
+    assert result is STAYS or isinstance(result, Reason), "it goes to and fro"
+
+
 class TestWhatPlanSays:
     def lost(self, world: World, source: str) -> str:
         return next(c.lost for c in world.decided().selection.candidates if c.source == source)
@@ -409,6 +476,15 @@ class TestTheNextLook:
         world = World(held={"b": (OTHERS,)}, known=Known(held=HELD_BY_A, gone={"a": 590.0}))
         assert world.decided().selection.again == 10.0
 
+    def test_is_when_what_works_ends_and_another_does_not(self):
+        """It is less trusted; after the end it is better than nothing, and at once, not at the resync."""
+        held, known = {"a": (), "b": (made("Own CA", age=1),)}, Known(held=HELD_BY_A)
+        ending = World(held=held, known=known, later=timedelta(days=60, seconds=-30)).decided()
+        refused = decide(ending).refused
+        assert refused is not None
+        assert refused.reason is Reason.UNTRUSTED_ISSUER
+        assert ending.selection.again == pytest.approx(30.0, abs=5.0)
+
     @pytest.mark.parametrize("held", [{"a": (made(age=80),)}, {"a": (OURS,), "b": ()}, {}])
     def test_is_not_planned_where_there_is_no_other_source(self, held):
         assert World(held=held, known=Known(gone={"a": 10.0, "b": 10.0})).decided().selection.again is None
@@ -419,6 +495,17 @@ def test_another_key_type_does_not_tell_who_delivered():
     place = Place(Slot(KeyType.ECDSA), CERT, PRIVATE)
     world = World(held={"a": (made(age=1, kind="rsa"),), "b": (made("ZeroSSL", age=1),)}, place=place)
     assert world.result() == made("ZeroSSL", age=1)
+
+
+def test_what_is_in_the_first_place_is_none_for_the_second():
+    """The first source has no second key type any more; what it delivered is in its last fifth, and another has one."""
+    second = Place(Slot(alternative=True, optional=True), ALT_CERT, ALT_PRIVATE)
+    late, ours, theirs = made(age=75, kind="rsa"), made(age=1), made("ZeroSSL", age=1, kind="rsa")
+    situation = facts((), installed(PLACE, ours) | installed(second, late), on=target(places=(PLACE, second)))
+    situation = replace(situation, known=Known(held={late.fingerprint: frozenset({"a"})}))
+    situation = choosing.choose(situation, {"a": Snapshot("a", (Entry("1", ours),)), "b": Snapshot("b", (Entry("2", theirs),))})
+    assert [c.certificate for _, c in situation.selection.chosen] == [ours, theirs]
+    assert second.paths[0] in decide(situation).write
 
 
 def test_a_container_that_looks_like_a_proxy_is_named_where_nothing_fits():

@@ -38,6 +38,7 @@ DIGEST = "sha256:" + "0" * 64
         "nginxproxy/acme-companion",
         "ghcr.io/nginx-proxy/nginx-proxy:alpine",
         "jwilder/nginx-proxy",
+        "jwilder/docker-gen",
         "jrcs/letsencrypt-nginx-proxy-companion:2",
         "certbot/certbot",
         "certbot/dns-cloudflare:latest",
@@ -96,6 +97,15 @@ IMITATIONS = {
     "SWAG's name": baked("somebody/swag"),
     "nginx-proxy's environment": baked(environment={"ACME_POST_HOOK": "x"}, mounts=(CERTS,)),
     "nginx-proxy's name": baked("somebody/nginx-proxy", mounts=(CERTS,)),
+    "an own build of nginx-proxy": baked("project-nginx-proxy", mounts=(CERTS,)),
+    "an own build of docker-gen by the former Compose": baked("project_docker-gen:latest", mounts=(CERTS,)),
+    "an own build of acme-companion": baked("registry.example:5000/web-acme-companion", mounts=(CERTS,)),
+    "an own build of SWAG": baked("project-swag"),
+    "an own build of Nginx Proxy Manager": baked("project_nginx-proxy-manager"),
+    "an own build of Caddy with a script": baked("project-caddy", "/start.sh"),
+    "an own build of Traefik with a script": baked("project_traefik", "/start", STORAGE),
+    "a copy of an official image below a folder": baked("harbor.example/dockerhub/library/caddy", "caddy", "run"),
+    "another copy of one": baked("public.ecr.aws/docker/nginxproxy/nginx-proxy", mounts=(CERTS,)),
     "an image of Traefik by its id": baked(DIGEST, "traefik", STORAGE),
 }
 
@@ -129,6 +139,52 @@ def test_what_the_operator_said_is(said):
     verdict = judge(said)
     assert stores(verdict)
     assert verdict.vouched
+
+
+CONFIG = {"/etc/traefik/traefik.yml": b"certificatesResolvers: {le: {acme: {storage: /x.json}}}"}
+IMAGES = ("/watchtower",)
+MENTIONED = {
+    "a container to watch": (IMAGES, ("traefik",)),
+    "several": (IMAGES, ("traefik", "mail")),
+    "behind a starter": (("/sbin/tini", "--", "/watchtower"), ("traefik",)),
+    "certbot's container": (IMAGES, ("certbot",)),
+    "Caddy's": (IMAGES, ("caddy", "start-stop")),
+    "an address": ((), ("/bin/wait", "http://edge.example/traefik")),
+    "in a shell": ((), ("sh", "-c", "until ping -c 1 traefik; do sleep 1; done; exec app")),
+    "what another program is for": ((), ("docker", "kill", "-s", "HUP", "traefik")),
+    "an option's value": ((), ("app", "--upstream", "traefik")),
+    "an option with blanks": ((), ("app", "--upstream=the traefik")),
+}
+
+
+@pytest.mark.parametrize(("images", "own"), MENTIONED.values(), ids=MENTIONED)
+def test_who_only_names_a_proxy_does_not_say_that_it_is_one(images, own):
+    """The rest may be in the image: a configuration, and a store to go with it."""
+    mentioned = replace(container("somebody/anything", *images, *own), own_command=own)
+    assert not judge(mentioned, CONFIG).vouched
+
+
+STARTED = {
+    "alone": ((), ("traefik",)),
+    "with its path": ((), ("/usr/local/bin/traefik", "--ping")),
+    "behind the image's script": (("/entrypoint.sh",), ("traefik",)),
+    "behind another script": (("/usr/bin/docker-entrypoint",), ("traefik",)),
+    "behind a starter": ((), ("/sbin/tini", "-s", "--", "traefik")),
+    "as a user": ((), ("su-exec", "nobody", "traefik")),
+    "in a shell": ((), ("sh", "-c", "A=b exec traefik --ping")),
+    "in a shell, behind something else": ((), ("/bin/sh", "-c", "update-ca-certificates && traefik")),
+    "in a loop": (("/bin/sh",), ("-c", "while true; do traefik; done")),
+}
+
+
+@pytest.mark.parametrize(("images", "own"), STARTED.values(), ids=STARTED)
+def test_who_starts_one_says_so(images, own):
+    assert judge(replace(container("somebody/anything", *images, *own), own_command=own), CONFIG).vouched
+
+
+def test_words_that_are_unmistakable_count_whatever_program_gets_them():
+    wrapped = replace(container("project-caddy", "/wrapper", "caddy", "run"), own_command=("caddy", "run"))
+    assert judge(wrapped).vouched
 
 
 def test_a_proxy_that_the_operator_named_may_keep_its_settings_in_its_image():
