@@ -14,7 +14,18 @@ import aiohttp
 import pytest
 
 from controller import asking, by_hand, steps
-from controller.deliver import ATTEMPTS, BEGIN_LIMIT, Deliveries, Ended, Say, alone, choose, claimed_from
+from controller.deliver import (
+    ATTEMPTS,
+    BEGIN_LIMIT,
+    Deliveries,
+    Ended,
+    Say,
+    alone,
+    alone_beside,
+    announced,
+    choose,
+    claimed_from,
+)
 from controller.domain.container import Mount
 from controller.domain.errors import CheckFailed, DeliveryRefused, EngineUnavailable, RollbackFailed, TransientError
 from controller.domain.target import InvalidTarget, TargetKey
@@ -255,6 +266,24 @@ async def test_two_processes_do_not_act_on_one_container_by_hand():
                 pass
     async with alone(KEY):
         pass
+
+
+async def test_it_is_not_done_here_beside_a_controller_that_cannot_be_asked():
+    ours = Settings(docker_host="unix:///x.sock", label_prefix="mail.").containers
+    with announced(ours) as first, announced(ours) as second:
+        assert (first, second) == (True, False), "a second one runs all the same"
+        with pytest.raises(
+            DeliveryRefused, match="certferry runs on this machine and cannot be asked: its CERTFERRY_HTTP is off"
+        ):
+            async with alone_beside(ours)(KEY):
+                pass
+        for others in (Settings(docker_host="unix:///x.sock"), Settings(label_prefix="mail.")):
+            async with alone_beside(others.containers)(KEY):
+                pass
+    async with alone_beside(ours)(KEY):
+        with pytest.raises(DeliveryRefused, match="another `certferry deliver`"):
+            async with alone_beside(ours)(KEY):
+                pass
 
 
 @virtually
