@@ -373,6 +373,24 @@ class TestBetweenProcesses:
                 assert answer.status == 405
         assert asked == []
 
+    async def test_an_address_of_its_own_is_this_machine_too(self):
+        """Where CERTFERRY_HTTP names one, the loopback is not listened on."""
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as route:
+            try:
+                route.connect(("192.0.2.1", 9))  # nothing is sent
+            except OSError:
+                pytest.skip("this machine has no address but the loopback's")
+            own = route.getsockname()[0]
+
+        async def act(_wanted: str, _say: Say) -> Ended:
+            return Ended(True, "served")
+
+        store = Store()
+        vitals = Vitals(dead_tasks=lambda: (), first_pass_done=lambda: True)
+        async with serve(Address(own, 0), store, metrics=Metrics(store), vitals=vitals, deliver=act) as address:
+            assert address is not None
+            assert await self.ask(address) == (Ended(True, "served"), [])
+
     @pytest.mark.parametrize("address", ["192.0.2.7", None, "unix"])
     def test_only_this_machine_may_ask(self, address):
         from controller.web.deliver import _is_local
