@@ -242,13 +242,17 @@ class Delivery:
         if not rollback.stopped_services(done.failures):
             log.warning("ports.silent", target=facts.target.name, message=verified.problems, seconds=SILENT_LIMIT)
             self._report.not_ready(facts, Finding(Reason.SERVED_DIFFERS, f"{verified.problems}; {WAITING_FOR_POSTFIX}"))
-            passed = self._clock() - began
-            verified = await self._prover.verify_again(facts.target, verified, [moment - passed for moment in SILENT_MOMENTS])
+            verified = await self._ask_silent_again(facts.target, verified, began)
             if verified.quiet:
                 await self._note_stopped(facts, done)
         if verified.quiet and rollback.stopped_services(done.failures):
             return Verified(tuple((question, served, "") for question, served, _ in verified.answers))
         return verified
+
+    async def _ask_silent_again(self, target: Target, verified: Verified, began: float) -> Verified:
+        """At the moments after the reload, which began then (monotonic seconds), at which a silent service may answer."""
+        passed = self._clock() - began
+        return await self._prover.verify_again(target, verified, [moment - passed for moment in SILENT_MOMENTS])
 
     async def _note_stopped(self, facts: Facts, done: _Done) -> None:
         await self._check_unchanged(facts.target)
@@ -284,9 +288,7 @@ class Delivery:
             failures = await self._restore(done)
             told = "the previous files are back, but not in use"
             await self._use_previous(facts, done.reload, failures)
-        except (ExecTimeout, WriteFailed, RollbackFailed) as error:
-            return RollbackFailed(f"{cause}; {told}: {error}")
-        except _Failed as error:
+        except (ExecTimeout, WriteFailed, RollbackFailed, _Failed) as error:
             return RollbackFailed(f"{cause}; {told}: {error}")
         return RolledBack(f"{cause}; the previous files are back and in use")
 
@@ -308,8 +310,7 @@ class Delivery:
         began = self._clock()
         verified = await self._prover.verify(facts.target, questions(answering, [], before), seconds=patience)
         if verified.quiet:
-            passed = self._clock() - began
-            verified = await self._prover.verify_again(facts.target, verified, [moment - passed for moment in SILENT_MOMENTS])
+            verified = await self._ask_silent_again(facts.target, verified, began)
         if verified.wrong:
             raise _Failed(VerifyFailed(f"after {self._clock() - began:.0f} s: {verified.problems}"))
 
