@@ -17,7 +17,7 @@ import structlog
 from controller import clocks
 from controller.adoption import Configured
 from controller.clocks import Clocks
-from controller.deliver import Claim, Deliveries, at_once, claimed_from
+from controller.deliver import Claim, Deliveries, announced, at_once, claimed_from
 from controller.delivery import SILENT_LIMIT
 from controller.discovery import Discovery
 from controller.domain.errors import ConfigError, Error, SettingsError, TargetGone, TransientError
@@ -216,7 +216,7 @@ async def run(settings: Settings) -> None:
     def end_it(_number: int) -> None:
         loop.call_soon_threadsafe(stop.set)
 
-    with told_to_end(end_it, limit=settings.drain + GOODBYE):
+    with announced(settings.containers), told_to_end(end_it, limit=settings.drain + GOODBYE):
         async with serve(settings.http, app.store, metrics=metrics, vitals=vitals, deliver=by_hand.deliver) as address:
             log.info("controller.started", http=str(address or "off"), sources=", ".join(source.name for source in app.sources))
             try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from controller import app, asking, running
-from controller.deliver import Ended, Say, alone
+from controller.deliver import Ended, Say, alone_beside
 from controller.domain.errors import DeliveryRefused
 from controller.settings import Settings, variable
 
@@ -46,4 +46,4 @@ async def _act(settings: Settings, wanted: str, say: Say) -> Ended:
                     f"certferry runs in the container {other.name} and cannot be asked from here; say there:"
                     f" docker exec {other.name} certferry deliver {wanted} ({variable('http')} must not be off)"
                 )
-        return await app.deliveries(parts, alone).deliver(wanted, say)
+        return await app.deliveries(parts, alone_beside(settings.containers)).deliver(wanted, say)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 
 from controller import steps
@@ -199,17 +200,55 @@ def claimed_from(queue: WorkQueue[TargetKey]) -> Claim:
 async def alone(key: TargetKey) -> AsyncIterator[None]:
     """Where there is no queue: no two processes of this machine act on one container by hand.
 
-    By the name of a socket without a file, which goes with the process (unix(7), abstract).
-
     Raises:
         DeliveryRefused: another one does.
     """
+    with _claimed(key.container_id) as held:
+        if not held:
+            raise DeliveryRefused("another `certferry deliver` works on it")
+        yield
+
+
+@contextmanager
+def announced(whose: str) -> Iterator[bool]:
+    """Let others on this machine know that a controller runs for these containers; false where another one does."""
+    with _claimed(_run(whose)) as held:
+        yield held
+
+
+def alone_beside(whose: str) -> Claim:
+    """As `alone`, where no controller runs on this machine, either, that says so by `announced`; it may not be asked."""
+
+    @asynccontextmanager
+    async def claim(key: TargetKey) -> AsyncIterator[None]:
+        with _claimed(_run(whose)) as free:
+            if not free:
+                raise DeliveryRefused(
+                    "certferry runs on this machine and cannot be asked: its CERTFERRY_HTTP is off, or another one than here"
+                )
+        async with alone(key):
+            yield
+
+    return claim
+
+
+def _run(whose: str) -> str:
+    return f"run {hashlib.sha256(whose.encode()).hexdigest()}"
+
+
+@contextmanager
+def _claimed(name: str) -> Iterator[bool]:
+    """Have a name to ourselves on this machine; false where another process has it.
+
+    It is that of a socket without a file, which goes with the process (unix(7), abstract).
+    """
     with socket.socket(socket.AF_UNIX) as held:
         try:
-            held.bind(f"\0certferry/{key.container_id}")
-        except OSError as error:
-            raise DeliveryRefused("another `certferry deliver` works on it") from error
-        yield
+            held.bind(f"\0certferry/{name}")
+        except OSError:
+            yield False
+        else:
+            yield True
 
 
 def _say(say: Say, event: str, fields: dict[str, object]) -> None:

@@ -160,20 +160,29 @@ class EngineFiles(Connection, ABC):
             return None
         on_host = PurePosixPath(mount.host_path) / path.relative_to(mount.destination)
         if self._own is None and self._is_here:
-            return await self._existing(Path(on_host))
+            return await self._existing(Path(on_host), within=Path(mount.host_path))
         ours = self._own.mounts if self._own else ()
         shared = [own for own in ours if own.host_path and on_host.is_relative_to(own.host_path)]
         nearest = max(shared, key=lambda own: len(own.host_path), default=None)
         if nearest is None:
             return None
-        return await self._existing(Path(nearest.destination / on_host.relative_to(nearest.host_path)))
+        theirs = max(PurePosixPath(mount.host_path), PurePosixPath(nearest.host_path), key=lambda each: len(each.parts))
+        within = Path(nearest.destination / theirs.relative_to(nearest.host_path))
+        return await self._existing(Path(nearest.destination / on_host.relative_to(nearest.host_path)), within=within)
 
-    async def _existing(self, path: Path) -> Path | None:
-        """The path, if it is there. Where its file system hangs it is not, and no second look begins before that answers."""
+    async def _existing(self, path: Path, *, within: Path | None = None) -> Path | None:
+        """The path, if it is there and does not lead out of `within`: a link is for the container, and here leads elsewhere.
+
+        Where its file system hangs it is not, and no second look begins before that answers.
+        """
+
+        def is_there() -> bool:
+            return path.exists() and (within is None or path.resolve().is_relative_to(within.resolve()))
+
         asked = self._asked.setdefault(path, OwnThread(f"look at {path}"))
         try:
             async with asyncio.timeout(LOOK):
-                return path if await asked.run(path.exists, path) else None
+                return path if await asked.run(is_there, path) else None
         except (OSError, TimeoutError):
             return None
         finally:

@@ -286,6 +286,11 @@ def _some(names: Sequence[str]) -> str:
     return f"{', '.join(names[:SHOWN])}{more}"
 
 
+def has_problem_with(snapshot: Snapshot, names: frozenset[str]) -> bool:
+    """Whether a source holds something for one of these names that cannot be used."""
+    return any(_concerns(problem, names) for problem in snapshot.problems)
+
+
 def _concerns(problem: Problem, wanted: frozenset[str]) -> bool:
     """Whether an unusable entry would be for the target, by the name at the end of its label."""
     return _FILE_ENDING.sub("", problem.label.rpartition("/")[2].lower()) in wanted

@@ -105,6 +105,11 @@ class Settings(BaseSettings):
     log_format: Annotated[Literal["auto", "json", "console"], BeforeValidator(read_word)] = "auto"
     """How log lines look: `json`, `console`, or `auto` for `console` on a terminal and `json` elsewhere."""
 
+    @property
+    def containers(self) -> str:
+        """Whose labels are read: the same for two processes that would act on the same containers."""
+        return f"{self.docker_host} {self.label_prefix.removesuffix('.')}"
+
     @classmethod
     def settings_customise_sources(
         cls,

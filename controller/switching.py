@@ -15,7 +15,7 @@ from controller.domain.moment import Moment
 from controller.domain.origin import GONE_AFTER, Known
 from controller.domain.snapshot import Snapshot
 from controller.domain.target import Slot
-from controller.selection import Candidate
+from controller.selection import Candidate, has_problem_with
 
 _USELESS = (Trust.SELF_SIGNED, Trust.STAGING)
 """What no client accepts is not worth keeping from whoever has something better."""
@@ -108,9 +108,10 @@ def _is_alike(one: Leaf, other: Leaf) -> bool:
 def _late(
     installed: Installed, sources: Collection[str], snapshots: Mapping[str, Snapshot], fitting: Iterable[Candidate]
 ) -> datetime | None:
-    """Of a source whose certificates are not known any more, what it delivered counts."""
+    """Of a source whose certificates are not known any more, or cannot be used just now, what it delivered counts."""
+    names = frozenset(installed.leaf.names)
     theirs = [c.certificate.leaf for c in fitting if c.source in sources and c.certificate.trust >= installed.trust]
-    if any(source not in snapshots for source in sources):
+    if any(source not in snapshots or has_problem_with(snapshots[source], names) for source in sources):
         theirs.append(installed.leaf)
     return max((leaf.late for leaf in theirs), default=None)
 

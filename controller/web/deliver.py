@@ -37,7 +37,7 @@ def route(deliver: Deliver) -> web.RouteDef:
 
     async def answer(request: web.Request) -> web.StreamResponse:
         # A web page that somebody looks at on this machine can make the browser ask for things, but not with that header.
-        if not _is_local(request.remote) or HEADER not in request.headers:
+        if not _is_from_here(request) or HEADER not in request.headers:
             raise web.HTTPForbidden(reason="only for `certferry deliver` beside the controller")
         said: asyncio.Queue[dict[str, object]] = asyncio.Queue()
         task = asyncio.create_task(work(request.match_info["name"], said), name="deliver")
@@ -56,6 +56,12 @@ def route(deliver: Deliver) -> web.RouteDef:
         return response
 
     return web.post("/deliver/{name}", answer)
+
+
+def _is_from_here(request: web.Request) -> bool:
+    """Whether a program on this machine asks: by the loopback or, where that is not listened on, by the address that is."""
+    own = request.transport.get_extra_info("sockname") if request.transport else None
+    return _is_local(request.remote) or bool(own and request.remote == own[0])
 
 
 def _is_local(address: str | None) -> bool:

@@ -44,8 +44,9 @@ def rsa_key() -> Key:
 @cache
 def pair(*names: str, days: float = 90, hours_old: float = 1, kind: str = "ecdsa", **_apart: str) -> Pair:
     """The same pair for the same arguments; further keyword arguments only tell two alike ones apart."""
+    key, issuer = rsa_key() if kind == "rsa" else None, authority()  # these take a second on a busy machine
     age = datetime.now(UTC) - NOW + timedelta(hours=hours_old)  # the same whenever it is made
-    return authority().issue(*(names or (DOMAIN,)), days=days, age=age, key=rsa_key() if kind == "rsa" else None)
+    return issuer.issue(*(names or (DOMAIN,)), days=days, age=age, key=key)
 
 
 @cache

@@ -14,7 +14,18 @@ import aiohttp
 import pytest
 
 from controller import asking, by_hand, steps
-from controller.deliver import ATTEMPTS, BEGIN_LIMIT, Deliveries, Ended, Say, alone, choose, claimed_from
+from controller.deliver import (
+    ATTEMPTS,
+    BEGIN_LIMIT,
+    Deliveries,
+    Ended,
+    Say,
+    alone,
+    alone_beside,
+    announced,
+    choose,
+    claimed_from,
+)
 from controller.domain.container import Mount
 from controller.domain.errors import CheckFailed, DeliveryRefused, EngineUnavailable, RollbackFailed, TransientError
 from controller.domain.target import InvalidTarget, TargetKey
@@ -266,6 +277,24 @@ async def test_two_processes_do_not_act_on_one_container_by_hand():
         pass
 
 
+async def test_it_is_not_done_here_beside_a_controller_that_cannot_be_asked():
+    ours = Settings(docker_host="unix:///x.sock", label_prefix="mail.").containers
+    with announced(ours) as first, announced(ours) as second:
+        assert (first, second) == (True, False), "a second one runs all the same"
+        with pytest.raises(
+            DeliveryRefused, match="certferry runs on this machine and cannot be asked: its CERTFERRY_HTTP is off"
+        ):
+            async with alone_beside(ours)(KEY):
+                pass
+        for others in (Settings(docker_host="unix:///x.sock"), Settings(label_prefix="mail.")):
+            async with alone_beside(others.containers)(KEY):
+                pass
+    async with alone_beside(ours)(KEY):
+        with pytest.raises(DeliveryRefused, match="another `certferry deliver`"):
+            async with alone_beside(ours)(KEY):
+                pass
+
+
 @virtually
 async def test_a_worker_of_the_queue_never_works_beside_it():
     queue: WorkQueue[TargetKey] = WorkQueue(retry_min=1, retry_max=300, clock=clock, jitter=lambda: 1.0)
@@ -352,6 +381,24 @@ class TestBetweenProcesses:
             async with client.get(f"http://{address}/deliver/mail", headers={asking.HEADER: "x"}) as answer:
                 assert answer.status == 405
         assert asked == []
+
+    async def test_an_address_of_its_own_is_this_machine_too(self):
+        """Where CERTFERRY_HTTP names one, the loopback is not listened on."""
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as route:
+            try:
+                route.connect(("192.0.2.1", 9))  # nothing is sent
+            except OSError:
+                pytest.skip("this machine has no address but the loopback's")
+            own = route.getsockname()[0]
+
+        async def act(_wanted: str, _say: Say) -> Ended:
+            return Ended(True, "served")
+
+        store = Store()
+        vitals = Vitals(dead_tasks=lambda: (), first_pass_done=lambda: True)
+        async with serve(Address(own, 0), store, metrics=Metrics(store), vitals=vitals, deliver=act) as address:
+            assert address is not None
+            assert await self.ask(address) == (Ended(True, "served"), [])
 
     @pytest.mark.parametrize("address", ["192.0.2.7", None, "unix"])
     def test_only_this_machine_may_ask(self, address):

@@ -16,7 +16,7 @@ from controller import choosing, pki
 from controller.domain.certificate import Certificate, KeyType, Trust
 from controller.domain.finding import Reason
 from controller.domain.origin import GONE_AFTER, Known
-from controller.domain.snapshot import Entry, Snapshot
+from controller.domain.snapshot import Entry, Problem, Snapshot
 from controller.domain.target import Place, Slot
 from controller.policies import Facts, decide
 from tests.certs import Authority
@@ -280,6 +280,23 @@ ROWS: dict[str, tuple[World, Certificate | Reason | None]] = {
 @pytest.mark.parametrize(("world", "expected"), ROWS.values(), ids=ROWS)
 def test_who_may_follow(world, expected):
     assert world.result() == expected
+
+
+@pytest.mark.parametrize(
+    ("label", "later", "expected"), [(DOMAIN, 0, STAYS), (DOMAIN, 43, NEXT), ("other.example.com", 0, NEXT)]
+)
+def test_what_the_first_holds_and_cannot_be_used_just_now_is_not_nothing(label, later, expected):
+    """Its key file cannot be read, or does not fit: that is mended, and no reason for another to take over (promise 7)."""
+    broken = Snapshot("a", problems=(Problem(f"certs/{label}.key", Reason.KEY_MISMATCH, "the key is another's"),))
+    situation = replace(World(known=Known(held=HELD_BY_A)).decided(), now=NOW + timedelta(days=later))
+    decided = choosing.choose(situation, {"a": broken, "b": Snapshot("b", (Entry("le/0", NEXT),))})
+    decision = decide(decided)
+    if expected is STAYS:
+        assert decision.refused is not None
+        assert decision.refused.reason is Reason.OTHER_SOURCE
+    else:
+        assert [c.certificate for _, c in decided.selection.chosen] == [expected]
+        assert decision.write
 
 
 def test_a_switch_happens_once():
