@@ -307,6 +307,8 @@ class Delivery:
             await self._use_previous(facts, done.reload, failures)
         except (ExecTimeout, WriteFailed, RollbackFailed, _Failed) as error:
             return RollbackFailed(f"{cause}; {told}: {error}")
+        if not any(previous.values()):
+            return _with(cause, "the new files are removed again")
         return RolledBack(f"{cause}; the previous files are back and in use")
 
     async def _restore(self, done: _Done) -> tuple[Failure, ...]:

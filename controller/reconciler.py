@@ -313,7 +313,7 @@ class Reconciler:
         target, given = facts.target, input_of(facts)
         if self._memory[target.key].count_cut(given) < CUTS or not await self._is_unchanged(target):
             raise error
-        text = f"{error}, again and again, though the container runs on: does a command in the label reload end its own shell?"
+        text = f"{error}, again and again, though the container runs on: does a command of its labels end its own shell?"
         finding = Finding(Reason.RELOAD_FAILED, text)
         self._attempts.failed(target.key, given, finding, self._clocks.elapsed())
         self._report.not_ready(facts, finding)

@@ -13,7 +13,7 @@ from shlex import join, quote
 
 from controller.domain import guarded
 from controller.domain.target import Reload
-from sinks.script import NO_ROOM, WRITE, FileWrite, Staged, discard, own, q, read_contents
+from sinks.script import WRITE, FileWrite, Staged, discard, own, q, read_contents
 from sinks.services import DOVECOT, service_of, waits_for_dovecot
 
 PUT_BACK = 4
@@ -113,10 +113,10 @@ def _exchange(swap: Swap, content: str) -> Iterator[str]:
     yield from (f"free {q(write.path)}" for write in (*(one.write for one in swap.staged), *swap.in_place))
     yield from (f"staged {q(one.at)}" for one in swap.staged)
     yield from (f"same {q(path)} {quote(moment)}" for path, moment in swap.modified)
-    yield from (f"mv -f {q(one.at)} {q(one.write.path)} || exit {NO_ROOM}" for one in swap.keeps)
+    yield from (f"mv -f {q(one.at)} {q(one.write.path)} || not_moved" for one in swap.keeps)
     for folder in dict.fromkeys(one.write.path.parent for one in swap.moves):
         moved = " ".join(q(one.at) for one in swap.moves if one.write.path.parent == folder)
-        yield f"mv -f {moved} {q(folder)}/ || exit {NO_ROOM}"
+        yield f"mv -f {moved} {q(folder)}/ || not_moved"
     for number, write in enumerate(swap.in_place):
         yield f'{own(write, write.path)}; fill "${content}{number}" {q(write.path)}'
     yield from (f"rm -f {q(write.path)}" for write in swap.removals)

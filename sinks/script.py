@@ -111,10 +111,13 @@ cannot() {
 [ -w "$2" ] && die "$1 cannot be written; is the disk full?" 5
 [ -z "$root" ] || die "$1 cannot be written: $2 is read-only now" 5
 die "$1 cannot be written: $2 is read-only"
-}"""
-"""``own`` changes nothing that is right already: not every file system and not every container allows it. Whether something can
-be written to is asked of the system (access(2)), which says no where it is mounted read-only, or immutable, to root as well: to
-whoever has the right to write everywhere (CAP_DAC_OVERRIDE, capabilities(7)). What Docker calls writable may be so again.
+}
+not_moved() { [ -z "$root" ] || exit 5; exit 1; }"""
+"""``own`` changes nothing that is right already: not every file system and not every container allows it.
+
+Whether something can be written to is asked of the system (access(2)), which says no where it is mounted read-only, or
+immutable, to root as well: to whoever has the right to write everywhere (CAP_DAC_OVERRIDE, capabilities(7)). What Docker
+calls writable may be so again, and for whoever has that right a rename that fails (``not_moved``) is no matter of rights.
 ``like`` takes over an access control list of the replaced file (acl(5)): who reads the key by it still can."""
 
 

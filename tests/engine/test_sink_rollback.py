@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 import pytest
 from docker.models.containers import Container
 
-from controller.domain.errors import RollbackFailed, TargetGone, TargetNotRunning, WriteFailed, WriteRefused
+from controller.domain.errors import RollbackFailed, TargetGone, TargetNotRunning, WriteFailed
 from controller.domain.target import Place, Slot
 from controller.engine import Engine
 from sinks import act
@@ -82,7 +82,7 @@ async def test_a_half_made_swap_is_undone(engine: Engine, lab: Lab, pair: Pair) 
     place(container, "/tls/key.pem", b"old key")
     delivery = Delivery(engine, container, Place(Slot(), PurePosixPath("/apart/cert.pem"), PurePosixPath("/tls/key.pem")))
 
-    with pytest.raises(WriteRefused, match="could not be put in place"):
+    with pytest.raises(WriteFailed, match="could not be put in place"):
         await delivery.bring(pair)
     assert delivery.look() == (seen(b"old certificate", 0o644), seen(b"old key", 0o644))
     assert look(container, "/refused") == [seen(b"", 0o644)]

@@ -33,7 +33,7 @@ from controller.domain.errors import (
     WriteRefused,
 )
 from controller.domain.finding import Reason
-from controller.domain.observed import InstalledFile, Served
+from controller.domain.observed import Acted, InstalledFile, Served
 from controller.domain.origin import GONE_AFTER
 from controller.domain.snapshot import Problem, Snapshot, SourceStatus
 from controller.domain.target import InvalidTarget, Place, ProbePort, Reload, Slot
@@ -434,6 +434,22 @@ class TestNeverWorseThanBefore:
             assert "the new certificate stays: what was there before is expired" in world.status.condition.message
 
         test()
+
+    @virtually
+    async def test_where_nothing_was_before_a_check_that_did_not_end_is_not_called_a_way_back(self):
+        """The script, which puts back what was there, ended with it."""
+        world = World(Mailbox(listening=frozenset()))
+        world.offer(new)
+        act = world.box.act
+
+        async def overdue(*given: Any, **options: Any) -> Acted:
+            return await act(*given, **options | {"put_back": False})
+
+        world.box.act = overdue  # type: ignore[method-assign]
+        world.box.faults["check"] = [CheckFailed("`check` did not end within 30 s")]
+        await world.look()
+        assert (content(world), world.reason) == (None, "CheckFailed")
+        assert world.status.condition.message == "`check` did not end within 30 s; the new files are removed again"
 
     @virtually
     async def test_an_expired_pair_is_put_back_where_a_port_handed_it_out_and_hands_out_nothing_now(self):

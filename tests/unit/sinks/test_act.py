@@ -199,6 +199,7 @@ class TestWhatCanEndByItself:
             await hands.sink.act(hands.target, observed, hands.target.places[0].contents(new))
         assert hands.there == before
 
+    @pytest.mark.skipif(os.geteuid() != 0, reason="for others it may be a matter of rights")
     @pytest.mark.parametrize("times", [1, 9], ids=["once", "and the way back fails, too"])
     async def test_a_rename_that_fails_is_no_refusal_whatever_becomes_of_the_way_back(self, machine, folder, times):
         place = Place(Slot(), PurePosixPath(folder / "certs/cert.pem"), PurePosixPath(folder / "private/key.pem"))

@@ -45,7 +45,7 @@ def test_a_running_container(mounts, with_shell, without_shell):
     if without_shell:
         assert method(*mounts, shell=False) is without_shell
     else:
-        with pytest.raises(WriteRefused, match="the image has no shell to write it with; mount a directory at /tls"):
+        with pytest.raises(WriteRefused, match="no shell with cat, mv, stat … to write it with; mount a directory at /tls"):
             method(*mounts, shell=False)
 
 
