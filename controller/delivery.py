@@ -240,7 +240,9 @@ class Delivery:
         elif verified.wrong:
             await self._check_unchanged(facts.target)
             await self._check_not_replaced(facts, done)
-            raise _Failed(VerifyFailed(f"after {self._clock() - began:.0f} s: {verified.problems}"), verified.served)
+            late = next((failure.error for failure in done.failures if failure.overdue), None)
+            wrong = VerifyFailed(f"after {self._clock() - began:.0f} s: {verified.problems}")
+            raise _Failed(late or wrong, verified.served)
         if served := dict.fromkeys(str(answer.port) for answer in verified.served if answer.leaf):
             log.info("target.served", target=facts.target.name, ports=", ".join(served))
         return verified.served
@@ -323,7 +325,8 @@ class Delivery:
         """What the services serve counts, where that can be seen."""
         before = {s.leaf.fingerprint: s.leaf for s in facts.served if s.leaf}
         answering = [s.port for s in facts.served if s.leaf]
-        if not answering and (error := rollback.against(facts, failures)):
+        ended = [replace(failure, overdue=False) for failure in failures]  # where no port answers, nothing else will tell
+        if not answering and (error := rollback.against(facts, ended)):
             raise _Failed(error)
         patience = max((step.patience for step in steps), default=0.0) or self._verify_timeout
         began = self._clock()

@@ -20,9 +20,12 @@ Previous = Mapping[PurePosixPath, InstalledFile | None]
 
 
 def against(facts: Facts, failures: Sequence[Failure]) -> Error | None:
-    """The first failure that speaks against the new pair. A command that only its label knows does so where a port answered."""
+    """The first failure that speaks against the new pair. A command that only its label knows does so where a port answered.
+
+    One that did not end in time has given no answer.
+    """
     answered = any(served.leaf for served in facts.served)
-    return next((f.error for f in failures if not f.stopped and (f.step is None or f.service or answered)), None)
+    return next((f.error for f in failures if not (f.stopped or f.overdue) and (f.step is None or f.service or answered)), None)
 
 
 def stopped_services(failures: Sequence[Failure]) -> tuple[str, ...]:

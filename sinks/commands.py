@@ -28,6 +28,11 @@ def failed(text: str, step: Reload | None) -> Failure:
     return Failure(CheckFailed(text) if step is None else ReloadFailed(text), step)
 
 
+def overdue(text: str, step: Reload | None) -> Failure:
+    """A step that did not end in time. A check must end."""
+    return replace(failed(text, step), overdue=step is not None)
+
+
 def failures_of(target: Target, use: Use, report: Report, result: ExecResult, seconds: float) -> list[Failure]:
     """What did not work of the commands in the script of the act, which had `seconds` in all.
 
@@ -43,7 +48,7 @@ def failures_of(target: Target, use: Use, report: Report, result: ExecResult, se
                 return [*failures, failed(f"`{program}` prints too much to see how it ended; let it print less", step)]
             if not guarded.is_overdue(result):
                 raise ExecCut(f"`{program}` in {target.name} was cut off, exit code {result.exit_code}")
-            return [*failures, failed(f"`{program}` did not end within {seconds:g} s", step)]
+            return [*failures, overdue(f"`{program}` did not end within {seconds:g} s", step)]
         code, output = report.ended[name]
         stopped, said = report.ended.get(f"{name}{STOPPED}", (0, b""))
         if code:

@@ -26,7 +26,7 @@ from controller.domain.target import Reload, Target
 from controller.ports import ContainerAccess
 from sinks import act, archive, script
 from sinks.act import Swap, Use
-from sinks.commands import failed, failure_of, failures_of
+from sinks.commands import failure_of, failures_of, overdue
 from sinks.files import (
     check_apart,
     drops_of,
@@ -263,7 +263,7 @@ class ContainerSink:
         try:
             result = await self._shell.run(target, argv)
         except ExecTimeout as error:
-            return failed(str(error), step)
+            return overdue(str(error), step)
         return failure_of(target, result, step) if result.exit_code else None
 
     async def _write_by_archive(self, container: Container, writes: Sequence[FileWrite]) -> None:

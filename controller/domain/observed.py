@@ -86,6 +86,8 @@ class Failure:
     """The service that the step is for, where that is known."""
     stopped: bool = False
     """It does not run, so the failure says nothing about the certificate."""
+    overdue: bool = False
+    """The step did not end in time, which is no answer: the ports decide."""
 
 
 @dataclass(frozen=True, slots=True)

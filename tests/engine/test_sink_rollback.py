@@ -10,6 +10,7 @@ import pytest
 from docker.models.containers import Container
 
 from controller.domain.errors import RollbackFailed, TargetGone, TargetNotRunning, WriteFailed
+from controller.domain.observed import Acted
 from controller.domain.target import Place, Slot
 from controller.engine import Engine
 from sinks import act
@@ -227,11 +228,16 @@ async def test_the_way_back_of_a_container_that_is_gone_is_no_failure_of_its_fil
 async def test_several_that_bring_pairs_at_once_put_only_whole_files_in_place(
     engine: Engine, idle: Container, folder: str
 ) -> None:
-    """A ``certferry once`` beside a running certferry; of each only whole files may ever be put in place."""
+    """A ``certferry once`` beside a running one: of each only whole files are put in place, and who is late looks anew."""
     authority = Authority()
     pairs = [authority.issue("mail.example.test") for _ in range(4)]
     deliveries = [Delivery(engine, idle, folder) for _ in pairs]
-    await asyncio.gather(*(delivery.act(pair) for delivery, pair in zip(deliveries, pairs, strict=True)))
+    acts = [delivery.act(pair) for delivery, pair in zip(deliveries, pairs, strict=True)]
+    ended = await asyncio.gather(*acts, return_exceptions=True)
+    refused = [end for end in ended if isinstance(end, WriteFailed) and "somebody else replaced" in str(end)]
+    done = [end for end in ended if isinstance(end, Acted)]
+    assert done
+    assert len(done) + len(refused) == len(acts), ended
     await deliveries[0].settle()
 
     certificate, key = deliveries[0].look()

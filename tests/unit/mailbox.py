@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 
 from controller import pki
 from controller.domain.certificate import Certificate, KeyType, Leaf
-from controller.domain.errors import CertificateError, CheckFailed, Error, ReloadFailed
+from controller.domain.errors import CertificateError, CheckFailed, Error, ExecTimeout, ReloadFailed
 from controller.domain.observed import Acted, Failure, InstalledFile, Observed, Receipt, Served
 from controller.domain.snapshot import Snapshot, SourceStatus
 from controller.domain.target import InvalidTarget, ProbePort, Reload, Target, TargetKey
@@ -140,6 +140,8 @@ class Mailbox:
                     self._use_files()
             except ReloadFailed as error:
                 failures.append(Failure(error, step, service, stopped=service in self.not_running))
+            except ExecTimeout as error:
+                failures.append(Failure(ReloadFailed(str(error)), step, overdue=True))
         return tuple(failures)
 
     def check_mounts(self, _target: Target, _observed: Observed, paths: Iterable[PurePosixPath]) -> None:

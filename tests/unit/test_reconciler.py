@@ -334,6 +334,26 @@ class TestNeverWorseThanBefore:
         assert world.status.condition.message == "exit code 1; the previous files are back and in use"
 
     @virtually
+    async def test_a_reload_that_does_not_end_brings_the_previous_pair_back_where_a_port_hands_out_the_old_one(self):
+        world = renewal()
+        world.box.faults["postfix reload"] = [ExecTimeout("`postfix` did not end within 30 s")]
+        assert await world.look() == Outcome(Result.FAILED, FAILED_PAUSE)
+        assert world.done() == ["apply", "check", "postfix reload", "rollback", "postfix reload"]
+        assert (has(world, old), world.reason) == (True, "RolledBack")
+        assert world.status.condition.message == "`postfix` did not end within 30 s; the previous files are back and in use"
+
+    @virtually
+    async def test_a_reload_that_does_not_end_says_nothing_where_every_port_hands_out_the_new_one(self):
+        """Of a busy machine a command's end may come after everything that it is for."""
+        world = renewal(notices_after=5.0)
+        world.box.faults["postfix reload"] = [ExecTimeout("`postfix` did not end within 30 s")]
+        assert await world.look() == Outcome(Result.FAILED, FAILED_PAUSE)
+        assert (world.done(), has(world, new), world.reason) == (["apply", "check", "postfix reload"], True, "ReloadFailed")
+        await asyncio.sleep(FAILED_PAUSE)
+        await world.look()
+        assert (world.done(), has(world, new), world.reason, world.box.kept) == ([], True, "", {})
+
+    @virtually
     async def test_a_port_that_does_not_hand_out_the_new_one_brings_the_previous_pair_back(self):
         world = renewal(reads=PurePosixPath("/elsewhere"))
         world.box.files[world.box.reads] = InstalledFile(world.box.reads, old.fullchain_pem, 0, 0, 0o644)
