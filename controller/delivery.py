@@ -42,8 +42,7 @@ NOTE_PAUSES = (0.1, 1.0)
 """Seconds between two looks at what a container's detector took note of: at first, and at last."""
 
 BUSY = 40.0
-"""Seconds more, at most, for a detector that is at a change when its time is over, on a machine that is very busy; no more than it
-had."""
+"""Seconds more for a detector that is at a change when its time is over, on a very busy machine; never more than it had."""
 
 SILENT_MOMENTS = (20.0, 40.0, 65.0)
 """Seconds after a reload at which a port that does not answer is asked again. Postfix keeps a service that failed silent for
