@@ -216,6 +216,7 @@ class WithDetector(Mailbox):
     """It has a detector that takes note of a change after some seconds, or dies instead."""
 
     dies_after: float = 1e9
+    busy: bool = False
     acted: bool = False
     """It has reloaded a moment ago."""
     looks: int = 0
@@ -229,7 +230,7 @@ class WithDetector(Mailbox):
             return replace(target, detector=Detector())
         noticed = self.notices_after is not None and clock() >= self.notices_after
         seen = WATCHED if noticed or self.acted else frozenset[PurePosixPath]()
-        return replace(target, detector=Detector(20.0, WATCHED, seen, poll=2.0, acted=self.acted))
+        return replace(target, detector=Detector(20.0, WATCHED, seen, poll=2.0, busy=self.busy, acted=self.acted))
 
     def replaced_by_another(self) -> None:
         """The files, while the services hold what they met in between."""
@@ -262,6 +263,15 @@ class TestADetector:
         assert RELOAD.command in box.log
         assert box.in_use == new.leaf
         assert 18 < clock() < 21
+
+    @pytest.mark.parametrize(("after", "alone"), [(35.0, True), (70.0, False)])
+    @virtually
+    async def test_that_is_at_it_when_its_time_is_over_gets_more(self, after, alone):
+        world, box = with_detector(notices_after=after, busy=True)
+        await world.look()
+        assert (RELOAD.command not in box.log) is alone
+        assert box.in_use == new.leaf
+        assert clock() < 43
 
     @virtually
     async def test_that_dies_meanwhile_is_not_waited_for(self):

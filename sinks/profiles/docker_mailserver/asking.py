@@ -13,6 +13,7 @@ from pathlib import PurePosixPath
 from shlex import quote
 
 CHECKSUMS = "/tmp/docker-mailserver-config-chksum"  # noqa: S108 -- the detector's own file (helpers/change-detection.sh)
+LOCK = "/tmp/docker-mailserver/check-for-changes.sh.lock"  # noqa: S108 -- there while it deals with a change (helpers/lock.sh)
 INLINE = "!"
 """Stands for a value that is no path."""
 MOST = 20_000
@@ -27,6 +28,7 @@ read -r c <"$p" && case $c in check-for-chang*) t=; read -r _ _ t _ <"${p%comm}s
 case $t in [TtZX]) ;; *) echo detector ;; esac ;; start-mailserve*) b=1; echo starting ;; esac
 done
 grep -F WANTED RECORD
+[ -e LOCK ] && echo busy
 echo "recorded $(stat -c %Z RECORD) $(date +%s)"
 postfix() {
 s=$(grep -h -e '^DMS_CONFIG_POLL=' -e 'smtpd_tls_.*_file' /etc/dms-settings /etc/postfix/master.cf)
@@ -88,6 +90,8 @@ class Answers:
 
     starting: bool = False
     detector: bool = False
+    busy: bool = False
+    """The detector deals with a change, or a killed one has left its lock."""
     acme_json: bool = False
     acme_seen: bool = False
     """Its detector took note of ``acme.json`` as it is."""
@@ -107,7 +111,7 @@ class Answers:
 def ask(paths: Iterable[str]) -> str:
     """Shell text that prints what `read` understands; `paths` are those whose checksums are asked for."""
     wanted = " ".join(f"-e {quote(f'  {path}')}" for path in dict.fromkeys(paths)) or "-e '  /etc/letsencrypt/'"
-    return f"{{\n{_TEXT.replace('RECORD', CHECKSUMS).replace('WANTED', wanted)}\n}} 2>/dev/null"
+    return f"{{\n{_TEXT.replace('RECORD', CHECKSUMS).replace('LOCK', LOCK).replace('WANTED', wanted)}\n}} 2>/dev/null"
 
 
 def read(text: str) -> Answers:
@@ -123,6 +127,7 @@ def read(text: str) -> Answers:
     return Answers(
         starting="starting" in lines,
         detector="detector" in lines,
+        busy="busy" in lines,
         acme_json="acme.json" in lines,
         acme_seen="acme.json seen" in lines,
         poll=polls[0] if polls else "",

@@ -30,7 +30,7 @@ def asked_detector(container: Container, layout: Layout, observed: Observed, ans
     seen = known if answers.acme_seen or not extracts else frozenset[PurePosixPath]()
     seconds = poll(answers.poll or container.environment.get("DMS_CONFIG_POLL", ""))
     acted = answers.recorded is not None and answers.recorded < ACTED_LATELY
-    return Detector(patience(seconds), watched, seen, seconds, acted)
+    return Detector(patience(seconds), watched, seen, seconds, busy=answers.busy, acted=acted)
 
 
 def _extracts(container: Container, layout: Layout, answers: Answers) -> bool:

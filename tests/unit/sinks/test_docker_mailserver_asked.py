@@ -421,6 +421,12 @@ class TestTheDetector:
         assert detector.watched == {path(self.CERT), path(self.KEY)}
         assert detector.seen == {path(self.CERT)}
 
+    @pytest.mark.parametrize("busy", [True, False])
+    def test_is_at_a_change_while_its_lock_is_there(self, busy):
+        detector = adapted(mail(MANUAL), self.CERT, answers=f"{RUNS}{'busy' if busy else ''}").detector
+        assert detector is not None
+        assert detector.busy is busy
+
     def test_has_not_seen_what_is_not_there(self):
         detector = adapted(mail(MANUAL), answers=f"{RUNS}{self.SUM}  {self.CERT}").detector
         assert detector is not None

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from sinks.profiles.docker_mailserver.asking import CHECKSUMS, Used, ask, read
+from sinks.profiles.docker_mailserver.asking import CHECKSUMS, LOCK, Used, ask, read
 from tests.unit.sinks.shells import SHELLS
 
 KEY = "-----BEGIN PRIVATE KEY-----\nMIIEvgIBADANBgkq==\n-----END PRIVATE KEY-----"
@@ -41,6 +41,7 @@ class Place:
     def ask(self) -> str:
         text = ask(["/tls/it's"]).replace("/proc/", f"{self.folder}/proc/").replace("/etc/dovecot", f"{self.folder}/dovecot")
         text = text.replace("/etc/letsencrypt/acme.json", f"{self.folder}/acme.json").replace(CHECKSUMS, f"{self.folder}/sums")
+        text = text.replace(LOCK, f"{self.folder}/lock")
         argv = [SHELLS[self.shell], "-c", text]
         argv = [argv[0], "sh", *argv[1:]] if self.shell == "busybox" else argv
         result = subprocess.run(argv, capture_output=True, text=True, timeout=30, env={"PATH": str(self.folder)}, check=False)
@@ -89,6 +90,12 @@ def test_a_detector_that_runs_is_found(place):
     assert not read(place.ask()).detector
     place.run("check-for-changes.sh")
     assert read(place.ask()).detector
+
+
+def test_its_lock_is_found(place, tmp_path):
+    assert not read(place.ask()).busy
+    (tmp_path / "lock").write_text("id")
+    assert read(place.ask()).busy
 
 
 def test_while_the_start_goes_on_the_configuration_is_not_asked_for(place):

@@ -12,7 +12,7 @@ letsencrypt_names() {
 extract_from_acme() {
     local name key certificate folder
     [[ -f $ACME ]] || return 0
-    for name in $(letsencrypt_names); do
+    while IFS= read -r name; do # a wildcard is no pattern
         key=$(acme-pair "$ACME" "$name" key)
         certificate=$(acme-pair "$ACME" "$name" certificate)
         if [[ -z $key || -z $certificate ]]; then
@@ -25,18 +25,18 @@ extract_from_acme() {
         base64 -d <<<"$key" >"$folder/key.pem"
         base64 -d <<<"$certificate" >"$folder/fullchain.pem"
         return 0
-    done
+    done < <(letsencrypt_names)
     log WARN 'letsencrypt (acme.json) failed to identify a certificate to extract'
 }
 
 # Sets LETSENCRYPT_FOLDER to the first folder with a fullchain.pem.
 find_letsencrypt_folder() {
     local name
-    for name in $(letsencrypt_names); do
+    while IFS= read -r name; do
         [[ $name != "${SSL_DOMAIN:-}" ]] || name=${name#\*.}
         LETSENCRYPT_FOLDER=$LIVE/$name
         [[ ! -e $LETSENCRYPT_FOLDER/fullchain.pem ]] || return 0
-    done
+    done < <(letsencrypt_names)
     log ERROR "Cannot find a valid DOMAIN for '$LIVE/<DOMAIN>/', tried: '${SSL_DOMAIN:-}', '$HOSTNAME', '$DOMAINNAME'"
     panic '_find_letsencrypt_domain | LETSENCRYPT_DOMAIN appears to be misconfigured, please verify.'
 }
