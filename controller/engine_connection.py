@@ -118,7 +118,8 @@ def _why(cause: BaseException) -> str:
     """Why there was no answer, in plain words."""
     if isinstance(cause, OSError) and cause.strerror:
         # asyncio tells what it called, and not what the system said.
-        return os.strerror(cause.errno) if cause.strerror.startswith(("Connect call", "Multiple")) else cause.strerror
+        said_by_asyncio = cause.strerror.startswith(("Connect call", "Multiple"))
+        return os.strerror(cause.errno) if said_by_asyncio and cause.errno else cause.strerror
     if isinstance(cause, aiohttp.ServerDisconnectedError | ConnectionError):
         return "it ended the connection"
     if isinstance(cause, aiohttp.ClientPayloadError):
