@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -60,7 +61,7 @@ ONCE_ATTEMPTS = 5
 BLOCKED_LIMIT = 600.0
 """Seconds that ``certferry once`` waits for each other target with the same files; they take a fraction of that."""
 
-SLOW = 3.0
+SLOW = 5.0
 """Seconds after which it is told that Docker has not answered yet."""
 
 DISCONNECT = 0.25
@@ -268,6 +269,12 @@ def _told_if_slow(app: App, tell: Callable[..., None]) -> Iterator[None]:
         timer.cancel()
 
 
+def _to_whoever_waits(event: str, *, message: str) -> None:
+    """Programs that read what a command says wait as long as it takes."""
+    if sys.stderr.isatty():
+        log.error(event, message=message)  # the commands show nothing less
+
+
 async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
     """Whether the work is done; false when `stop` came first."""
     working, stopping = asyncio.create_task(work, name="connecting"), asyncio.create_task(stop.wait(), name="stopping")
@@ -293,7 +300,7 @@ async def connected(settings: Settings, *, looking: bool = False) -> AsyncIterat
     """
     app = build(settings, looking=looking)
     try:
-        with _told_if_slow(app, log.error):  # the commands show nothing less
+        with _told_if_slow(app, _to_whoever_waits):
             await app.engine.connect()
         app.store.engine_up, app.store.engine_message = True, ""
         followers = _supervise(app).followers
@@ -337,7 +344,7 @@ async def _look_and_read(app: App) -> None:
     """Without proxies where Docker cannot be asked for them, be it at once or after its first answer."""
     try:
         if app.proxies:
-            with _told_if_slow(app, log.error):
+            with _told_if_slow(app, _to_whoever_waits):
                 await app.engine.connect()
             app.store.engine_up, app.store.engine_message = True, ""
         await _supervise(app).followers.read_once()

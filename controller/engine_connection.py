@@ -7,6 +7,7 @@ kind of request and on the HTTP status, never on the words of an answer.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from enum import Enum
@@ -116,7 +117,9 @@ def _translate(ask: Ask, what: str, refused: Refused) -> Exception:
 def _why(cause: BaseException) -> str:
     """Why there was no answer, in plain words."""
     if isinstance(cause, OSError) and cause.strerror:
-        return cause.strerror
+        # asyncio tells what it called, and not what the system said.
+        said_by_asyncio = cause.strerror.startswith(("Connect call", "Multiple"))
+        return os.strerror(cause.errno) if said_by_asyncio and cause.errno else cause.strerror
     if isinstance(cause, aiohttp.ServerDisconnectedError | ConnectionError):
         return "it ended the connection"
     if isinstance(cause, aiohttp.ClientPayloadError):

@@ -20,8 +20,8 @@ from tests.sdk import connect
 
 IMAGE = "certferry:demo"
 DIGITS = 6
-SECONDS = 30.0
-"""How long all ports may take."""
+SECONDS = 90.0
+"""How long all ports may take, and the mail server three times that to start: only hangs are meant, no busy machine."""
 STILL = 20.0
 """Every so many seconds it says that a build still goes on."""
 BEFORE, ROUNDS = "before", ("first one", "1st renewal", "2nd renewal")
@@ -111,7 +111,7 @@ def _play(lab: Lab, screen: Screen) -> bool:
     screen.say("starting the mail server; it makes itself a self-signed certificate")
     network = str(lab.network().name)
     mail = lab.mail(network=network, volumes={lab.volume().name: {"bind": "/tls", "mode": "rw"}})
-    mail.wait_up(PORTS)
+    mail.wait_up(PORTS, seconds=3 * SECONDS)
     with Watch(mail) as watch:
         screen.column(BEFORE)
         for port in PORTS:
@@ -123,7 +123,7 @@ def _play(lab: Lab, screen: Screen) -> bool:
         lab.acme.write(*others)
         screen.say("starting certferry from its image, read-only, with Docker's socket and the folder of acme.json mounted")
         ferry = Ferry(lab, IMAGE, network)
-        ferry.wait_for("target.not_ready", 0.0)
+        ferry.wait_for("target.not_ready", 0.0, SECONDS)
         screen.say(f"certferry found the mail server by its label, and no certificate for {DOMAIN} yet")
         good = all(_renew(lab, screen, name, others, ferry=ferry, watch=watch) for name in ROUNDS)
         if not good:

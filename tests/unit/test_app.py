@@ -277,15 +277,19 @@ class TestOnePass:
             await app.once(given)
         assert state.exists() == (observe == "off")
 
-    async def test_a_docker_that_is_slow_to_answer_is_told_before_it_is_given_up(self, tmp_path, monkeypatch):
+    @pytest.mark.parametrize("person", [True, False])
+    async def test_a_docker_that_is_slow_to_answer_is_told_to_a_person_before_it_is_given_up(
+        self, tmp_path, monkeypatch, person
+    ):
         monkeypatch.setattr(app, "SLOW", 0.05)
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: person, raising=False)
         given = settings(tmp_path, engine_timeout=0.3)
         told = f"Docker at unix://{tmp_path}/docker.sock has not answered for 0.05 s; it is given 0.3 s"
         for command in (app.plan, app.once):
             async with serving(DockerServer(hangs=True), tmp_path):
                 with capture_logs() as lines, pytest.raises(EngineUnavailable):
                     await command(given)
-            assert [line["message"] for line in lines if line["event"] == "engine.slow"] == [told]
+            assert [line["message"] for line in lines if line["event"] == "engine.slow"] == [told] * person
 
     async def test_wrong_labels_are_not_ready(self, tmp_path):
         async with serving(Docker({"certferry.domain": "not a name!"}), tmp_path):

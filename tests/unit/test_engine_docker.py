@@ -133,6 +133,14 @@ class TestConnecting:
         assert isinstance(error, EngineUnavailable)
         assert "is not Docker; correct the mount or DOCKER_HOST" in str(error)
 
+    @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+    async def test_that_nobody_listens_is_told_in_the_words_of_the_system(self, host):
+        with socket.socket() as closed:
+            closed.bind(("127.0.0.1", 0))
+            there = f"tcp://{host}:{closed.getsockname()[1]}"
+            error = await failure_to_connect(Engine(there, timeout=60, exec_timeout=60))
+        assert str(error) == f"Docker at {there} cannot say its version: Connection refused"
+
     async def test_a_page_that_no_docker_lacks_tells_that_it_is_none(self, tmp_path):
         async def answer(_request: web.BaseRequest) -> web.Response:
             return web.Response(status=404, text="404 page not found")

@@ -27,6 +27,23 @@ def test_a_key_that_everybody_can_read_is_told_until_the_next_renewal(mode, told
     assert said == ((expected,) if told else ())
 
 
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"written_by": "docker-mailserver"}, "docker-mailserver writes it so"),
+        (
+            {"container": container(mounts=(Mount("bind", "/srv/tls", PRIVATE.parent, False),))},
+            "it lies on a read-only mount, so correct that where it is written",
+        ),
+        ({"container": container(mounts=(Mount("bind", "/srv/tls", PRIVATE.parent, True),))}, "the next renewal corrects that"),
+    ],
+    ids=["another writer", "read-only", "writable"],
+)
+def test_of_a_key_that_certferry_will_not_write_no_renewal_is_promised(changes, told):
+    (said,) = remarks(facts(new, with_mode(0o644), on=target(**changes)))
+    assert said == f"{PRIVATE} can be read by everybody (mode 0644); {told}"
+
+
 def test_of_a_key_that_is_not_there_nothing_is_told():
     assert remarks(facts(new, nothing(PLACE))) == ()
 

@@ -250,8 +250,8 @@ class TestUrl:
             ),
             ("boltdb:///a/../x.db", "boltdb:///a/../x.db leads upwards with '..' or holds a NUL; write the plain path"),
             ("boltdb:///x.db?bukket=a", "boltdb:///x.db: unknown option bukket; did you mean bucket?"),
-            ("boltdb:///x.db?bucket=", "boltdb:///x.db: option bucket: String should have at least 1 character"),
-            ("boltdb:///x?key=", "boltdb:///x: option key: String should have at least 1 character"),
+            ("boltdb:///x.db?bucket=", "boltdb:///x.db: option bucket: expected something that is not empty"),
+            ("boltdb:///x?key=", "boltdb:///x: option key: expected something that is not empty"),
         ],
     )
     def test_each_mistake_is_told(self, url, message):
