@@ -19,6 +19,8 @@ COMMANDS = ("cat", "dd", "sleep", "mv", "rm", "rmdir", "mkdir", "chown", "chmod"
 _FOUND = {name: path for name in ("sh", "dash", "bash", "busybox") if (path := shutil.which(name))}
 SHELLS = {name: path for path, name in {str(Path(path).resolve()): name for name, path in _FOUND.items()}.items()}
 """Each once: on most systems ``sh`` is one of the others."""
+OF_PROGRAMS = [name for name in SHELLS if name != "busybox"]
+"""Those that run the programs of a folder. BusyBox's may run its own ``mv`` instead, and its ``[ -w`` asks the mode."""
 
 
 def commands_of(shell: str, folder: Path) -> Path:
