@@ -58,15 +58,15 @@ GENEROUS = 60.0
 T = TypeVar("T")
 
 
-def wait_until(condition: Callable[[], T], *, seconds: float = GENEROUS, what: str = "") -> T:
-    """Ask again and again until the answer is true; the answer."""
+def wait_until(condition: Callable[[], T], *, seconds: float = GENEROUS, what: str = "", pause: float = 0.02) -> T:
+    """Ask again and again until the answer is true, with a pause (seconds) in between; the answer."""
     deadline = time.monotonic() + seconds
     while True:
         if answer := condition():
             return answer
         if time.monotonic() > deadline:
             raise AssertionError(f"after {seconds:g} s still not: {what or condition}")
-        time.sleep(0.02)
+        time.sleep(pause)
 
 
 def build_images(*names: str) -> None:

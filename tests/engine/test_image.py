@@ -14,7 +14,11 @@ from tests.certs import acme_json
 from tests.hanging import limit
 from tests.lab import IMAGES_LIMIT, PLAIN_IMAGE, ROOT, Lab, Mail, put_files, wait_until
 
+pytestmark = pytest.mark.slow(300, reason="each question to certferry in its container starts a Python there")
+
 IMAGE = "certferry-test/certferry:latest"
+ASKED_EVERY = 0.5
+"""Seconds between two such questions: without a pause they take the processor from what is waited for."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -63,7 +67,7 @@ def test_the_image_delivers_without_privileges_and_asks_the_ports_over_the_share
 
     certferry = run_certferry(lab, network.name)
 
-    wait_until(lambda: ready(certferry), seconds=100, what=certferry.logs().decode())
+    wait_until(lambda: ready(certferry), seconds=100, what=certferry.logs().decode(), pause=ASKED_EVERY)
     assert mail.serves(pair)
     assert ways(certferry) == {"network"}
     assert certferry.exec_run(["certferry", "health"]).exit_code == 0
@@ -100,10 +104,10 @@ def test_the_socket_and_one_label_are_all_that_is_needed(lab: Lab) -> None:
         targets: Any = status(certferry).get("targets", [])
         return next((str(target["condition"]["message"]) for target in targets if target["name"] == mail.name), "")
 
-    wait_until(lambda: "a stand-in of self-signed" in message(), seconds=60, what=certferry.logs().decode())
+    wait_until(lambda: "a stand-in of self-signed" in message(), seconds=60, what=certferry.logs().decode(), pause=ASKED_EVERY)
     pair = lab.issue(domain)
     put_files(proxy, {"/acme.json": acme_json(pair)})
-    wait_until(lambda: pair.certificate.leaf.short in message(), seconds=60, what=certferry.logs().decode())
+    wait_until(lambda: pair.certificate.leaf.short in message(), seconds=60, what=certferry.logs().decode(), pause=ASKED_EVERY)
     assert mail.serves(pair, [993])
     shown = json.loads(certferry.exec_run(["certferry", "sources", "--json"]).output)
     assert f"proxy-{lab.id}" in [source["name"] for source in shown["sources"]]
@@ -117,7 +121,7 @@ def test_without_a_shared_network_the_ports_are_asked_from_inside_the_mail_conta
 
     certferry = run_certferry(lab, lab.network().name)
 
-    wait_until(lambda: ready(certferry), seconds=100, what=certferry.logs().decode())
+    wait_until(lambda: ready(certferry), seconds=100, what=certferry.logs().decode(), pause=ASKED_EVERY)
     assert mail.serves(pair, [993, 587])
     assert ways(certferry) == {"exec"}
 
