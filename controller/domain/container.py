@@ -100,10 +100,8 @@ class Container:
         mount = self.mount_of(path)
         if mount is None:
             return "container", path
-        where, below = (
-            mount.host_path or mount.source or f"{mount.kind} {mount.destination}",
-            path.relative_to(mount.destination),
-        )
+        below = path.relative_to(mount.destination)
+        where = mount.host_path or mount.source or f"{mount.kind} {mount.destination}"
         return ("host", PurePosixPath(where, below)) if where.startswith("/") else (where, below)
 
     def mount_of(self, path: PurePosixPath) -> Mount | None:
