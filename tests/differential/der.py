@@ -19,10 +19,9 @@ _SHA1_WITH_ECDSA = bytes.fromhex("300906072a8648ce3d0401")
 def of_version_1(certificate: x509.Certificate, issuer_key: Key) -> x509.Certificate:
     """The same without version and extensions."""
     parts = [part for part in _parts(certificate.tbs_certificate_bytes) if part[0] not in (_VERSION, _EXTENSIONS)]
-    algorithm = parts[1]
     hashed = certificate.signature_hash_algorithm
     assert hashed is not None, "an Ed25519 key would need another way of signing"
-    return _signed(parts, algorithm, issuer_key, hashed)
+    return _signed(parts, parts[1], issuer_key, hashed)
 
 
 def signed_with_sha1(certificate: x509.Certificate, issuer_key: Key) -> x509.Certificate:
@@ -31,6 +30,15 @@ def signed_with_sha1(certificate: x509.Certificate, issuer_key: Key) -> x509.Cer
     parts = list(_parts(certificate.tbs_certificate_bytes))
     parts[2] = algorithm  # after version and serial number
     return _signed(parts, algorithm, issuer_key, hashes.SHA1())  # noqa: S303 - clients refuse it, and so must certferry
+
+
+def with_text(certificate: x509.Certificate, issuer_key: Key, old: bytes, new: bytes) -> x509.Certificate:
+    """The same with other bytes of the same number somewhere in it, as for a text that the library cannot write."""
+    assert len(old) == len(new), "the lengths around them stay"
+    parts = list(_parts(certificate.tbs_certificate_bytes.replace(old, new)))
+    hashed = certificate.signature_hash_algorithm
+    assert hashed is not None, "an Ed25519 key would need another way of signing"
+    return _signed(parts, parts[2], issuer_key, hashed)
 
 
 def with_key(certificate: x509.Certificate, own_key: ec.EllipticCurvePrivateKey) -> x509.Certificate:

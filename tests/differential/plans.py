@@ -221,3 +221,14 @@ def _files(line: int, count: int) -> st.SearchStrategy[list[int]]:
         st.integers(0, len(right)).map(lambda n: [*right[:n], *right]),
         st.tuples(anything, anything).map(lambda both: [*both[0], LEAF, *both[1]]),
     )
+
+
+def host_of(names: Sequence[str]) -> str:
+    """A name that the first usable name of a certificate covers."""
+    for name in names:
+        label, _, above = name.lower().partition(".")
+        if label == "*" and "." in above:
+            return f"mail.{above}"
+        if "*" not in name and not above.replace(".", "").isdigit():
+            return name.lower()
+    return ""

@@ -24,6 +24,8 @@ NOW = datetime.now(UTC).replace(microsecond=0)
 """All dates are told from the beginning of the process."""
 LONGEST_PATH = 6
 MOST_PATHS = 40
+_NOT_ASCII = 3
+"""The number of the name with an umlaut."""
 _UNKNOWN = x509.UnrecognizedExtension(ObjectIdentifier("1.3.6.1.4.1.55555.1"), b"\x05\x00")
 _FORMS = {Form.PRINTABLE: _ASN1Type.PrintableString, Form.TELETEX: _ASN1Type.T61String, Form.BMP: _ASN1Type.BMPString}
 
@@ -133,6 +135,8 @@ def _builder(subject: x509.Name, issuer: x509.Name, own: Key, days: tuple[int, i
 def _signed(builder: x509.CertificateBuilder, signer: Key, *, sha1: bool, version_1: bool) -> x509.Certificate:
     hashed = None if isinstance(signer, ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey) else hashes.SHA256()
     made = builder.sign(signer, hashed)
+    if b"Z~rich" in made.tbs_certificate_bytes:  # the library writes UTF-8 where T61String means Latin-1
+        made = der.with_text(made, signer, b"Z~rich", "Zürich".encode("latin-1"))
     if sha1:
         return der.signed_with_sha1(made, signer)
     return der.of_version_1(made, signer) if version_1 else made
@@ -143,10 +147,15 @@ def _key_of(who: int) -> Key:
 
 
 def _name(who: int, form: Form) -> x509.Name:
-    return _form(f"Authority {ENTITIES[who][0]}", form)
+    number = ENTITIES[who][0]
+    return _form(f"Authority {number} Zürich" if number == _NOT_ASCII else f"Authority {number}", form)
 
 
 def _form(common: str, form: Form) -> x509.Name:
+    if form is Form.PRINTABLE and not common.isascii():
+        form = Form.UTF8
+    if form is Form.TELETEX:
+        common = common.replace("ü", "~")
     kind = _FORMS.get(form, _ASN1Type.UTF8String)
     organisation = "Example Trust"
     if form is Form.UPPER:
