@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from tests.differential.plans import Plan, plans
@@ -12,6 +12,7 @@ from tests.differential.properties import check
 
 COMMANDS_EVERY = 20
 """Of so many worlds the openssl command is asked about one: it takes longer than all the rest."""
+_PHASES = (Phase.generate, Phase.shrink)
 
 
 def compare(worlds: int, number: int) -> Counter[str]:
@@ -23,11 +24,11 @@ def compare(worlds: int, number: int) -> Counter[str]:
     met = Counter[str]()
 
     @seed(number)
-    @settings(max_examples=worlds, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=worlds, deadline=None, database=None, phases=_PHASES, suppress_health_check=list(HealthCheck))
     @given(plans(), st.integers(1, COMMANDS_EVERY))
     def each(plan: Plan, drawn: int) -> None:
         met["worlds"] += 1
-        met.update(check(plan, ask_commands=drawn == 1))
+        met.update(check(plan, ask_commands=drawn == COMMANDS_EVERY // 2))
 
     each()
     return met

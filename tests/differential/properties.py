@@ -15,7 +15,7 @@ from cryptography import x509
 from controller.domain.certificate import Trust
 from tests.differential import commands, explained, libssl
 from tests.differential.judged import Verdict, judge
-from tests.differential.plans import ITSELF, LEAF, Plan, host_of
+from tests.differential.plans import ITSELF, LEAF, Dates, LeafPlan, Plan, Usage, host_of
 from tests.differential.worlds import World, make, pem
 
 
@@ -37,12 +37,15 @@ class Case:
 
     def accepted(self, chain: Sequence[x509.Certificate]) -> libssl.Answer:
         """What a client says of a chain, with the roots that certferry was judging by."""
-        return libssl.accepts(pem(chain), self.world.key_pem, self.world.roots_pem, self.host)
+        return self._asked(chain, self.world.key_pem)
+
+    def _asked(self, chain: Sequence[x509.Certificate], key: bytes) -> libssl.Answer:
+        return libssl.accepts(pem(chain), key, self.world.roots_pem, self.host)
 
     @cached_property
     def delivered(self) -> libssl.Answer:
-        """What a client says of what certferry delivers."""
-        return self.accepted(self.verdict.delivered)
+        """What a client says of what certferry delivers, chain and key."""
+        return self._asked(self.verdict.delivered, self.verdict.key_pem)
 
     @cached_property
     def best(self) -> tuple[x509.Certificate, ...]:
@@ -65,7 +68,7 @@ def check(plan: Plan, *, ask_commands: bool = False) -> Counter[str]:
     world = make(plan)
     case = Case(world, judge(world))
     met = Counter[str]()
-    for compare in (_trusted_is_accepted, _accepted_is_trusted, _delivered_is_clean, _own_chain_is_kept, _order_is_nothing):
+    for compare in _PROPERTIES:
         met.update(compare(case))
     if ask_commands:
         met.update(_commands_agree(case))
@@ -96,6 +99,43 @@ def _accepted_is_trusted(case: Case) -> Iterator[str]:
         )
     elif not case.delivered.accepted:
         raise Difference(f"a client accepts another chain, but of this one it says: {case.delivered.why}")
+
+
+def _refused_kinds_are_refused(case: Case) -> Iterator[str]:
+    """What the design calls refused comes out of no door as something to be delivered, however good its chain is."""
+    kind = refused_kind(case.world.plan.leaf)
+    if kind and case.verdict.is_usable:
+        raise Difference(f"it is usable, though it is refused: {kind}")
+    if kind:
+        yield f"refused: {kind}"
+
+
+def refused_kind(leaf: LeafPlan) -> str:
+    """Why a leaf must be refused, whatever its chain."""
+    if leaf.dates in (Dates.ENDED, Dates.LATER):
+        return leaf.dates.name
+    if not host_of(leaf.names) or leaf.usage is Usage.VERSION_1:
+        return "no host name"
+    if leaf.kind in WEAK_KINDS:
+        return leaf.kind
+    if leaf.usage is Usage.SHA1 or leaf.usage in _AUTHORITIES:
+        return "" if leaf.by == ITSELF else leaf.usage.name
+    if leaf.usage is Usage.ONLY_ENCIPHERMENT and leaf.kind == "rsa2048":
+        return ""
+    return leaf.usage.name if leaf.usage in _REFUSED_USAGES else ""
+
+
+WEAK_KINDS = ("rsa1024", "p224", "k1")
+_AUTHORITIES = (Usage.AUTHORITY, Usage.AUTHORITY_THAT_SIGNS)
+_REFUSED_USAGES = (
+    Usage.ANY,
+    Usage.CLIENT_ONLY,
+    Usage.MAIL_ONLY,
+    Usage.ONLY_ENCIPHERMENT,
+    Usage.ONLY_AGREEMENT,
+    Usage.ONLY_DATA,
+    Usage.ONLY_CERT_SIGN,
+)
 
 
 def _delivered_is_clean(case: Case) -> Iterator[str]:
@@ -147,6 +187,16 @@ def _others_orders(world: World) -> Iterator[World]:
             yield make(replace(world.plan, own=changed[0], pool=changed[1]))
 
 
+_PROPERTIES = (
+    _trusted_is_accepted,
+    _accepted_is_trusted,
+    _refused_kinds_are_refused,
+    _delivered_is_clean,
+    _own_chain_is_kept,
+    _order_is_nothing,
+)
+
+
 def _commands_agree(case: Case) -> Iterator[str]:
     """The openssl command says of everything at once, and of what is delivered, what libssl says."""
     everything = [*case.world.own, *case.world.pool]
@@ -156,7 +206,7 @@ def _commands_agree(case: Case) -> Iterator[str]:
     yield "openssl verify"
     if not case.verdict.is_usable:
         return
-    serving = libssl.server(pem(case.verdict.delivered), case.world.key_pem)
+    serving = libssl.server(pem(case.verdict.delivered), case.verdict.key_pem)
     accepted, said = commands.s_client(serving, case.world.roots_pem, case.host)
     if accepted != case.delivered.accepted:
         raise Difference(f"libssl says {case.delivered}, and openssl s_client: {said}")
