@@ -6,7 +6,7 @@ shortest other one that it verifies is taken. Building is `controller.x509.chain
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import islice
@@ -78,20 +78,32 @@ class _Question:
 
     def trusted(self, candidates: Iterable[Path]) -> _Verified | None:
         """The first path that a client with these roots accepts."""
-        return self._first(candidates, lambda path: self.roots.for_path(self.leaf, path))
+        return self._first((path, self.roots.for_path(self.leaf, path)) for path in candidates)
 
     def private(self, candidates: Iterable[Path], own_roots: Sequence[ParsedCertificate]) -> _Verified | None:
-        """The first that a client accepts that has a root which lies beside the leaf."""
-        return self._first(candidates, lambda _: own_roots)
+        """The first that a client accepts that has a root which lies beside the leaf.
+
+        One root at a time: of several with one name OpenSSL looks at the first alone.
+        """
+        return self._first(
+            (path, (root,)) for path in candidates for root in own_roots if root.subject == (self.leaf, *path)[-1].issuer
+        )
 
     def up_to(self, candidates: Iterable[Path]) -> _Verified | None:
-        """The first of which everything but its root can be verified."""
-        return self._first((path for path in candidates if path), lambda path: path[-1:], partial=True)
+        """The first of which everything but its root can be verified, and of whose root none that is known is no good."""
+        return self._first(((path, path[-1:]) for path in candidates if path and not self._has_bad_root(path)), partial=True)
+
+    def _has_bad_root(self, path: Path) -> bool:
+        if not self.roots.pool.named(path[-1].issuer):
+            return False
+        found = self.verify(path, self.roots.for_path(self.leaf, path))
+        return isinstance(found, Refusal) and found.fault is not Fault.NO_ISSUER
 
     def _first(
-        self, candidates: Iterable[Path], anchors: Callable[[Path], Sequence[ParsedCertificate]], *, partial: bool = False
+        self, candidates: Iterable[tuple[Path, Sequence[ParsedCertificate]]], *, partial: bool = False
     ) -> _Verified | None:
-        likely = ((path, known) for path in candidates if (known := anchors(path)))
+        """The first of several paths with their anchors; those without any are passed over."""
+        likely = ((path, known) for path, known in candidates if known)
         for path, known in islice(likely, MOST_VERIFIED):
             found = self.verify(path, known, partial=partial)
             if not isinstance(found, Refusal):
@@ -102,7 +114,7 @@ class _Question:
         found = openssl.verify(self.leaf, path, anchors, self.moment, partial=partial)
         if isinstance(found, Refusal):
             return found
-        below, above = found[1:-1], found[1:]
+        below, above = found[1:] if partial else found[1:-1], found[1:]
         weak = next((one for one in above if weak_key(one)), None) or next((one for one in below if weak_signature(one)), None)
         return Refusal(Fault.OTHER, weak) if weak else found
 
@@ -155,11 +167,7 @@ def _next_change(candidates: Iterable[Path], moment: datetime) -> datetime | Non
 
 
 def _root_unknown(question: _Question, path: Path) -> Judged:
-    """All but the root was verified; a root of its name may be known, and be no good."""
-    if question.roots.pool.named(path[-1].issuer):
-        found = question.verify(path, question.roots.for_path(question.leaf, path))
-        if isinstance(found, Refusal) and found.fault is not Fault.NO_ISSUER:
-            return Judged(path, Trust.REFUSED, _say(found))
+    """All but the root was verified."""
     name = path[-1].issuer_shown
     if _is_public(question, path):
         why = f"{name}, which its chain ends at, is not among this system's trusted roots, and may be newer than they are"

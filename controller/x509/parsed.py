@@ -11,7 +11,7 @@ from functools import cached_property, lru_cache
 from typing import TypeVar
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
@@ -19,6 +19,7 @@ from controller.domain.certificate import KeyType, Leaf
 from controller.domain.errors import MalformedPem
 from controller.x509.distinguished_names import Canonical, canonical, common_name, organisation
 from controller.x509.keys import public_key_hash
+from controller.x509.signatures import verify_signature
 
 LARGEST_CHAIN_FILE, LONGEST_CHAIN, MOST_NAMES = 2**20, 20, 5000
 """Bytes and certificates of a chain, host names of a certificate. Real chains have two to four certificates of 2 kB each, six
@@ -105,8 +106,16 @@ class ParsedCertificate:
 
     @cached_property
     def is_root(self) -> bool:
-        """It says that it signed itself, as OpenSSL judges that."""
-        return self.is_self_issued and (None in (self.key_id, self.issuer_key_id) or self.key_id == self.issuer_key_id)
+        """It signed itself; a CA signs its own next key under its own name too, but by the key before (RFC 4210 §4.4)."""
+        if not self.is_self_issued:
+            return False
+        try:
+            verify_signature(self.x509, self.x509)
+        except InvalidSignature:
+            return False
+        except UNPARSABLE:
+            return True  # of a kind that is not known any more, as of very old roots
+        return True
 
     @cached_property
     def public_key_hash(self) -> str:
