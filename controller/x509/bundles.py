@@ -6,7 +6,7 @@ Beside `controller.x509.pki` and the self-signed source the only module that kno
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import islice
@@ -17,9 +17,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 
 from controller.domain.errors import CertificateError, EncryptedKey, MalformedPem
 from controller.threads import step
-from controller.x509 import pki
-from controller.x509.blocks import CUT_OFF, blocks, has_blocks
+from controller.x509 import pkcs7, pki
 from controller.x509.pkcs12 import Opener
+from controller.x509.text import CUT_OFF, Block, blocks
 
 LONGEST_CHAIN = 8
 """Certificates; real ones have two to four."""
@@ -171,8 +171,10 @@ def open_bundle(data: bytes, password: bytes | None = None) -> Bundle:
 
 
 def _open(data: bytes, password: bytes | None, opener: Opener) -> Bundle:
-    if has_blocks(data):
-        return _open_pem(data)
+    if found := list(blocks(data)):
+        return _open_pem(found)
+    if pkcs7.is_pkcs7(data):
+        return _open_pem([Block(is_certificate=True, pem=pem) for pem in pkcs7.certificates_of(data)])
     return _open_der(data, password, opener) if data.startswith(_DER) else Bundle()
 
 
@@ -184,16 +186,15 @@ def _is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bo
     return True
 
 
-def _open_pem(data: bytes) -> Bundle:
+def _open_pem(found: Iterable[Block]) -> Bundle:
     certificates: list[FoundCertificate] = []
     keys: list[FoundKey] = []
-    for block in blocks(data):
+    for block in found:
         step()
         if block.is_certificate:
-            certificates.append(_load_certificate(block.pem.replace(b"X509 ", b"")))
+            certificates.append(_load_certificate(block.pem))
         else:
-            pem = block.pem + b"\n"
-            keys.append(FoundKey(pem, pki.public_key_hash(pki.load_key(pem).public_key())))
+            keys.append(FoundKey(block.pem, pki.public_key_hash(pki.load_key(block.pem).public_key())))
     return Bundle(tuple(certificates), tuple(keys))
 
 

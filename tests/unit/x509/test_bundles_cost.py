@@ -11,8 +11,8 @@ from cryptography import x509
 
 from controller.domain.errors import CertificateError, MalformedPem
 from controller.x509 import bundles
-from controller.x509.blocks import MOST
 from controller.x509.bundles import Chains, open_bundle
+from controller.x509.text import MOST
 from tests.certs import Authority, Pair
 from tests.unit.costs import costs_at_most, seconds
 
