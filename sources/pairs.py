@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import structlog
+
 from controller.domain.certificate import Certificate
 from controller.domain.errors import (
+    AddressOnly,
     BrokenChain,
     CertificateError,
     EncryptedKey,
     KeyMismatch,
+    MalformedPem,
     NameMissing,
+    PartMissing,
     SourceMalformed,
     SourceUnavailable,
     WeakKey,
+    WrongForm,
 )
 from controller.domain.finding import Finding, Reason
 from controller.domain.snapshot import Entry, Problem
 from controller.faults import panics_as_errors
 from controller.threads import step
-from controller.x509 import pki
+from controller.x509 import pki, text
+
+log = structlog.get_logger()
 
 _REASONS: dict[type[CertificateError], Reason] = {
     BrokenChain: Reason.BROKEN_CHAIN,
@@ -30,27 +38,35 @@ _REASONS: dict[type[CertificateError], Reason] = {
     NameMissing: Reason.NAME_MISMATCH,
     WeakKey: Reason.WEAK_KEY,
 }
-# Their messages name a remedy already.
-_SELF_EXPLAINING = (EncryptedKey, NameMissing)
+_REMEDIES: dict[type[CertificateError], str] = {
+    EncryptedKey: "",
+    NameMissing: "",
+    WrongForm: "",
+    WeakKey: "have it ordered with RSA 2048 or P-256 at least",
+}
+"""What helps whatever the store is; nothing where the message says that already."""
 _LABEL_LENGTH = 120
 
 
 @dataclass(frozen=True, slots=True)
 class RawPair:
-    """A chain and a key in PEM, not judged yet; `label` says where in the source they stand, in a word no other pair there has.
+    """A chain and a key as they were found; `label` says where in the source they stand, in a word no other pair there has.
 
-    `test`: the store itself marks it as made for testing.
+    `test`: the store itself marks it as made for testing. `files` name the two for messages.
     """
 
     label: str
     certificate_pem: bytes = field(repr=False)
     key_pem: bytes = field(repr=False)
     test: bool = False
+    files: tuple[str, str] = field(default=("the certificate", "the private key"), repr=False)
 
     @property
     def digest(self) -> bytes:
-        """Tells pairs apart by content; the length keeps the border between the two parts."""
-        return hashlib.sha256(b"%d:" % len(self.certificate_pem) + self.certificate_pem + self.key_pem).digest()
+        """Tells pairs apart by content, and by what messages call it; the lengths keep the borders between the parts."""
+        files = "\0".join(self.files).encode(errors="surrogateescape")
+        lengths = b"%d:%d:" % (len(files), len(self.certificate_pem))
+        return hashlib.sha256(lengths + files + self.certificate_pem + self.key_pem).digest()
 
 
 @dataclass(slots=True)
@@ -65,10 +81,13 @@ class Contents:
     blank: bool = False
 
     @contextmanager
-    def entry(self, label: str) -> Iterator[None]:
-        """Read one entry: what cannot be read of it is a problem of this entry alone."""
+    def entry(self, label: str, *, lost: str = "") -> Iterator[None]:
+        """Read one entry: what cannot be read of it is a problem of this entry alone. `lost` helps where a file is missing."""
         try:
             yield
+        except PartMissing as error:
+            message = f"{error}; {lost}" if lost else str(error)
+            self.problems.append(Problem(label, Reason.SOURCE_MALFORMED, message))
         except SourceUnavailable as error:
             self.problems.append(Problem(label, Reason.SOURCE_UNAVAILABLE, str(error)))
         except SourceMalformed as error:
@@ -85,7 +104,14 @@ def printable(text: str) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
 
 
-Known = Mapping[bytes, Certificate | Finding]
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A pair that is right and for nobody here."""
+
+    why: str
+
+
+Known = Mapping[bytes, Certificate | Finding | Skipped]
 """What became of each pair of the last reading, by its digest."""
 
 
@@ -102,7 +128,7 @@ def read_pairs(pairs: Iterable[RawPair], known: Known, *, remedy: str) -> Readin
     """Judge each pair; those known from the last reading are not parsed again, those not met any more are forgotten."""
     entries: list[Entry] = []
     problems: list[Problem] = []
-    met: dict[bytes, Certificate | Finding] = {}
+    met: dict[bytes, Certificate | Finding | Skipped] = {}
     for pair in pairs:
         step()
         digest = pair.digest
@@ -110,17 +136,30 @@ def read_pairs(pairs: Iterable[RawPair], known: Known, *, remedy: str) -> Readin
         met[digest] = result
         if isinstance(result, Certificate):
             entries.append(Entry(pair.label, result, pair.test))
+        elif isinstance(result, Skipped):
+            log.debug("certificate.skipped", label=pair.label, message=result.why)
         else:
             problems.append(Problem(pair.label, result.reason, result.message))
     return Reading(tuple(entries), tuple(problems), met)
 
 
-def _judge(pair: RawPair, remedy: str) -> Certificate | Finding:
+def _judge(pair: RawPair, remedy: str) -> Certificate | Finding | Skipped:
     try:
         with panics_as_errors():
-            return pki.parse_certificate(pair.certificate_pem, pair.key_pem)
+            chain = _part(text.certificates, pair.certificate_pem, pair.files[0])
+            return pki.parse_certificate(chain, _part(text.private_key, pair.key_pem, pair.files[1]))
+    except AddressOnly as error:
+        return Skipped(str(error))
     except CertificateError as error:
-        message = str(error) if isinstance(error, _SELF_EXPLAINING) else f"{error}; {remedy}"
-        return Finding(_REASONS.get(type(error), Reason.SOURCE_MALFORMED), message)
+        helps = next((words for kind, words in _REMEDIES.items() if isinstance(error, kind)), remedy)
+        return Finding(_REASONS.get(type(error), Reason.SOURCE_MALFORMED), f"{error}; {helps}" if helps else str(error))
     except Exception as error:  # foreign bytes in a foreign parser: whatever it raises, the other pairs must stay usable
         return Finding(Reason.SOURCE_MALFORMED, f"a pair that cannot be parsed ({type(error).__name__}); {remedy}")
+
+
+def _part(read: Callable[[bytes], bytes], data: bytes, file: str) -> bytes:
+    """One of the two, in PEM that is right as text."""
+    try:
+        return read(data)
+    except MalformedPem as error:
+        raise type(error)(f"{file}: {error}") from error

@@ -25,7 +25,9 @@ from sources.foreign_base64 import decode_base64
 from sources.foreign_json import TooManyValues, parse_json
 from sources.pairs import Contents, RawPair, label_of
 
-REMEDY = "stop Traefik, remove this entry from its store and start it again, so that it orders a new certificate"
+REMEDY = "if its name is still needed, see the log of Traefik, which tries to order it anew at each start and once a day"
+"""Since v2 a pair that does not fit counts as one that is to be renewed (``provider.go``)."""
+_DAMAGED = "Traefik cannot read its store so, either: restore it from a backup"
 LARGEST_PART = MIB
 """Characters of a certificate or key in base64; the largest real ones have 30,000."""
 # A store has at least one of these, at the top or in a resolver; other JSON has not.
@@ -134,4 +136,4 @@ def _label(resolver: str, name: str) -> str:
 
 
 def _problem(label: str, message: str) -> Problem:
-    return Problem(label, Reason.SOURCE_MALFORMED, f"{message}; {REMEDY}")
+    return Problem(label, Reason.SOURCE_MALFORMED, f"{message}; {_DAMAGED}")

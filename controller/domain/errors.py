@@ -3,10 +3,11 @@
     Error
     ├ ConfigError (SettingsError, LabelError)          the operator must act
     ├ TransientError                                   retried with backoff
-    │   ├ SourceUnavailable (SourceGone), SourceMalformed
+    │   ├ SourceUnavailable (SourceGone, OtherStore), SourceMalformed (PartMissing)
     │   └ EngineUnavailable, TargetGone, TargetNotRunning, ExecCut, ExecTimeout (StillRunning), ProbeUnavailable, WriteFailed
     └ PermanentError                                   retried only on new input or at the resync
-        ├ CertificateError (KeyMismatch, BrokenChain, WeakKey, NameMissing, MalformedPem, EncryptedKey)
+        ├ CertificateError (KeyMismatch, BrokenChain, WeakKey, EncryptedKey,
+        │                   NameMissing (AddressOnly), MalformedPem (WrongForm))
         ├ WriteRefused (FilesUnreadable), CheckFailed, ReloadFailed, VerifyFailed, RollbackFailed
         └ DeliveryRefused
 
@@ -48,8 +49,16 @@ class SourceGone(SourceUnavailable):
     """What a source would be read from was removed."""
 
 
+class OtherStore(SourceUnavailable):
+    """What a source names is there, and is not what a store of its kind looks like."""
+
+
 class SourceMalformed(TransientError):
     """A source was read but does not parse; proxies write in place, so it is read again."""
+
+
+class PartMissing(SourceMalformed):
+    """A file of a pair is missing."""
 
 
 class EngineUnavailable(TransientError):
@@ -100,6 +109,10 @@ class MalformedPem(CertificateError):
     """Not PEM, or PEM around something that is not a certificate or key."""
 
 
+class WrongForm(MalformedPem):
+    """Not what is wanted, but something that is known by name; the message says what helps."""
+
+
 class EncryptedKey(CertificateError):
     """The private key is protected by a password."""
 
@@ -110,6 +123,10 @@ class KeyMismatch(CertificateError):
 
 class NameMissing(CertificateError):
     """The leaf has no subjectAltName, so no client accepts it (RFC 9525 §2)."""
+
+
+class AddressOnly(NameMissing):
+    """The leaf is for IP addresses and for no host; nobody asks for such a certificate."""
 
 
 class BrokenChain(CertificateError):

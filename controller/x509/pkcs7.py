@@ -39,4 +39,4 @@ def certificates_of(der: bytes) -> tuple[bytes, ...]:
         found = pkcs7.load_der_pkcs7_certificates(der)
         return tuple(certificate.public_bytes(Encoding.PEM) for certificate in found)
     except (ValueError, UnsupportedAlgorithm, InvalidVersion) as error:
-        raise MalformedPem("it is PKCS#7 that is damaged, or holds no certificate; copy the original file again") from error
+        raise MalformedPem("it is PKCS#7 that is damaged, or holds no certificate") from error

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
+from typing import NoReturn
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -24,6 +25,7 @@ from cryptography.x509.verification import PolicyBuilder, Store, VerificationErr
 
 from controller.domain.certificate import Certificate, KeyType, Leaf, Trust
 from controller.domain.errors import (
+    AddressOnly,
     BrokenChain,
     CertificateError,
     EncryptedKey,
@@ -83,7 +85,7 @@ def parse_certificate(chain_pem: bytes, key_pem: bytes) -> Certificate:
     _check_pair(chain, key)
     _check_strength(leaf)
     if not leaf.names:
-        raise NameMissing("the certificate names no host in its subjectAltName; ask the issuer for one that does")
+        _refuse_nameless(chain[0])
     _check_order(chain)
     return Certificate(
         leaf=leaf,
@@ -92,6 +94,14 @@ def parse_certificate(chain_pem: bytes, key_pem: bytes) -> Certificate:
         key_pem=key_pem.strip() + b"\n",
         trust=_trust(chain),
     )
+
+
+def _refuse_nameless(certificate: x509.Certificate) -> NoReturn:
+    with suppress(x509.ExtensionNotFound):
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        if names.get_values_for_type(x509.IPAddress):
+            raise AddressOnly("the certificate is for IP addresses only")
+    raise NameMissing("the certificate names no host in its subjectAltName; ask the issuer for one that does")
 
 
 @parsing()

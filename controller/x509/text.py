@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from controller.domain.errors import MalformedPem
+from controller.domain.errors import MalformedPem, WrongForm
 from controller.threads import step
 from controller.x509 import pkcs7
 from controller.x509.foreign import what_is
@@ -60,11 +60,9 @@ _IS_LITERAL = (
 _HAS_TYPOGRAPHIC = (
     "the dashes around BEGIN and END are typographic ones, as word processors and web pages make them; copy the original file"
 )
-_HAS_DAMAGED_EDGES = (
-    "its lines BEGIN and END are damaged: they are in capitals, with five dashes on each side; copy the original file again"
-)
-_NOTHING = "it holds neither a certificate nor a key; bring the right file"
-_PKCS12_OR_KEY = "it is binary (DER or PKCS#12), and PEM is needed here; convert a copy by openssl pkey or openssl pkcs12"
+_HAS_DAMAGED_EDGES = "its lines BEGIN and END are damaged: they are in capitals, with five dashes on each side"
+_NOTHING = "it holds neither a certificate nor a key"
+_IS_BINARY = "it is binary (DER or PKCS#12), and PEM is needed here; convert a copy by openssl pkey or openssl pkcs12"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +94,8 @@ def certificates(data: bytes) -> bytes:
     if text := b"".join(block.pem for block in found if block.is_certificate):
         return text
     if found:
-        raise MalformedPem("it holds a private key and no certificate; were the two files swapped?")
-    raise MalformedPem(_describe(data))
+        raise WrongForm("it holds a private key and no certificate; were the two files swapped?")
+    raise _neither(data)
 
 
 def private_key(data: bytes) -> bytes:
@@ -111,15 +109,17 @@ def private_key(data: bytes) -> bytes:
     if len(keys) == 1:
         return keys[0]
     if keys:
-        raise MalformedPem(f"it holds {len(keys)} private keys, so nobody knows which one is meant; bring the one alone")
+        raise WrongForm(f"it holds {len(keys)} private keys, so nobody knows which one is meant; bring the one alone")
     if found:
-        raise MalformedPem("it holds a certificate and no private key; were the two files swapped?")
-    raise MalformedPem(_PKCS12_OR_KEY if data.startswith(b"\x30") else _describe(data))
+        raise WrongForm("it holds a certificate and no private key; were the two files swapped?")
+    if data.startswith(b"\x30"):
+        raise WrongForm(_IS_BINARY)
+    raise _neither(data)
 
 
-def _describe(data: bytes) -> str:
+def _neither(data: bytes) -> MalformedPem:
     foreign = what_is(data)
-    return foreign.text if foreign else _NOTHING
+    return WrongForm(foreign.text) if foreign else MalformedPem(_NOTHING)
 
 
 def _is_strict(data: bytes) -> bool:
@@ -129,7 +129,7 @@ def _is_strict(data: bytes) -> bool:
 def blocks(data: bytes) -> Iterator[Block]:
     """The certificates and private keys of a text, one by one; as `normalise`."""
     if _UTF16 in data:
-        raise MalformedPem(_IS_UTF16)
+        raise WrongForm(_IS_UTF16)
     count, begin = 0, None
     for edge in _search(_EDGE, data):
         label = edge[2].strip()
@@ -148,7 +148,9 @@ def blocks(data: bytes) -> Iterator[Block]:
                 yield block
             begin = None
     if begin is not None:
-        raise MalformedPem(_IS_LITERAL if data[begin.end() : begin.end() + 1] == b"\\" else CUT_OFF)
+        if data[begin.end() : begin.end() + 1] == b"\\":
+            raise WrongForm(_IS_LITERAL)
+        raise MalformedPem(CUT_OFF)
     if not count:
         _check_edges(data)
 
@@ -156,7 +158,7 @@ def blocks(data: bytes) -> Iterator[Block]:
 def _check_edges(data: bytes) -> None:
     """Of text without a block: whether that is for its edges."""
     if any(_search(_TYPOGRAPHIC, data)):
-        raise MalformedPem(_HAS_TYPOGRAPHIC)
+        raise WrongForm(_HAS_TYPOGRAPHIC)
     if not any(_search(_EDGE, data)) and any(_search(_DAMAGED_EDGE, data)):
         raise MalformedPem(_HAS_DAMAGED_EDGES)
 
@@ -182,9 +184,9 @@ def _read(label: bytes, body: bytes) -> Iterator[Block]:
     is_key = _KEY.fullmatch(label) is not None
     what = "private key" if is_key else "certificate"
     if len(body) > (pkcs7.LARGEST * 2 if _PKCS7.fullmatch(label) else LARGEST):
-        raise MalformedPem(f"what has {len(body)} bytes is no {what}; bring the right file")
+        raise MalformedPem(f"what has {len(body)} bytes is no {what}")
     if b"\\" in body:
-        raise MalformedPem(_IS_LITERAL)
+        raise WrongForm(_IS_LITERAL)
     headers, body = _headers(body)
     plain = _plain(body, what)
     if is_key:
@@ -215,9 +217,9 @@ def _plain(body: bytes, what: str) -> bytes:
         for space in _SPACES:
             plain = plain.replace(space, b"")
     if not plain:
-        raise MalformedPem(f"a {what} in it is empty; copy the original file again")
+        raise MalformedPem(f"a {what} in it is empty")
     if not _BASE64.fullmatch(plain):
-        raise MalformedPem(f"a {what} in it is cut off or damaged: that is no base64; copy the original file again")
+        raise MalformedPem(f"a {what} in it is cut off or damaged: that is no base64")
     return plain
 
 

@@ -215,8 +215,14 @@ class TestLeftOvers:
     @pytest.mark.parametrize(
         ("content", "message"),
         [
-            (b"-----BEGIN CERTIFICATE-----\nxx\n-----END CERTIFICATE-----\n", "bad: a certificate that does not parse"),
-            (b"-----BEGIN PRIVATE KEY-----\nxx\n-----END PRIVATE KEY-----\n", "bad: no private key in PEM form"),
+            (
+                b"-----BEGIN CERTIFICATE-----\nxx\n-----END CERTIFICATE-----\n",
+                "bad: a certificate in it is cut off or damaged: that is no base64; bring the right file",
+            ),
+            (
+                b"-----BEGIN PRIVATE KEY-----\nxx\n-----END PRIVATE KEY-----\n",
+                "bad: a private key in it is cut off or damaged: that is no base64; bring the right file",
+            ),
             (b"-----BEGIN CERTIFICATE-----\nMIIB", "bad: it ends in the middle"),
             (key_pem(new_key(), b"secret"), "bad: the private key is protected by a password; store it without one"),
             (PROTECTED_DER, "bad: the private key is protected by a password; store it without one"),
@@ -234,10 +240,11 @@ class TestLeftOvers:
     @pytest.mark.parametrize(
         ("name", "content", "message"),
         [
-            ("mail.pem", b"", "mail.pem is empty; bring it again, or remove it"),
-            ("MAIL.PFX", b"", "MAIL.PFX is empty; bring it again, or remove it"),
+            ("mail.pem", b"", "mail.pem is empty; bring the right file"),
+            ("MAIL.PFX", b"", "MAIL.PFX is empty; bring the right file"),
             ("mail.pfx", b"\x30\x80\x02\x01", "mail.pfx holds neither a certificate nor a key; bring the right file"),
-            ("mail.p12", b"<html>", "mail.p12 holds neither a certificate nor a key; bring the right file"),
+            ("mail.p12", b"<html>", "mail.p12: it is a web page, as a download that failed leaves it"),
+            ("mail.crt", b"hello", "mail.crt holds neither a certificate nor a key; bring the right file"),
         ],
     )
     async def test_a_file_that_promises_more_than_it_holds_is_told(self, tmp_path, name, content, message):
@@ -268,11 +275,11 @@ class TestOneFile:
         (tmp_path / "other.key").write_bytes(key_pem(new_key()))
         assert [*await Reader(PEM, tmp_path / "mail.crt").problems()] == ["mail.crt"]
 
-    @pytest.mark.parametrize("content", [b"", b"text"])
-    async def test_that_holds_nothing_is_told(self, tmp_path, pair, content):
+    @pytest.mark.parametrize(("content", "said"), [(b"", "is empty"), (b"text", "holds neither a certificate nor a key")])
+    async def test_that_holds_nothing_is_told(self, tmp_path, pair, content, said):
         (tmp_path / "other.pem").write_bytes(pair.chain + pair.key)
         (tmp_path / "mail").write_bytes(content)
-        message = "SourceMalformed: mail holds neither a certificate nor a key; bring the right file, or correct the path"
+        message = f"SourceMalformed: mail {said}; bring the right file, or correct the path"
         assert await Reader(PEM, tmp_path / "mail").problems() == {"mail": message}
 
     async def test_may_have_a_name_that_is_passed_over_elsewhere(self, tmp_path, pair):

@@ -192,7 +192,7 @@ def test_the_exception_keeps_no_reference_to_the_text_that_holds_keys(pair):
 )
 def test_an_entry_that_cannot_be_decoded_is_a_problem_and_the_others_are_used(document, label, message, entry):
     contents = store({**document, "other": {"Certificates": [entry]}})
-    remedy = "stop Traefik, remove this entry from its store and start it again, so that it orders a new certificate"
+    remedy = "Traefik cannot read its store so, either: restore it from a backup"
     assert [(p.label, p.reason, p.message) for p in contents.problems] == [
         (label, Reason.SOURCE_MALFORMED, f"{message}; {remedy}")
     ]
