@@ -6,45 +6,45 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import structlog
 
 from controller.domain.certificate import Certificate
 from controller.domain.errors import (
-    AddressOnly,
-    BrokenChain,
     CertificateError,
     EncryptedKey,
     KeyMismatch,
     MalformedPem,
     NameMissing,
+    OnlyAddresses,
     PartMissing,
     SourceMalformed,
     SourceUnavailable,
     WeakKey,
+    WeakSignature,
     WrongForm,
+    WrongUsage,
 )
 from controller.domain.finding import Finding, Reason
 from controller.domain.snapshot import Entry, Problem
 from controller.faults import panics_as_errors
 from controller.threads import step
-from controller.x509 import pki, text
+from controller.x509 import text
+from controller.x509.chains import Pool
+from controller.x509.pairs import parse_certificate
 
 log = structlog.get_logger()
 
 _REASONS: dict[type[CertificateError], Reason] = {
-    BrokenChain: Reason.BROKEN_CHAIN,
     KeyMismatch: Reason.KEY_MISMATCH,
     NameMissing: Reason.NAME_MISMATCH,
     WeakKey: Reason.WEAK_KEY,
+    WeakSignature: Reason.WEAK_SIGNATURE,
+    WrongUsage: Reason.WRONG_USAGE,
 }
-_REMEDIES: dict[type[CertificateError], str] = {
-    EncryptedKey: "",
-    NameMissing: "",
-    WrongForm: "",
-    WeakKey: "have it ordered with RSA 2048 or P-256 at least",
-}
-"""What helps whatever the store is; nothing where the message says that already."""
+# Their messages name a remedy already.
+_SELF_EXPLAINING = (EncryptedKey, NameMissing, WeakKey, WeakSignature, WrongForm, WrongUsage)
 _LABEL_LENGTH = 120
 
 
@@ -79,6 +79,8 @@ class Contents:
     pairs: list[RawPair] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     blank: bool = False
+    authorities: Pool = field(default_factory=Pool, compare=False, repr=False)
+    """Certificates that may complete the chain of any pair."""
 
     @contextmanager
     def entry(self, label: str, *, lost: str = "") -> Iterator[None]:
@@ -106,12 +108,13 @@ def printable(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A pair that is right and for nobody here."""
+    """A pair that is nobody's mistake, and nothing for a mail server."""
 
     why: str
 
 
-Known = Mapping[bytes, Certificate | Finding | Skipped]
+Result = Certificate | Finding | Skipped
+Known = Mapping[bytes, Result]
 """What became of each pair of the last reading, by its digest."""
 
 
@@ -124,35 +127,49 @@ class Reading:
     known: Known
 
 
-def read_pairs(pairs: Iterable[RawPair], known: Known, *, remedy: str) -> Reading:
+def read_pairs(contents: Contents, known: Known, *, moment: datetime, remedy: str) -> Reading:
     """Judge each pair; those known from the last reading are not parsed again, those not met any more are forgotten."""
     entries: list[Entry] = []
     problems: list[Problem] = []
-    met: dict[bytes, Certificate | Finding | Skipped] = {}
-    for pair in pairs:
+    met: dict[bytes, Result] = {}
+    beside = contents.authorities.digest
+    for pair in contents.pairs:
         step()
-        digest = pair.digest
-        result = met.get(digest) or known.get(digest) or _judge(pair, remedy)
+        digest = pair.digest + beside
+        result = met.get(digest) or _still_true(known.get(digest), moment) or _judge(pair, contents.authorities, moment, remedy)
         met[digest] = result
         if isinstance(result, Certificate):
             entries.append(Entry(pair.label, result, pair.test))
-        elif isinstance(result, Skipped):
-            log.debug("certificate.skipped", label=pair.label, message=result.why)
-        else:
+        elif isinstance(result, Finding):
             problems.append(Problem(pair.label, result.reason, result.message))
     return Reading(tuple(entries), tuple(problems), met)
 
 
-def _judge(pair: RawPair, remedy: str) -> Certificate | Finding | Skipped:
+def next_change(entries: Iterable[Entry], moment: datetime) -> float | None:
+    """Seconds until something above one of the leaves begins or ends while the leaf is still good; it is judged anew then."""
+    found = ((entry.certificate.until, entry.certificate.leaf.not_after) for entry in entries)
+    edges = (until for until, end in found if until is not None and moment < until < end)
+    return min(((edge - moment).total_seconds() for edge in edges), default=None)
+
+
+def _still_true(result: Result | None, moment: datetime) -> Result | None:
+    """Unless a certificate above the leaf began or ended meanwhile."""
+    changed = isinstance(result, Certificate) and result.until is not None and result.until <= moment
+    return None if changed else result
+
+
+def _judge(pair: RawPair, authorities: Pool, moment: datetime, remedy: str) -> Result:
     try:
         with panics_as_errors():
             chain = _part(text.certificates, pair.certificate_pem, pair.files[0])
-            return pki.parse_certificate(chain, _part(text.private_key, pair.key_pem, pair.files[1]))
-    except AddressOnly as error:
+            key = _part(text.private_key, pair.key_pem, pair.files[1])
+            return parse_certificate(chain, key, moment, authorities)
+    except OnlyAddresses as error:
+        log.debug("pair.skipped", entry=pair.label, reason=str(error))
         return Skipped(str(error))
     except CertificateError as error:
-        helps = next((words for kind, words in _REMEDIES.items() if isinstance(error, kind)), remedy)
-        return Finding(_REASONS.get(type(error), Reason.SOURCE_MALFORMED), f"{error}; {helps}" if helps else str(error))
+        message = str(error) if isinstance(error, _SELF_EXPLAINING) else f"{error}; {remedy}"
+        return Finding(_REASONS.get(type(error), Reason.SOURCE_MALFORMED), message)
     except Exception as error:  # foreign bytes in a foreign parser: whatever it raises, the other pairs must stay usable
         return Finding(Reason.SOURCE_MALFORMED, f"a pair that cannot be parsed ({type(error).__name__}); {remedy}")
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 from cryptography.x509 import InvalidVersion
@@ -17,8 +15,6 @@ _SIGNED_DATA = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02"
 """Its object identifier, 1.2.840.113549.1.7.2."""
 _BEGIN = 24
 """Bytes in which that stands, whatever form the lengths before it have."""
-
-warnings.filterwarnings("ignore", module=r"controller\.x509\.pkcs7\Z")  # that it is BER is said to nobody's use
 
 
 def is_pkcs7(der: bytes) -> bool:

@@ -99,17 +99,14 @@ def certificates(data: bytes) -> bytes:
 
 
 def private_key(data: bytes) -> bytes:
-    """The private key of a file that is to hold one, in PEM; the certificates beside it are left out.
+    """The private key of a file that is to hold one, in PEM; of several the first, as OpenSSL takes it.
 
     Raises:
-        MalformedPem: there is none, there are several, or something is wrong with it; as `normalise`.
+        MalformedPem: there is none, or something is wrong with it; as `normalise`.
     """
     found = list(blocks(data))
-    keys = list(dict.fromkeys(block.pem for block in found if not block.is_certificate))
-    if len(keys) == 1:
-        return keys[0]
-    if keys:
-        raise WrongForm(f"it holds {len(keys)} private keys, so nobody knows which one is meant; bring the one alone")
+    if key := next((block.pem for block in found if not block.is_certificate), b""):
+        return key
     if found:
         raise WrongForm("it holds a certificate and no private key; were the two files swapped?")
     if data.startswith(b"\x30"):

@@ -15,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.domain.errors import EncryptedKey, MalformedPem
-from controller.x509 import pki, text
+from controller.x509 import text
 from controller.x509.bundles import open_bundle
 from controller.x509.foreign import what_is
+from controller.x509.keys import load_key
 from controller.x509.text import blocks, certificates, normalise, private_key
 from tests.certs import Authority, key_pem, new_key
 
@@ -157,7 +158,7 @@ class TestOtherForms:
         )
         for pem in (older, CERTAIN["CRLF"](older), CERTAIN["indented"](key_pem(new_key(), b"secret"))):
             with pytest.raises(EncryptedKey):
-                pki.load_key(private_key(pem))
+                load_key(private_key(pem))
 
 
 def literal(pem: bytes) -> bytes:
@@ -276,9 +277,8 @@ class TestTheWrongPart:
         with pytest.raises(MalformedPem, match="it holds a certificate and no private key; were the two files swapped"):
             private_key(PAIR.chain)
 
-    def test_two_keys(self):
-        with pytest.raises(MalformedPem, match="it holds 2 private keys, so nobody knows which one is meant"):
-            private_key(PAIR.key + key_pem(new_key()))
+    def test_of_two_keys_the_first_counts_as_in_openssl(self):
+        assert private_key(PAIR.key + key_pem(new_key())) == PAIR.key
 
     @pytest.mark.parametrize(
         "data", [KEY_DER, pkcs12.serialize_key_and_certificates(None, KEY, CHAIN[0], None, NoEncryption())]
