@@ -78,7 +78,7 @@ def _describe(error: json.JSONDecodeError) -> str:
         return "is binary or damaged, not JSON; correct the path, or restore it from a backup"
     if error.msg.startswith("Unterminated string") or not error.doc[error.pos :].strip():
         return f"ends in the middle (line {error.lineno}); if it stays so, restore it from a backup"
-    return f"is not JSON (line {error.lineno}, column {error.colno}: {error.msg}); if it stays so, restore it from a backup"
+    return f"is not JSON (line {error.lineno}, column {error.colno}); if it stays so, restore it from a backup"
 
 
 def _is_store(document: dict[str, object]) -> bool:
