@@ -61,7 +61,8 @@ def _read_managed(tree: Tree, contents: Contents, subfolders: list[str]) -> list
                 continue
             files = (f"{folder}/{_CHAIN if _CHAIN in names or _LEAF not in names else _LEAF}", f"{folder}/{_KEY}")
             chain = _read_chain(tree, files[0], (f"{folder}/{_REST}",))
-            contents.pairs.append(RawPair(label, chain, read_part(tree, files[1]), folder.startswith(_TEST), files))
+            is_test = folder.startswith(_TEST)
+            contents.pairs.append(RawPair(label, chain, read_part(tree, files[1]), test=is_test, files=files))
     return managed
 
 

@@ -52,21 +52,33 @@ _LABEL_LENGTH = 120
 class RawPair:
     """A chain and a key as they were found; `label` says where in the source they stand, in a word no other pair there has.
 
-    `test`: the store itself marks it as made for testing. `files` name the two for messages.
+    `test`: the store itself marks it as made for testing. `decode` makes PEM of how it stands there, which is done for new
+    pairs only; it raises `MalformedPem`. `files` name the two for messages.
     """
 
     label: str
-    certificate_pem: bytes = field(repr=False)
-    key_pem: bytes = field(repr=False)
+    certificate: bytes = field(repr=False)
+    key: bytes = field(repr=False)
     test: bool = False
+    decode: Callable[[bytes, str], bytes] | None = field(default=None, repr=False, compare=False)
     files: tuple[str, str] = field(default=("the certificate", "the private key"), repr=False)
+
+    @property
+    def certificate_pem(self) -> bytes:
+        """The certificates in PEM; raises `MalformedPem`."""
+        return self.decode(self.certificate, "certificate") if self.decode else self.certificate
+
+    @property
+    def key_pem(self) -> bytes:
+        """The key in PEM; raises `MalformedPem`."""
+        return self.decode(self.key, "private key") if self.decode else self.key
 
     @property
     def digest(self) -> bytes:
         """Tells pairs apart by content, and by what messages call it; the lengths keep the borders between the parts."""
         files = "\0".join(self.files).encode(errors="surrogateescape")
-        lengths = b"%d:%d:" % (len(files), len(self.certificate_pem))
-        return hashlib.sha256(lengths + files + self.certificate_pem + self.key_pem).digest()
+        lengths = b"%d:%d:" % (len(files), len(self.certificate))
+        return hashlib.sha256(lengths + files + self.certificate + self.key).digest()
 
 
 @dataclass(slots=True)
@@ -161,8 +173,9 @@ def _still_true(result: Result | None, moment: datetime) -> Result | None:
 def _judge(pair: RawPair, authorities: Pool, moment: datetime, remedy: str) -> Result:
     try:
         with panics_as_errors():
-            chain = _part(text.certificates, pair.certificate_pem, pair.files[0])
-            key = _part(text.private_key, pair.key_pem, pair.files[1])
+            decoded = pair.certificate_pem, pair.key_pem
+            chain = _part(text.certificates, decoded[0], pair.files[0])
+            key = _part(text.private_key, decoded[1], pair.files[1])
             return parse_certificate(chain, key, moment, authorities)
     except OnlyAddresses as error:
         log.debug("pair.skipped", entry=pair.label, reason=str(error))
