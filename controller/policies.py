@@ -322,7 +322,7 @@ def _less_trusted(installed: Leaf, trust: Trust, certificate: Certificate) -> Fi
     if trust > certificate.trust:
         return Finding(
             Reason.UNTRUSTED_ISSUER,
-            f"{certificate.leaf.short} of {certificate.leaf.issuer} ({certificate.trust.word}) would replace"
+            f"{certificate.leaf.short} of {certificate.leaf.issuer} ({certificate.vouched.word}) would replace"
             f" {installed.short} of {installed.issuer} ({trust.word}), valid until {installed.not_after:%Y-%m-%d}",
         )
     if certificate.trust is trust is Trust.SELF_SIGNED and certificate.leaf.issuer != installed.issuer:

@@ -132,7 +132,7 @@ def _ready_message(facts: Facts) -> str:
 def _distrust(facts: Facts) -> tuple[str, ...]:
     """Which trust it is, where clients do not accept it, and why some may not."""
     chosen = [candidate.certificate for _, candidate in facts.selection.chosen if not candidate.stand_in]
-    whose = [f"{one.trust.called}: {one.leaf.short}: {one.why}" for one in chosen if one.why]
+    whose = [f"{one.vouched.called}: {one.leaf.short}: {one.why}" for one in chosen if one.why]
     return tuple(dict.fromkeys((*whose, *(f"{one.leaf.short}: {text}" for one in chosen for text in one.warnings))))
 
 

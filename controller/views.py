@@ -70,7 +70,7 @@ def _candidate(candidate: Candidate) -> Json:
         "names": list(leaf.names),
         "key_type": str(leaf.key_type),
         "issuer": leaf.issuer,
-        "trust": candidate.certificate.trust.name.lower(),
+        "trust": candidate.certificate.vouched.name.lower(),
         "why": candidate.certificate.why,
         "warnings": list(candidate.certificate.warnings),
         "not_before": leaf.not_before.isoformat(),

@@ -125,6 +125,11 @@ class Certificate:
         return hashlib.sha256(self.combined_pem).hexdigest()
 
     @property
+    def vouched(self) -> Trust:
+        """Which trust it is, for people: whether a root that nobody here knows is private or new, nobody can say."""
+        return Trust.ROOT_UNKNOWN if self.root_unknown else self.trust
+
+    @property
     def fingerprint(self) -> str:
         """SHA-256 of the leaf's DER, hex."""
         return self.leaf.fingerprint

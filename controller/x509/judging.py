@@ -183,10 +183,10 @@ def _next_change(candidates: Iterable[Path], moment: datetime) -> datetime | Non
 def _root_unknown(question: _Question, path: Path) -> Judged:
     """All but the root was verified."""
     name = path[-1].issuer_shown
-    if _is_public(question, path):
-        why = f"{name}, which its chain ends at, is not among this system's trusted roots, and may be newer than they are"
-        return Judged(path, Trust.ROOT_UNKNOWN, f"{why}; {_ADD_ROOT}", root_unknown=True)
-    return Judged(path, Trust.PRIVATE, _private(name), root_unknown=True)
+    public = _is_public(question, path)
+    which = "it is newer than they are" if public else "it is a private CA's, or newer than they are"
+    why = f"its root {name} is not among this system's trusted roots: {which}; {_ADD_ROOT}"
+    return Judged(path, Trust.ROOT_UNKNOWN if public else Trust.PRIVATE, why, root_unknown=True)
 
 
 def _private(root: str) -> str:
