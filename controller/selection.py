@@ -8,7 +8,7 @@ order of the sources. What must not replace the installed files (`controller.pol
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, KeysView, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, KeysView, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
@@ -288,7 +288,12 @@ def _some(names: Sequence[str]) -> str:
 
 def has_problem_with(snapshot: Snapshot, names: frozenset[str]) -> bool:
     """Whether a source holds something for one of these names that cannot be used."""
-    return any(_concerns(problem, names) for problem in snapshot.problems)
+    return any(problems_with(snapshot, names))
+
+
+def problems_with(snapshot: Snapshot, names: frozenset[str]) -> Iterator[Problem]:
+    """What it holds for one of these names that cannot be used."""
+    return (problem for problem in snapshot.problems if _concerns(problem, names))
 
 
 def _concerns(problem: Problem, wanted: frozenset[str]) -> bool:
