@@ -45,10 +45,10 @@ class Reporter:
 
     def paused(self, facts: Facts, problem: Finding | None, message: str) -> None:
         """The target is only watched; `message` says whether clients accept what it serves, and what would be done."""
-        text = "; ".join((message, *_endings(facts), *_doubts(facts)))
+        text = "; ".join((message, *_doubts(facts)))
         before = self._store.targets.get(facts.target.key)
-        self._set(facts, facts.served, problem.reason if problem else None, text)
-        if before is None or before.condition.message != text:
+        self._set(facts, facts.served, problem.reason if problem else None, "; ".join((text, *_endings(facts))))
+        if before is None or before.condition.message != "; ".join((text, *before.endings)):  # that time passes is no news
             log.info("target.watched", target=facts.target.name, message=text)
 
     def endings(self, facts: Facts, new: Iterable[Ending]) -> None:
