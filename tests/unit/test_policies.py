@@ -19,8 +19,9 @@ from controller.domain.container import Mount, State
 from controller.domain.finding import Finding, Reason
 from controller.domain.observed import InstalledFile, Served
 from controller.domain.target import Place, Slot
+from controller.installed import InstalledPair
 from controller.policies import Decision, Facts, decide
-from controller.x509 import pki
+from controller.x509.parsed import parse_all
 from tests.unit.made import (
     ALT_CERT,
     ALT_PRIVATE,
@@ -372,13 +373,13 @@ class TestNeverWorseThanBefore:
     @pytest.mark.parametrize("there", list(Trust))
     @pytest.mark.parametrize("offered", list(Trust))
     def test_a_lower_trust_never_replaces_a_higher_one(self, there, offered, monkeypatch):
-        monkeypatch.setattr(pki, "trust_of", lambda _: there)
+        monkeypatch.setattr(InstalledPair, "trust", lambda *_: there)
         decision = decide(facts(certificate(trust=offered, **NEW), installed(PLACE, certificate(**OLD)), serves(old)))
         assert (decision.refused is not None) == (offered < there)
         assert not decision.refused or decision.refused.reason is Reason.UNTRUSTED_ISSUER
 
     def refusal(self, situation: Facts, there: Trust, monkeypatch: pytest.MonkeyPatch) -> Finding | None:
-        monkeypatch.setattr(pki, "trust_of", lambda _: there)
+        monkeypatch.setattr(InstalledPair, "trust", lambda *_: there)
         return decide(situation).refused
 
     def test_the_message_names_both(self, monkeypatch):
@@ -444,14 +445,16 @@ class TestNeverWorseThanBefore:
     def test_a_leaf_whose_file_does_not_end_with_a_line_end_is_still_known_with_its_chain(self, monkeypatch):
         seen: list[bytes] = []
 
-        def note(pem: bytes) -> Trust:
-            seen.append(pem)
-            return Trust.PUBLIC
+        real = parse_all
 
-        monkeypatch.setattr(pki, "trust_of", note)
+        def note(pem: bytes) -> object:
+            seen.append(pem)
+            return real(pem)
+
+        monkeypatch.setattr("controller.installed.parse_all", note)
         files = changed(installed(APART, new), CERT, new.leaf_pem.rstrip())
         decide(facts(old, files, on=target(places=(APART,))))
-        assert seen[0].count(b"\n-----BEGIN") == 1
+        assert seen[-1].count(b"\n-----BEGIN") == 1
 
 
 class TestPorts:
@@ -528,9 +531,9 @@ class TestTheForm:
             {PRIVATE: file(PRIVATE, old.key_pem)},
             {PRIVATE: file(PRIVATE, b"no key")},
             {CERT: file(CERT, old.fullchain_pem)},
-            {CERT: file(CERT, new.fullchain_pem + new.fullchain_pem)},
+            {CERT: file(CERT, new.leaf_pem)},
         ],
-        ids=["another key", "no key", "another certificate", "twice"],
+        ids=["another key", "no key", "another certificate", "no chain"],
     )
     def test_another_meaning_is_one(self, files):
         assert policies.differs(facts(new, installed(PLACE, new) | files))
