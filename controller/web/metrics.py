@@ -61,6 +61,7 @@ class _StoreCollector(Collector):
         yield from self._collect_sources()
         yield from self._collect_targets()
         yield from self._collect_certificates()
+        yield self._collect_trust()
 
     def _collect_sources(self) -> Iterator[GaugeMetricFamily]:
         up = _gauge("certferry_source_up", "Whether the last read succeeded.", labels=["source"])
@@ -100,6 +101,21 @@ class _StoreCollector(Collector):
             end.add_metric(list(labels), leaf.not_after.timestamp())
             left.add_metric(list(labels), part_left(leaf, now))
         yield from (end, left)
+
+    def _collect_trust(self) -> GaugeMetricFamily:
+        family = _gauge(
+            "certferry_certificate_trust",
+            "Which trust a certificate of a source has: 1.",
+            labels=["source", "name", "fingerprint", "trust"],
+        )
+        found = {
+            (name, *_series("source", entry.certificate.leaf)[0][4:], entry.certificate.trust.called)
+            for name, snapshot in self._store.snapshots.items()
+            for entry in snapshot.entries
+        }
+        for labels in sorted(found):
+            family.add_metric(list(labels), 1.0)
+        return family
 
     def _source_leaves(self) -> Iterator[tuple[tuple[str, ...], Leaf]]:
         for name, snapshot in self._store.snapshots.items():
