@@ -42,12 +42,12 @@ def _describe_source(name: str, status: SourceStatus, store: Store, *, now: floa
     moment = read_clocks(datetime.fromtimestamp(now, UTC), proven=proven_by(store.snapshots.values()))
 
     def mark(leaf: Leaf) -> str:
-        near = judge(leaf, moment)
+        if not moment.is_after(leaf.late):
+            return ""  # which is so for most of them, and there may be thousands
+        near = judge(leaf, moment, store.first_word(name, leaf))
         if near.step == ENDED:
             return "expired"
-        if near.step is None or renewed[frozenset(leaf.names)] > leaf.not_after:
-            return ""
-        overdue = judge(leaf, moment, store.first_word(name, leaf)).step is not None
+        overdue = near.step is not None and renewed[frozenset(leaf.names)] == leaf.not_after
         return f"expires in {say_rest(near.rest)}" if overdue else ""
 
     return {
