@@ -63,12 +63,18 @@ class InstalledPair:
 
     def means(self, certificate: Certificate) -> bool:
         """Whether it is the same certificate, chain and key, in whatever form they are written."""
-        if self.leaf is None or self.leaf.fingerprint != certificate.fingerprint or self._whole is None:
+        if self.leaf is None or self.leaf.fingerprint != certificate.fingerprint or self.whole is None:
             return False
-        return self._whole.fullchain_pem == certificate.fullchain_pem
+        return self.whole.fullchain_pem == certificate.fullchain_pem
+
+    @property
+    def chain_pem(self) -> bytes:
+        """Its intermediates; nothing where the pair does not parse or fit."""
+        return self.whole.chain_pem if self.whole else b""
 
     @cached_property
-    def _whole(self) -> Certificate | None:
+    def whole(self) -> Certificate | None:
+        """The certificate with chain and key; ``None`` where they do not parse or fit."""
         try:
             return pki.parse_certificate(self._certificate + b"\n" + self._content(self._place.chain), self._key)
         except CertificateError:

@@ -108,7 +108,7 @@ class Reporter:
 
 
 def _ready_message(facts: Facts) -> str:
-    ports = ", ".join(str(served.port) for served in facts.served if served.leaf)
+    ports = ", ".join(dict.fromkeys(str(served.port) for served in facts.served if served.leaf))
     chosen = [c.certificate.leaf for _, c in facts.selection.chosen]
     held = [installed_leaf(place, facts.observed) for place, _ in facts.selection.chosen]
     there = [leaf for leaf in held if leaf] if facts.target.written_by else chosen

@@ -69,7 +69,7 @@ class TestAnOptionalSecondPlace:
         spared = choose(self.situation(), new, self.WORSE)
         assert chosen(spared) == [new]
         assert decide(spared).write.keys() == BOTH
-        assert policies.expected_leaves(spared).keys() == {new.fingerprint, self.BETTER.fingerprint}
+        assert [each.leaf for each in policies.expected(spared)] == [new.leaf, self.BETTER.leaf]
         assert "would replace" in lost(spared, self.WORSE)
 
     def test_that_is_asked_for_does(self):
