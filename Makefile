@@ -26,7 +26,7 @@ SEED ?= 1
 # For bench: the parts that are measured, all when none is named.
 ONLY ?=
 # What these inputs cost is judged; measuring which branches are taken costs as much again.
-COSTS = tests/unit/test_fuzz_corpus.py tests/unit/test_bundles_cost.py
+COSTS = tests/unit/test_fuzz_corpus.py tests/unit/x509/test_bundles_cost.py
 # Decide without waiting for anything; every branch of them is tested.
 PURE = controller/domain/*,controller/adoption.py,controller/attempts.py,controller/labels.py,controller/label_values.py,controller/policies.py,controller/reasons.py,controller/remarks.py,controller/resting.py,controller/rollback.py,controller/selection.py,controller/targets.py,controller/workqueue.py
 # Under another name, so that make -n does not run these lines.

@@ -5,11 +5,11 @@ from __future__ import annotations
 from functools import cached_property
 from pathlib import PurePosixPath
 
-from controller import pki
 from controller.domain.certificate import Certificate, Leaf, Trust
 from controller.domain.errors import CertificateError, MalformedPem
 from controller.domain.observed import Observed
 from controller.domain.target import Place, Target
+from controller.x509 import pki
 
 
 def installed_leaf(place: Place, observed: Observed) -> Leaf | None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from controller import pki
 from controller.domain.certificate import Leaf
 from controller.domain.container import State
 from controller.domain.finding import Finding, Reason
 from controller.installed import installed_leaf
 from controller.policies import Decision, Facts, acceptable, chain_problem, daemons_up, is_expected, not_askable
+from controller.x509 import pki
 
 
 def judge(facts: Facts, decision: Decision) -> tuple[Finding | None, str]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import PurePosixPath
 
-from controller import pki
 from controller.domain.certificate import Certificate, KeyType, Leaf, Trust
 from controller.domain.container import Mount, State
 from controller.domain.finding import Finding, Reason
@@ -20,6 +19,7 @@ from controller.installed import installed_leaf, pair_in
 from controller.selection import Candidate, Selection
 from controller.served_chain import gap
 from controller.switching import NO_SWITCH, Origin, Verdict, judge
+from controller.x509 import pki
 
 OTHERS_LIMIT = 60.0
 """Seconds that whoever else writes the files is given to take up a new certificate."""

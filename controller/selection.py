@@ -14,12 +14,12 @@ from datetime import datetime
 from itertools import islice
 from typing import NamedTuple
 
-from controller import pki
 from controller.domain.certificate import Certificate, KeyType, Trust
 from controller.domain.finding import Finding, Reason
 from controller.domain.moment import Moment
 from controller.domain.snapshot import Problem, Snapshot
 from controller.domain.target import Place, Slot, Target
+from controller.x509 import pki
 
 _FILE_ENDING = re.compile(r"\.(?:crt|cer|pem|key|p12|pfx)$")
 SHOWN = 5

@@ -10,8 +10,8 @@ from base64 import b64decode
 from collections.abc import Sequence
 from functools import lru_cache
 
-from controller import pki
 from controller.domain.errors import MalformedPem
+from controller.x509 import pki
 
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----")
 

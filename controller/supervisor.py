@@ -9,7 +9,6 @@ from typing import Protocol
 
 import structlog
 
-from controller import pki
 from controller.clocks import Clocks, Watch
 from controller.discovery import Discovery
 from controller.domain.errors import ConfigError, Error, TransientError
@@ -28,6 +27,7 @@ from controller.settings import Settings
 from controller.store import Store
 from controller.tasks import EternalTasks
 from controller.workqueue import WorkQueue
+from controller.x509 import pki
 
 log = structlog.get_logger()
 

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from controller import pki
 from controller.domain.certificate import Certificate
 from controller.domain.errors import (
     BrokenChain,
@@ -23,6 +22,7 @@ from controller.domain.finding import Finding, Reason
 from controller.domain.snapshot import Entry, Problem
 from controller.faults import panics_as_errors
 from controller.threads import step
+from controller.x509 import pki
 
 _REASONS: dict[type[CertificateError], Reason] = {
     BrokenChain: Reason.BROKEN_CHAIN,

@@ -16,10 +16,10 @@ from typing import cast
 
 from pydantic import ByteSize, Field
 
-from controller.bundles import Bundle, Bundles, Chains, FoundCertificate, FoundKey
 from controller.domain.errors import CertificateError, SourceMalformed
 from controller.domain.finding import Reason
 from controller.domain.snapshot import Problem
+from controller.x509.bundles import Bundle, Bundles, Chains, FoundCertificate, FoundKey
 from sources.files import MIB, read_file
 from sources.layout import FileOptions, Layout, Read, StoreOptions, Tree
 from sources.pairs import Contents, RawPair, label_of

@@ -15,7 +15,6 @@ from pathlib import Path
 
 from pydantic import Field
 
-from controller import pki
 from controller.domain.certificate import Certificate
 from controller.domain.errors import CertificateError, SettingsError, SourceMalformed, SourceUnavailable
 from controller.domain.finding import Reason
@@ -23,6 +22,7 @@ from controller.domain.moment import EARLIEST
 from controller.domain.snapshot import Entry, Problem, Snapshot
 from controller.ports import Source, Wish, Wishes
 from controller.threads import OwnThread, step
+from controller.x509 import pki
 from sources.files import MIB, read_file
 from sources.pairs import label_of
 from sources.self_signed_authority import Authority

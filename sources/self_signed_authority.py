@@ -1,6 +1,6 @@
 """The authority of certferry's own that signs stand-ins.
 
-Beside `controller.pki` and `controller.bundles` the only module that knows the ``cryptography`` package.
+Beside `controller.x509.pki` and `controller.x509.bundles` the only module that knows the ``cryptography`` package.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from controller import pki
 from controller.domain.certificate import KeyType
+from controller.x509 import pki
 
 LIFE = timedelta(days=3650)
 """How long an authority lasts."""

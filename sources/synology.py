@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from controller import pki
 from controller.domain.errors import CertificateError, SourceMalformed, SourceUnavailable
+from controller.x509 import pki
 from sources.foreign_json import parse_json
 from sources.layout import Layout, StoreOptions, Tree
 from sources.pairs import Contents, RawPair, label_of

@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
-from controller import pki
 from controller.domain.certificate import Certificate
+from controller.x509 import pki
 
 Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 

@@ -32,7 +32,7 @@ from docker.models.containers import Container
 from docker.models.networks import Network
 from docker.models.volumes import Volume
 
-from controller import pki
+from controller.x509 import pki
 from tests.certs import Authority, Pair, acme_json
 from tests.sdk import connect
 

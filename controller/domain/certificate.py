@@ -1,6 +1,6 @@
 """The certificate: a leaf, its intermediates in order and the private key, parsed once.
 
-Objects are made by `controller.pki`, which does the parsing and the checks; here is only what they are.
+Objects are made by `controller.x509.pki`, which does the parsing and the checks; here is only what they are.
 """
 
 from __future__ import annotations

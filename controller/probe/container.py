@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 
-from controller import pki
 from controller.domain.certificate import KeyType
 from controller.domain.container import Container
 from controller.domain.errors import MalformedPem, ProbeUnavailable
@@ -19,6 +18,7 @@ from controller.probe.failure import Failure, HandshakeError
 from controller.probe.inside import LOOPBACK, Execute, Question, handshake_inside
 from controller.probe.network import handshake
 from controller.probe.reach import Reach
+from controller.x509 import pki
 
 NETWORK, EXEC = "network", "exec"
 MAXIMUM_CHAIN, MOMENT = 160 * 1024, 16 * 1024

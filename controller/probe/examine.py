@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from controller import pki
 from controller.domain.certificate import KeyType, Leaf, Trust
 from controller.domain.errors import MalformedPem
 from controller.domain.observed import Served
@@ -18,6 +17,7 @@ from controller.probe.failure import HandshakeError
 from controller.probe.lookup import addresses_of
 from controller.probe.network import handshake
 from controller.together import together
+from controller.x509 import pki
 
 AT_ONCE = 4
 """Handshakes at a time; mail servers limit connections per client, some to ten."""

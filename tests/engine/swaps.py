@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from controller import pki
+from controller.x509 import pki
 from tests.certs import Pair
 from tests.lab import MAIL_IMAGE, Controller, Lab, Mail, open_tls, wait_until
 

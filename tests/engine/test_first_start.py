@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from controller import pki
+from controller.x509 import pki
 from tests.certs import Pair
 from tests.engine.producers import PATIENCE
 from tests.lab import DOMAIN, MAIL_PORTS, Controller, Lab, Mail, wait_until

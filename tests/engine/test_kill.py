@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from controller import pki
+from controller.x509 import pki
 from tests.certs import Pair
 from tests.engine.kill_at import STEPS
 from tests.engine.test_leftovers import wait_alone

@@ -9,7 +9,6 @@ from pathlib import PurePosixPath
 import pytest
 from docker.models.containers import Container
 
-from controller import pki
 from controller.domain.certificate import KeyType
 from controller.domain.errors import ExecTimeout, FilesUnreadable, StillRunning
 from controller.domain.mail_ports import STANDARD_PORTS
@@ -17,6 +16,7 @@ from controller.domain.target import Reload
 from controller.engine_exec import LEFT
 from controller.probe.failure import HandshakeError
 from controller.probe.inside import Question, handshake_inside
+from controller.x509 import pki
 from sinks.act import Swap, Use, script
 from sinks.script import FileWrite, Staged, staged
 from tests.engine.delivery import Delivery, connected, litter

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from controller import pki
+from controller.x509 import pki
 from tests.certs import Pair
 from tests.lab import DOMAIN, GENEROUS, MAIL_PORTS, Controller, Lab, Mail, open_tls, served_leaf, wait_until
 

@@ -15,7 +15,7 @@ from smtplib import SMTPException
 
 import pytest
 
-from controller import pki
+from controller.x509 import pki
 from tests.lab import Lab, Mail, open_tls, wait_until
 
 log = logging.getLogger(__name__)

@@ -10,8 +10,8 @@ import time
 import pytest
 from docker.models.containers import Container
 
-from controller import pki
 from controller.domain.certificate import Leaf
+from controller.x509 import pki
 from tests.lab import ACME_IMAGE, DOMAIN, Lab, Mail, wait_until
 from tests.unit.sources.recorded import DATA, NAMES
 

@@ -7,8 +7,8 @@ from functools import cache
 
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, pkcs12
 
-from controller import bundles, pki
-from controller.pkcs12 import Opener
+from controller.x509 import bundles, pki
+from controller.x509.pkcs12 import Opener
 from tests.certs import Authority, Pair, new_key
 from tests.fuzz.target import Target
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import PurePosixPath
 
-from controller import pki
 from controller.domain.certificate import Certificate, KeyType, Leaf
 from controller.domain.errors import CertificateError, CheckFailed, Error, ExecTimeout, ReloadFailed
 from controller.domain.observed import Acted, Failure, InstalledFile, Observed, Receipt, Served
@@ -16,6 +15,7 @@ from controller.domain.snapshot import Snapshot, SourceStatus
 from controller.domain.target import InvalidTarget, ProbePort, Reload, Target, TargetKey
 from controller.reconciler import Outcome, Reconciler, Result, Timing
 from controller.store import Store, TargetStatus
+from controller.x509 import pki
 from tests.unit.made import CERT, KEY, NOW, authority, blocks_of, nothing, snapshot, target
 from tests.unit.virtual_time import clock
 

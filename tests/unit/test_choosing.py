@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from controller import choosing, pki, policies
+from controller import choosing, policies
 from controller.domain.certificate import Certificate, KeyType, Trust
 from controller.domain.finding import Reason
 from controller.domain.snapshot import Entry, Snapshot
 from controller.domain.target import Place, Slot
 from controller.policies import Decision, Facts, decide
+from controller.x509 import pki
 from tests.certs import Authority
 from tests.unit.made import (
     ALT_CERT,

@@ -18,9 +18,10 @@ import pytest
 import structlog
 from cryptography import x509
 
-from controller import cli, pki
+from controller import cli
 from controller.domain import mail_ports
 from controller.domain.errors import SettingsError, TransientError
+from controller.x509 import pki
 from tests.certs import Authority, Pair, acme_json, key_pem, new_key, self_signed
 from tests.unit.made import DOMAIN, NEW, authority, pair
 from tests.unit.tls_thread import tls_server

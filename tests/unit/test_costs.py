@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from controller import adoption, pki, policies
+from controller import adoption, policies
 from controller.choosing import choose
 from controller.domain.certificate import Certificate, Trust
 from controller.domain.container import Mount
@@ -22,6 +22,7 @@ from controller.domain.finding import Reason
 from controller.domain.proxy import KeptStore
 from controller.domain.snapshot import Entry, Problem, Snapshot
 from controller.following import changed_names
+from controller.x509 import pki
 from tests.unit.costs import costs_at_most
 from tests.unit.made import NEW, OLD, PLACE, certificate, container, facts, installed, nothing, target
 from tests.unit.mailbox import Mailbox, World

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller import choosing, pki, policies
+from controller import choosing, policies
 from controller.domain.certificate import KeyType, Trust
 from controller.domain.container import Mount, State
 from controller.domain.finding import Finding, Reason
@@ -21,6 +21,7 @@ from controller.domain.observed import Expected, InstalledFile, Served
 from controller.domain.target import Place, Slot
 from controller.installed import InstalledPair
 from controller.policies import Decision, Facts, decide
+from controller.x509 import pki
 from tests.unit.made import (
     ALT_CERT,
     ALT_PRIVATE,

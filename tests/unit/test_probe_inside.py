@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from controller import pki
 from controller.domain.certificate import KeyType
 from controller.domain.errors import ExecTimeout, ProbeUnavailable
 from controller.domain.execution import ExecResult
 from controller.domain.target import ProbePort
 from controller.probe.failure import Failure, HandshakeError
 from controller.probe.inside import Question, certificates_of, handshake_inside, s_client
+from controller.x509 import pki
 from tests.unit.dead_ends import closed_port
 from tests.unit.probe_server import PATIENT, SERVERS, Handler, pair, serving, smtp_server, tls_context
 

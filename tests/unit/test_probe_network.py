@@ -9,11 +9,11 @@ from typing import cast
 
 import pytest
 
-from controller import pki
 from controller.domain.certificate import KeyType
 from controller.probe import Failure, HandshakeError, handshake
 from controller.probe.channel import Channel
 from controller.probe.network import _sent_chain, sni_of
+from controller.x509 import pki
 from tests.unit.dead_ends import NO_ROUTE, black_hole, closed_port
 from tests.unit.probe_server import (
     PATIENT,

@@ -12,13 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller import choosing, pki
+from controller import choosing
 from controller.domain.certificate import Certificate, KeyType, Trust
 from controller.domain.finding import Reason
 from controller.domain.origin import GONE_AFTER, Known
 from controller.domain.snapshot import Entry, Problem, Snapshot
 from controller.domain.target import Place, Slot
 from controller.policies import Facts, decide
+from controller.x509 import pki
 from tests.certs import Authority
 from tests.unit.made import ALT_CERT, ALT_PRIVATE, CERT, DOMAIN, NOW, PLACE, PRIVATE, facts, installed, nothing, target
 

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller import pki
 from controller.domain.errors import SettingsError, SourceMalformed, SourceUnavailable
 from controller.domain.snapshot import Snapshot
+from controller.x509 import pki
 from sources import locks, registry
 from sources.archive import ArchiveTree, Node
 from sources.container import ContainerStorage

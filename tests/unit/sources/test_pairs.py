@@ -2,8 +2,8 @@
 
 import pytest
 
-from controller import pki
 from controller.domain.finding import Reason
+from controller.x509 import pki
 from sources.pairs import RawPair, label_of, printable, read_pairs
 from tests import certs
 from tests.unit.test_threads import Panic

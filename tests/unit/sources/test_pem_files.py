@@ -12,9 +12,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller import bundles
-from controller.bundles import Bundle
 from controller.domain.errors import MalformedPem, SourceMalformed, SourceUnavailable
+from controller.x509 import bundles
+from controller.x509.bundles import Bundle
 from sources.pem_files import PEM
 from tests.certs import Authority, Pair, key_pem, new_key, self_signed
 from tests.unit.sources.planted import Reader, play, rewrite

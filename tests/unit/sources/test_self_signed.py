@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from controller import pki
 from controller.domain.certificate import KeyType, Leaf, Trust
 from controller.domain.errors import SettingsError, WriteRefused
 from controller.domain.snapshot import Snapshot
 from controller.ports import Wish
 from controller.wishes import Wishes
+from controller.x509 import pki
 from sources import registry
 from sources.self_signed import SelfSigned, SelfSignedOptions
 from sources.self_signed_files import write_files

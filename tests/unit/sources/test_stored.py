@@ -10,11 +10,11 @@ from typing import Any, cast
 
 import pytest
 
-from controller import pki
 from controller.domain.errors import SourceMalformed, SourceUnavailable
 from controller.domain.finding import Reason
 from controller.domain.snapshot import Problem, Snapshot
 from controller.threads import OwnThread
+from controller.x509 import pki
 from sources.layout import FileOptions, Layout, Tree
 from sources.pairs import Contents, RawPair
 from sources.stored import StoredSource

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from controller import pki
 from controller.domain.errors import SourceMalformed, SourceUnavailable
 from controller.domain.finding import Reason
 from controller.domain.snapshot import Snapshot
+from controller.x509 import pki
 from sources.layout import FileOptions
 from sources.local import LocalStorage
 from sources.stored import StoredSource

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller import pki
 from controller.domain.errors import SourceMalformed
 from controller.domain.finding import Reason
+from controller.x509 import pki
 from sources.pairs import Contents, Reading, read_pairs
 from sources.traefik_store import read_store
 from tests import certs

@@ -20,12 +20,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat, pkcs12
 
-from controller import bundles, pem_blocks
-from controller import pkcs12 as opener
-from controller.bundles import Bundle, Bundles, open_bundle
 from controller.domain.errors import EncryptedKey, MalformedPem
-from controller.pem_blocks import blocks
 from controller.threads import OwnThread
+from controller.x509 import blocks as pem_blocks
+from controller.x509 import bundles
+from controller.x509 import pkcs12 as opener
+from controller.x509.blocks import blocks
+from controller.x509.bundles import Bundle, Bundles, open_bundle
 from tests.certs import Authority, Pair, key_pem, new_key
 
 KIB = 1024
@@ -259,8 +260,8 @@ def test_warnings_of_the_library_are_silenced_without_changing_the_filters_in_th
     """`warnings.catch_warnings` in threads leaves "ignore" for everything, for ever."""
     program = """
 import sys, threading, warnings
-from controller import bundles, pki
-from tests.unit.test_bundles import odd_certificate
+from controller.x509 import bundles, pki
+from tests.unit.x509.test_bundles import odd_certificate
 odd = odd_certificate()
 before = list(warnings.filters)
 problems = []

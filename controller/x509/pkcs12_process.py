@@ -1,4 +1,4 @@
-"""The process that opens PKCS#12 files, one after the other, for `controller.pkcs12`, which alone starts it.
+"""The process that opens PKCS#12 files, one after the other, for `controller.x509.pkcs12`, which alone starts it.
 
 A question is a line with two numbers, the length of the password (-1 for none) and that of the file, and then both. The answer
 is one line of JSON.

@@ -1,6 +1,6 @@
 """What one file of certificates holds, whatever its form: PEM, DER or PKCS#12; and the chain above a leaf.
 
-Beside `controller.pki` and the self-signed source the only module that knows the ``cryptography`` package.
+Beside `controller.x509.pki` and the self-signed source the only module that knows the ``cryptography`` package.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 
-from controller import pki
 from controller.domain.errors import CertificateError, EncryptedKey, MalformedPem
-from controller.pem_blocks import CUT_OFF, blocks, has_blocks
-from controller.pkcs12 import Opener
 from controller.threads import step
+from controller.x509 import pki
+from controller.x509.blocks import CUT_OFF, blocks, has_blocks
+from controller.x509.pkcs12 import Opener
 
 LONGEST_CHAIN = 8
 """Certificates; real ones have two to four."""

@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from controller import pki
 from controller.domain.errors import MalformedPem
+from controller.x509 import pki
 from tests.certs import Authority, new_key
 
 

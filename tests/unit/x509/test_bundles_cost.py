@@ -9,10 +9,10 @@ from functools import cache
 import pytest
 from cryptography import x509
 
-from controller import bundles
-from controller.bundles import Chains, open_bundle
 from controller.domain.errors import CertificateError, MalformedPem
-from controller.pem_blocks import MOST
+from controller.x509 import bundles
+from controller.x509.blocks import MOST
+from controller.x509.bundles import Chains, open_bundle
 from tests.certs import Authority, Pair
 from tests.unit.costs import costs_at_most, seconds
 

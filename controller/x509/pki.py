@@ -49,7 +49,7 @@ PROTECTED = "the private key is protected by a password; store it without one"
 
 # Odd serial numbers and the like are the issuer's business. Said once, when this module is loaded: to say it anew around each
 # call is nothing for threads, which put back each other's filters until the last one stays for ever.
-warnings.filterwarnings("ignore", module=r"controller\.(pki|bundles)\Z")
+warnings.filterwarnings("ignore", module=r"controller\.x509\.(pki|bundles)\Z")
 
 _UNPARSABLE = (
     ValueError,

@@ -18,7 +18,6 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller import pki
 from controller.domain.certificate import KeyType, Trust
 from controller.domain.errors import (
     BrokenChain,
@@ -29,6 +28,7 @@ from controller.domain.errors import (
     NameMissing,
     WeakKey,
 )
+from controller.x509 import pki
 from tests.certs import Authority, Pair, key_pem, new_key, self_signed
 from tests.unit.made import DOMAIN, authority, pair, rsa_key
 
