@@ -32,7 +32,8 @@ class Reporter:
 
     def ready(self, facts: Facts) -> None:
         """The target is as desired."""
-        said = (_ready_message(facts), *_stand_ins(facts), *_empty(facts), *_doubts(facts), *facts.target.notes)
+        beside = (*_stand_ins(facts), *_empty(facts), *_unseen(facts), *_doubts(facts), *facts.target.notes)
+        said = (_ready_message(facts), *beside)
         self._set(facts, facts.served, None, "; ".join(said))
 
     def not_ready(self, facts: Facts, finding: Finding, served: tuple[Served, ...] | None = None) -> None:
@@ -131,6 +132,11 @@ def _empty(facts: Facts) -> tuple[str, ...]:
     """Places for a second key type that nothing was found for."""
     paths = ", ".join(str(path) for place in unfilled(facts) for path in place.paths)
     return (f"{paths} empty, until a source holds a certificate with another key type",) if paths else ()
+
+
+def _unseen(facts: Facts) -> tuple[str, ...]:
+    """Certificates that a port could not be asked for."""
+    return tuple(served.error for served in facts.served if served.unknown)
 
 
 def _doubts(facts: Facts) -> tuple[str, ...]:

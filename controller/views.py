@@ -149,7 +149,7 @@ def targets(described: Json) -> RenderableType:
         if target.get("paused"):
             state.append(", paused", "yellow")
         installed = ", ".join(leaf["fingerprint"][:12] for leaf in target["installed"])
-        ports = ", ".join(str(served["port"]) for served in target["served"] if served["fingerprint"])
+        ports = ", ".join(dict.fromkeys(str(served["port"]) for served in target["served"] if served["fingerprint"]))
         table.add_row(target["name"], ", ".join(target["domains"]), state, installed, ports)
         if not condition["ready"]:
             remarks.append(Text(f"{target['name']}: {condition['reason']}: {condition['message']}", "red"))

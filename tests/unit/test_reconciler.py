@@ -1071,6 +1071,15 @@ class TestAPortThatLosesTheChain:
         await world.look()
         assert (world.reason, world.done()) == ("ServedDiffers", ["check", "postfix reload"])
 
+    @virtually
+    async def test_one_that_nobody_can_ask_for_is_told_and_holds_nothing_up(self):
+        wanted = target(places=(PLACE, Place(Slot(alternative=True, optional=True), ALT_CERT, ALT_PRIVATE)))
+        world = World(TwoPairs.holding_both(wanted, new, certificate(kind="rsa")))
+        world.box.faults["unseen"] = [ProbeUnavailable("speaks no TLS 1.2")]
+        world.offer(new, certificate(kind="rsa"))
+        assert await world.look() == Outcome(Result.UNCHANGED)
+        assert (world.reason, world.status.condition.message.endswith("; speaks no TLS 1.2")) == ("", True)
+
 
 @dataclass
 class TwoPairs(Mailbox):
@@ -1087,6 +1096,8 @@ class TwoPairs(Mailbox):
         return cls(target=wanted, both=both, files={p: InstalledFile(p, c, 5, 6, 0o640) for p, c in contents.items()})
 
     async def served(self, _target: Target, port: ProbePort, *, key_type: KeyType | None = None) -> Served:
+        if key_type is KeyType.RSA and (waiting := self.faults.get("unseen")):
+            raise waiting.pop() or AssertionError("none left")
         held = next(held for held in self.both if key_type in (None, held.leaf.key_type))
         return serves(held, port, **({"chain_pem": held.leaf_pem} if held.leaf.key_type is self.bare else {}))
 
