@@ -188,7 +188,8 @@ _STAPLE = x509.TLSFeature([x509.TLSFeatureType.status_request])
 _SGC = ObjectIdentifier("2.16.840.1.113730.4.1")
 _OTHER_KEY = b"\x01" * 20
 
-PKIX = "Thunderbird (NSS, mozilla::pkix"
+PKIX = "Thunderbird (mozilla::pkix, pkixcheck.cpp"
+PKIX_NAMES = "Thunderbird (mozilla::pkix, pkixnames.cpp"
 DATES, WHO, CHAIN, TRUST, USAGE, KEY, SIGNATURE = (
     frozenset({one}) for one in ("dates", "name", "chain", "trust", "usage", "key", "signature")
 )
@@ -210,9 +211,9 @@ CASES = [
     Case("wildcard of what is asked for", plain(names=("*.mail.example.com",)), WHO),
     Case("wildcard of a top-level domain", plain(names=("*.test",)), WHO, name="mail.test"),
     Case("wildcard alone", plain(names=("*",)), WHO, name="mail"),
-    Case("wildcard in part of a label", plain(names=("m*.example.com",)), WHO, f"{PKIX}: only a whole label)"),
+    Case("wildcard in part of a label", plain(names=("m*.example.com",)), WHO, f"{PKIX_NAMES}: a wildcard is a whole label)"),
     Case("wildcard in the middle", plain(names=("mail.*.com",)), WHO),
-    Case("common name only", plain(names=(), subject=named(NAME)), WHO, f"{PKIX}: no fallback to the common name)"),
+    Case("common name only", plain(names=(), subject=named(NAME)), WHO, f"{PKIX_NAMES}: the common name counts no more)"),
     Case("common name beside another name", plain(names=("a.example.com",), subject=named(NAME)), WHO),
     Case("no name at all", plain(names=(), subject=x509.Name([])), WHO),
     Case("no subject", plain(subject=x509.Name([]))),
@@ -247,7 +248,7 @@ CASES = [
     Case("path length kept", below(path_length=0)),
     Case("intermediate for clients only", below(extended=(CLIENT,)), CHAIN),
     Case("intermediate for servers", below(extended=(SERVER, CLIENT))),
-    Case("intermediate for any use", below(extended=(ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE,))),
+    Case("intermediate for any use", below(extended=(ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE,)), CHAIN),
     Case("name not permitted", _constraints(permitted="example.org"), CHAIN),
     Case("name permitted", _constraints(permitted="example.com")),
     Case("name excluded", _constraints(excluded="example.com"), CHAIN),
@@ -277,17 +278,22 @@ CASES = [
     Case("for clients only", plain(extended=(CLIENT,)), USAGE),
     Case("for mail signing only", plain(extended=(ExtendedKeyUsageOID.EMAIL_PROTECTION,)), USAGE),
     Case("for any use", plain(extended=(ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE,)), USAGE),
-    Case("for Server Gated Cryptography", plain(extended=(_SGC,)), USAGE, f"{PKIX}: only serverAuth counts in a leaf)"),
-    Case("CA:TRUE", plain(authority=True), USAGE, f"{PKIX}: CA_CERT_USED_AS_END_ENTITY)"),
+    Case("for Server Gated Cryptography", plain(extended=(_SGC,)), USAGE, f"{PKIX}: MatchEKU takes only serverAuth)"),
+    Case("CA:TRUE", plain(authority=True), USAGE, f"{PKIX}: ERROR_CA_CERT_USED_AS_END_ENTITY)"),
     Case("no basicConstraints", plain(authority=None)),
-    Case("key usage without digitalSignature", plain(usage={"key_agreement"}), USAGE),
+    Case(
+        "key usage without digitalSignature",
+        plain(usage={"key_agreement"}),
+        USAGE,
+        "Android (BoringSSL, ssl_cert_check_key_usage) and GnuTLS (KEY_USAGE_VIOLATION): who signs needs digitalSignature",
+    ),
     Case("key usage for signing certificates only", plain(usage={"key_cert_sign"}), USAGE),
     Case("RSA for key encipherment only", plain(kind="rsa2048", usage={"key_encipherment"}), warned=True),
     Case("must-staple", plain(more=((_STAPLE, False),)), warned=True),
     # keys
     Case("RSA with 2048 bits", plain(kind="rsa2048", usage={"digital_signature", "key_encipherment"})),
     Case("RSA with 1024 bits", plain(kind="rsa1024"), KEY),
-    Case("RSASSA-PSS key", plain(kind="rsa2048", change=for_pss_alone), KEY, f"{PKIX} knows rsaEncryption and EC keys only)"),
+    Case("RSASSA-PSS key", plain(kind="rsa2048", change=for_pss_alone), KEY, f"{PKIX}: ERROR_UNSUPPORTED_KEYALG)"),
     Case("P-384", plain(kind="p384")),
     Case("P-521", plain(kind="p521")),
     Case("P-224", plain(kind="p224"), KEY),
@@ -296,7 +302,7 @@ CASES = [
     Case("Ed25519", plain(kind="ed25519"), warned=True),
     Case("Ed448", plain(kind="ed448"), warned=True),
     Case("intermediate with a weak key", below(kind="rsa1024"), CHAIN),
-    Case("intermediate on P-224", below(kind="p224"), CHAIN, f"{PKIX}: the curve of every key is checked)"),
+    Case("intermediate on P-224", below(kind="p224"), CHAIN, f"{PKIX}: ERROR_UNSUPPORTED_ELLIPTIC_CURVE of any key)"),
     Case("root with a weak key", _weak_root, CHAIN),
     # signatures
     Case("signed with SHA-256 by RSA", _rsa_chain),
@@ -308,5 +314,5 @@ CASES = [
     Case("huge serial", plain(change=with_serial(b"\x7f" * 40))),
     Case("negative serial", plain(change=with_serial(b"\x80\x01"))),
     Case("serial zero", plain(change=with_serial(b"\0"))),
-    Case("version 1", plain(change=version_1, subject=named(NAME)), WHO, "Thunderbird: no subjectAltName"),
+    Case("version 1", plain(change=version_1, subject=named(NAME)), WHO, f"{PKIX_NAMES}: the common name counts no more)"),
 ]
