@@ -179,8 +179,8 @@ def handshake_failed(
     if protocol.implicit and reason in {"wrong version number", "record layer failure"}:
         return HandshakeError(Failure.TLS, "speaks plain text where TLS was expected; does the port want STARTTLS?")
     if reason == "sslv3 alert handshake failure" and key_type is None:
-        odd = "it finds nothing that both know: is the key of its certificate of a kind or on a curve that clients do not use?"
-        return HandshakeError(Failure.TLS, f"the server refuses the TLS handshake: {odd}")
+        hint = "has the server a certificate, with a key of a kind and on a curve that clients know?"
+        return HandshakeError(Failure.TLS, f"the TLS handshake failed; {hint} It says: {reason}")
     if reason in {"excessive message size", "certificate list too long"}:
         return HandshakeError(Failure.TLS, f"sent a chain of certificates that is larger than {MAXIMUM_HANDSHAKE}")
     too_old = key_type in CIPHERS and version is ssl.TLSVersion.TLSv1_2 and "alert protocol version" in reason
