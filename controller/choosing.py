@@ -53,7 +53,7 @@ def _find_origin(facts: Facts, place: Place, snapshots: Mapping[str, Snapshot], 
     leaf = installed_leaf(place, facts.observed)
     if leaf is None or not is_worth_keeping(leaf, place, facts):
         return None
-    installed = Installed(leaf, pair_in(place, facts.observed).trust)
+    installed = Installed(leaf, pair_in(place, facts.observed).trust(facts.now))
     fitting = (candidate for candidate in judged if not candidate.lost)
     return find_origin(installed, place.slot, snapshots, fitting, facts.known, facts.target.sources)
 

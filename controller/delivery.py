@@ -390,8 +390,10 @@ def _internal_contents(facts: Facts, written: Mapping[PurePosixPath, bytes]) -> 
     contents: dict[PurePosixPath, bytes] = {}
     for place, candidate in facts.selection.chosen:
         if place in inside:
-            stands = None if written.keys() & set(place.paths) else pair_in(place, facts.observed).whole
-            contents |= inside[place].contents(stands or candidate.certificate)
+            certificate = candidate.certificate
+            if not written.keys() & set(place.paths):
+                certificate = replace(certificate, chain_pem=pair_in(place, facts.observed).chain_pem)
+            contents |= inside[place].contents(certificate)
     for place in inside.keys() & set(policies.unfilled(facts)):
         contents |= dict.fromkeys(inside[place].paths, b"")
     return contents

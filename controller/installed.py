@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from functools import cached_property
 from pathlib import PurePosixPath
 
 from controller.domain.certificate import Certificate, Leaf, Trust
-from controller.domain.errors import CertificateError, MalformedPem
+from controller.domain.errors import MalformedPem
 from controller.domain.observed import Observed
 from controller.domain.target import Place, Target
-from controller.x509 import pki
+from controller.x509.chains import above, is_signed_by
+from controller.x509.judging import Judged, judge
+from controller.x509.keys import key_fits
+from controller.x509.leaves import parse_leaf
+from controller.x509.parsed import ParsedCertificate, parse_all
+from controller.x509.roots import trusted_roots
+from controller.x509.usage import warnings
 
 
 def installed_leaf(place: Place, observed: Observed) -> Leaf | None:
@@ -35,22 +42,36 @@ class InstalledPair:
 
     def __init__(self, place: Place, observed: Observed) -> None:
         self._issuers: dict[bytes, bool] = {}
+        self._judged: dict[datetime, Judged] = {}
         self._files = observed.files
         self._place = place
 
     @cached_property
     def leaf(self) -> Leaf | None:
         try:
-            return pki.parse_leaf(self._certificate) if self._certificate else None
+            return parse_leaf(self._certificate) if self._certificate else None
         except MalformedPem:
             return None
 
+    def trust(self, moment: datetime) -> Trust:
+        """Who vouches for it, as a client sees it at a moment."""
+        judged = self._judge(moment)
+        return judged.trust if judged else Trust.SELF_SIGNED  # no client gets beyond a chain that does not parse
+
+    def _judge(self, moment: datetime) -> Judged | None:
+        if not self._all:
+            return None
+        if moment not in self._judged:
+            self._judged[moment] = judge(self._all[0], self._all[1:], trusted_roots(), moment)
+        return self._judged[moment]
+
     @cached_property
-    def trust(self) -> Trust:
+    def _all(self) -> tuple[ParsedCertificate, ...]:
+        """The leaf, and what stands beside it; nothing where something of that does not parse."""
         try:
-            return pki.trust_of(self._certificate + b"\n" + self._content(self._place.chain))
+            return parse_all(self._certificate + b"\n" + self._content(self._place.chain))
         except MalformedPem:
-            return Trust.SELF_SIGNED  # no client gets beyond a chain that does not parse
+            return ()
 
     @property
     def is_there(self) -> bool:
@@ -59,32 +80,38 @@ class InstalledPair:
 
     @cached_property
     def key_fits(self) -> bool:
-        return self.leaf is not None and bool(self._key) and pki.key_fits(self.leaf, self._key)
+        return self.leaf is not None and bool(self._key) and key_fits(self.leaf, self._key)
 
-    def means(self, certificate: Certificate) -> bool:
-        """Whether it is the same certificate, chain and key, in whatever form they are written."""
-        if self.leaf is None or self.leaf.fingerprint != certificate.fingerprint or self.whole is None:
+    def means(self, certificate: Certificate, moment: datetime) -> bool:
+        """Whether it is the same certificate and key, in whatever form they are written, with a chain that is as good.
+
+        That is one which has all of the other's in its order, or which clients accept at the moment.
+        """
+        if self.leaf is None or self.leaf.fingerprint != certificate.fingerprint or not self.key_fits:
             return False
-        return self.whole.fullchain_pem == certificate.fullchain_pem
-
-    @property
-    def chain_pem(self) -> bytes:
-        """Its intermediates; nothing where the pair does not parse or fit."""
-        return self.whole.chain_pem if self.whole else b""
+        wanted = parse_all(certificate.fullchain_pem)
+        if tuple(one for one in dict.fromkeys(self._all) if one in wanted) == wanted:
+            return True
+        return certificate.trust is self.trust(moment) is Trust.PUBLIC
 
     @cached_property
-    def whole(self) -> Certificate | None:
-        """The certificate with chain and key; ``None`` where they do not parse or fit."""
-        try:
-            return pki.parse_certificate(self._certificate + b"\n" + self._content(self._place.chain), self._key)
-        except CertificateError:
-            return None
+    def chain_pem(self) -> bytes:
+        """The certificates above its leaf as they stand in its files, without roots and what is foreign to it."""
+        if not self._all:
+            return b""
+        belongs = above(self._all[0], self._all[1:])
+        return b"".join(one.pem for one in dict.fromkeys(self._all[1:]) if one in belongs)
 
-    def is_issued_by(self, chain: bytes) -> bool:
-        """Whether the first certificate of a chain signed the leaf."""
-        if chain not in self._issuers:
-            self._issuers[chain] = pki.is_issued_by(self._certificate, chain)
-        return self._issuers[chain]
+    @cached_property
+    def warnings(self) -> tuple[str, ...]:
+        """Why some clients refuse it, whoever vouches for it."""
+        return warnings(self._all[0]) if self._all else ()
+
+    def has_issuer_of(self, certificate: Certificate) -> bool:
+        """Whether the same authority signed it: what signed the other did, or both say so by the identifier of its key."""
+        if certificate.leaf_pem not in self._issuers:
+            self._issuers[certificate.leaf_pem] = bool(self._all) and _same_issuer(self._all[0], certificate)
+        return self._issuers[certificate.leaf_pem]
 
     @property
     def _key(self) -> bytes:
@@ -97,3 +124,10 @@ class InstalledPair:
     def _content(self, path: PurePosixPath | None) -> bytes:
         file = self._files.get(path) if path else None
         return file.content if file else b""
+
+
+def _same_issuer(leaf: ParsedCertificate, certificate: Certificate) -> bool:
+    other, *chain = parse_all(certificate.fullchain_pem)
+    if chain and leaf.issuer == chain[0].subject and is_signed_by(leaf, chain[0]):
+        return True
+    return leaf.issuer == other.issuer and leaf.issuer_key_id == other.issuer_key_id is not None

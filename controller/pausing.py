@@ -9,7 +9,7 @@ from controller.domain.container import State
 from controller.domain.finding import Finding, Reason
 from controller.installed import installed_leaf
 from controller.policies import Decision, Facts, acceptable, chain_problem, daemons_up, is_expected, not_askable
-from controller.x509 import pki
+from controller.x509.hostnames import covers
 
 
 def judge(facts: Facts, decision: Decision) -> tuple[Finding | None, str]:
@@ -85,7 +85,7 @@ def _refusals(facts: Facts, leaf: Leaf, what: str) -> Iterator[Finding]:
         yield Finding(Reason.EXPIRED, f"{what} which ended {leaf.not_after:%Y-%m-%d %H:%M} UTC")
     if facts.at.is_before(leaf.not_before):
         yield Finding(Reason.NOT_YET_VALID, f"{what} which begins {leaf.not_before:%Y-%m-%d %H:%M} UTC")
-    if missing := [name for name in facts.target.domains if not pki.covers(frozenset(leaf.names), name)]:
+    if missing := [name for name in facts.target.domains if not covers(frozenset(leaf.names), name)]:
         yield Finding(Reason.NAME_MISMATCH, f"{what} which is not for {', '.join(missing)}")
 
 

@@ -19,7 +19,7 @@ from controller.installed import installed_leaf, pair_in
 from controller.selection import Candidate, Selection
 from controller.served_chain import gap
 from controller.switching import NO_SWITCH, Origin, Verdict, judge
-from controller.x509 import pki
+from controller.x509.hostnames import covers
 
 OTHERS_LIMIT = 60.0
 """Seconds that whoever else writes the files is given to take up a new certificate."""
@@ -242,7 +242,7 @@ def compare_files(facts: Facts, place: Place, certificate: Certificate) -> list[
     if missing := [str(path) for path in place.paths if path not in present]:
         return [Finding(Reason.NOT_INSTALLED, f"missing: {', '.join(missing)}")]
     different = _differing(facts, place, certificate)
-    if different and not pair_in(place, facts.observed).means(certificate):
+    if different and not pair_in(place, facts.observed).means(certificate, facts.now):
         return [_name_difference(facts, place, certificate, different)]
     return _compare_modes(facts.target, place, present)
 
@@ -282,9 +282,9 @@ def preflight(facts: Facts, place: Place, candidate: Candidate) -> Finding | Non
         return None
     if place.slot.fill and installed.key_type is not certificate.leaf.key_type:
         return None  # two of one type would leave the services without any
-    trust = pair_in(place, facts.observed).trust
-    if not facts.target.allow_untrusted and (untrusted := _less_trusted(installed, trust, certificate)):
-        return untrusted
+    trust = pair_in(place, facts.observed).trust(facts.now)
+    if not facts.target.allow_untrusted and (worse := _less_accepted(facts, place, candidate, trust)):
+        return worse
     source = judge_source(facts, place, candidate)
     if not source.allowed:
         return Finding(Reason.OTHER_SOURCE, f"{certificate.leaf.short} is another source's: {source.why}")
@@ -297,8 +297,34 @@ def preflight(facts: Facts, place: Place, candidate: Candidate) -> Finding | Non
     return None
 
 
+def _less_accepted(facts: Facts, place: Place, candidate: Candidate, trust: Trust) -> Finding | None:
+    """Why fewer clients accept a certificate than the installed one, which has a `trust` of its own."""
+    pair, certificate = pair_in(place, facts.observed), candidate.certificate
+    if pair.leaf is None:
+        return None
+    if trust > certificate.trust and not _has_a_new_root(facts, place, candidate):
+        return _less_trusted(pair.leaf, trust, certificate)
+    if trust <= certificate.trust and certificate.warnings and not pair.warnings:
+        text = f"{certificate.leaf.short} would replace {pair.leaf.short}, which all clients accept: {certificate.warnings[0]}"
+        return Finding(Reason.SOME_CLIENTS_REFUSE, text)
+    return _less_trusted(pair.leaf, trust, certificate) if certificate.trust is trust is Trust.SELF_SIGNED else None
+
+
+def _has_a_new_root(facts: Facts, place: Place, candidate: Candidate) -> bool:
+    """Whether only the root of a renewal is not known here: by whoever delivered the installed pair, verified up to that root.
+
+    A list of roots that ages must not hold up a renewal (design §4). The same authority, or any that is a public one.
+    """
+    certificate, installed = candidate.certificate, installed_leaf(place, facts.observed)
+    origin = facts.origins.get(place)
+    if installed is None or origin is None or candidate.source not in origin.sources or not certificate.root_unknown:
+        return False
+    alike = certificate.trust is Trust.PRIVATE and certificate.leaf.organisation == installed.organisation
+    return certificate.trust is Trust.ROOT_UNKNOWN or alike
+
+
 def _less_trusted(installed: Leaf, trust: Trust, certificate: Certificate) -> Finding | None:
-    """Why a certificate is less trusted than the `installed` one, which has a `trust` of its own."""
+    """Why a certificate is less trusted than the `installed` one."""
     if trust > certificate.trust:
         return Finding(
             Reason.UNTRUSTED_ISSUER,
@@ -329,7 +355,7 @@ def _steps_back(facts: Facts, place: Place, candidate: Candidate, trust: Trust) 
     if installed.organisation != leaf.organisation or outlived:
         return False
     sure = origin is None or origin.sure or trust is Trust.PUBLIC
-    return sure or pair_in(place, facts.observed).is_issued_by(candidate.certificate.chain_pem)
+    return sure or pair_in(place, facts.observed).has_issuer_of(candidate.certificate)
 
 
 def is_worth_keeping(installed: Leaf, place: Place, facts: Facts) -> bool:
@@ -353,7 +379,7 @@ def is_good_until(leaf: Leaf, facts: Facts, rest: timedelta) -> bool:
 
 def _covers_all(leaf: Leaf, domains: Sequence[str]) -> bool:
     names = frozenset(leaf.names)
-    return all(pki.covers(names, domain) for domain in domains)
+    return all(covers(names, domain) for domain in domains)
 
 
 def expected(facts: Facts) -> tuple[Expected, ...]:

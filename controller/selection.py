@@ -1,8 +1,9 @@
 """Which certificate a target gets, and why every other candidate lost. Pure.
 
-The order (design §4): the names must fit, the dates, the key type; then higher trust, more than a fifth of its life left, a
-source that is not gone, an exact name before a wildcard, the key type that is installed, the newest `not_before`, and last the
-order of the sources. What must not replace the installed files (`controller.policies` knows) gives way to the next.
+The order (design §4): the names must fit, the dates, the key type; then higher trust, what all clients accept before what some
+refuse, more than a fifth of its life left, a source that is not gone, an exact name before a wildcard, the key type that is
+installed, the newest `not_before`, and last the order of the sources. What must not replace the installed files
+(`controller.policies` knows) gives way to the next.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from controller.domain.finding import Finding, Reason
 from controller.domain.moment import Moment
 from controller.domain.snapshot import Problem, Snapshot
 from controller.domain.target import Place, Slot, Target
-from controller.x509 import pki
+from controller.x509.hostnames import wildcard_of
 
 _FILE_ENDING = re.compile(r"\.(?:crt|cer|pem|key|p12|pfx)$")
 SHOWN = 5
@@ -63,6 +64,7 @@ class _Rank(NamedTuple):
     """What is better is greater."""
 
     trust: Trust
+    sound: bool
     lasting: bool
     there: bool
     exact: int
@@ -135,7 +137,7 @@ def judge_all(target: Target, snapshots: Mapping[str, Snapshot], moment: Moment)
     """Every certificate for a name of the target; those that cannot be used have lost already, and say why."""
     sources = target.sources or tuple(snapshots)
     candidates = _candidates(target.domains, [snapshots[name] for name in sources if name in snapshots])
-    wanted = [(domain, pki.wildcard_of(domain)) for domain in target.domains]
+    wanted = [(domain, wildcard_of(domain)) for domain in target.domains]
     return [_judge(candidate, wanted, target, moment) for candidate in candidates]
 
 
@@ -147,7 +149,7 @@ def count_held(target: Target, snapshots: Iterable[Snapshot]) -> int:
 
 def _names_for(domains: Sequence[str]) -> KeysView[str]:
     """Each name that a certificate may hold for one of those asked for, once: the name itself, or the wildcard above it."""
-    return dict.fromkeys(name for domain in domains for name in (domain, pki.wildcard_of(domain))).keys()
+    return dict.fromkeys(name for domain in domains for name in (domain, wildcard_of(domain))).keys()
 
 
 def _candidates(domains: Sequence[str], snapshots: Iterable[Snapshot]) -> list[Candidate]:
@@ -185,7 +187,10 @@ def _rank(candidate: Candidate, domains: Sequence[str], moment: Moment, gone: fr
     leaf = candidate.certificate.leaf
     exact = len(frozenset(leaf.names).intersection(domains))
     lasting = not moment.is_after(leaf.late)
-    return _Rank(candidate.certificate.trust, lasting, candidate.source not in gone, exact, False, leaf.not_before, order)
+    sound = not candidate.certificate.warnings
+    return _Rank(
+        candidate.certificate.trust, sound, lasting, candidate.source not in gone, exact, False, leaf.not_before, order
+    )
 
 
 def _for_place(rank: _Rank, candidate: Candidate, installed: KeyType | None) -> _Rank:
@@ -232,6 +237,7 @@ def _lost_against(loser: Candidate, chosen: _Chosen, ranks: _Ranks, preferences:
     ours, theirs = (_for_place(ranks[id(c)], c, installed) for c in (loser, winner))
     told = {
         "trust": f"its issuer is {ours.trust.word}, that of {winner} is {theirs.trust.word}",
+        "sound": f"some clients refuse it: {loser.certificate.warnings[0] if loser.certificate.warnings else ''}",
         "lasting": f"less than a fifth of its life is left, of {winner} more",
         "there": f"its source is gone, that of {winner} is not",
         "exact": f"it fits by a wildcard, {winner} by name",

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from controller.domain.errors import MalformedPem
-from controller.x509 import pki
+from controller.x509.parsed import parse_der
 
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----")
 
@@ -41,6 +41,6 @@ def _is_in_order(wanted: Sequence[bytes], behind: Sequence[bytes]) -> bool:
 
 def _name(der: bytes) -> str:
     try:
-        return pki.parse_leaf_der(der).subject
+        return parse_der(der).shown
     except MalformedPem:
         return "(unreadable)"

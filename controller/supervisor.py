@@ -27,7 +27,7 @@ from controller.settings import Settings
 from controller.store import Store
 from controller.tasks import EternalTasks
 from controller.workqueue import WorkQueue
-from controller.x509 import pki
+from controller.x509.hostnames import covers
 
 log = structlog.get_logger()
 
@@ -224,7 +224,7 @@ class Supervisor:
         for key in self._queue.working - self._store.targets.keys():  # its first look may have chosen already
             self._queue.add(key, self._settings.batch_window)
         for key, status in self._store.targets.items():
-            concerned = status.target is None or any(pki.covers(names, domain) for domain in status.target.domains)
+            concerned = status.target is None or any(covers(names, domain) for domain in status.target.domains)
             if concerned or (troubles and not status.condition.ready):
                 self._queue.add(key, self._settings.batch_window)
 

@@ -17,7 +17,7 @@ from controller.domain.snapshot import Snapshot
 from controller.domain.target import Slot
 from controller.selection import Candidate, has_problem_with
 
-_USELESS = (Trust.SELF_SIGNED, Trust.STAGING)
+_USELESS = (Trust.SELF_SIGNED, Trust.STAGING, Trust.REFUSED, Trust.INCOMPLETE)
 """What no client accepts is not worth keeping from whoever has something better."""
 
 

@@ -6,32 +6,41 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
+
+import structlog
 
 from controller.domain.certificate import Certificate
 from controller.domain.errors import (
-    BrokenChain,
     CertificateError,
     EncryptedKey,
     KeyMismatch,
     NameMissing,
+    OnlyAddresses,
     SourceMalformed,
     SourceUnavailable,
     WeakKey,
+    WeakSignature,
+    WrongUsage,
 )
 from controller.domain.finding import Finding, Reason
 from controller.domain.snapshot import Entry, Problem
 from controller.faults import panics_as_errors
 from controller.threads import step
-from controller.x509 import pki
+from controller.x509.chains import Pool
+from controller.x509.pairs import parse_certificate
+
+log = structlog.get_logger()
 
 _REASONS: dict[type[CertificateError], Reason] = {
-    BrokenChain: Reason.BROKEN_CHAIN,
     KeyMismatch: Reason.KEY_MISMATCH,
     NameMissing: Reason.NAME_MISMATCH,
     WeakKey: Reason.WEAK_KEY,
+    WeakSignature: Reason.WEAK_SIGNATURE,
+    WrongUsage: Reason.WRONG_USAGE,
 }
 # Their messages name a remedy already.
-_SELF_EXPLAINING = (EncryptedKey, NameMissing)
+_SELF_EXPLAINING = (EncryptedKey, NameMissing, WeakKey, WeakSignature, WrongUsage)
 _LABEL_LENGTH = 120
 
 
@@ -63,6 +72,8 @@ class Contents:
     pairs: list[RawPair] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     blank: bool = False
+    authorities: Pool = field(default_factory=Pool, compare=False, repr=False)
+    """Certificates that may complete the chain of any pair."""
 
     @contextmanager
     def entry(self, label: str) -> Iterator[None]:
@@ -85,7 +96,15 @@ def printable(text: str) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
 
 
-Known = Mapping[bytes, Certificate | Finding]
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A pair that is nobody's mistake, and nothing for a mail server."""
+
+    why: str
+
+
+Result = Certificate | Finding | Skipped
+Known = Mapping[bytes, Result]
 """What became of each pair of the last reading, by its digest."""
 
 
@@ -98,27 +117,44 @@ class Reading:
     known: Known
 
 
-def read_pairs(pairs: Iterable[RawPair], known: Known, *, remedy: str) -> Reading:
+def read_pairs(contents: Contents, known: Known, *, moment: datetime, remedy: str) -> Reading:
     """Judge each pair; those known from the last reading are not parsed again, those not met any more are forgotten."""
     entries: list[Entry] = []
     problems: list[Problem] = []
-    met: dict[bytes, Certificate | Finding] = {}
-    for pair in pairs:
+    met: dict[bytes, Result] = {}
+    beside = contents.authorities.digest
+    for pair in contents.pairs:
         step()
-        digest = pair.digest
-        result = met.get(digest) or known.get(digest) or _judge(pair, remedy)
+        digest = pair.digest + beside
+        result = met.get(digest) or _still_true(known.get(digest), moment) or _judge(pair, contents.authorities, moment, remedy)
         met[digest] = result
         if isinstance(result, Certificate):
             entries.append(Entry(pair.label, result, pair.test))
-        else:
+        elif isinstance(result, Finding):
             problems.append(Problem(pair.label, result.reason, result.message))
     return Reading(tuple(entries), tuple(problems), met)
 
 
-def _judge(pair: RawPair, remedy: str) -> Certificate | Finding:
+def next_change(entries: Iterable[Entry], moment: datetime) -> float | None:
+    """Seconds until something above one of the leaves begins or ends while the leaf is still good; it is judged anew then."""
+    found = ((entry.certificate.until, entry.certificate.leaf.not_after) for entry in entries)
+    edges = (until for until, end in found if until is not None and moment < until < end)
+    return min(((edge - moment).total_seconds() for edge in edges), default=None)
+
+
+def _still_true(result: Result | None, moment: datetime) -> Result | None:
+    """Unless a certificate above the leaf began or ended meanwhile."""
+    changed = isinstance(result, Certificate) and result.until is not None and result.until <= moment
+    return None if changed else result
+
+
+def _judge(pair: RawPair, authorities: Pool, moment: datetime, remedy: str) -> Result:
     try:
         with panics_as_errors():
-            return pki.parse_certificate(pair.certificate_pem, pair.key_pem)
+            return parse_certificate(pair.certificate_pem, pair.key_pem, moment, authorities)
+    except OnlyAddresses as error:
+        log.debug("pair.skipped", entry=pair.label, reason=str(error))
+        return Skipped(str(error))
     except CertificateError as error:
         message = str(error) if isinstance(error, _SELF_EXPLAINING) else f"{error}; {remedy}"
         return Finding(_REASONS.get(type(error), Reason.SOURCE_MALFORMED), message)

@@ -19,7 +19,9 @@ from pydantic import ByteSize, Field
 from controller.domain.errors import CertificateError, SourceMalformed
 from controller.domain.finding import Reason
 from controller.domain.snapshot import Problem
-from controller.x509.bundles import Bundle, Bundles, Chains, FoundCertificate, FoundKey
+from controller.x509.bundles import Bundle, Bundles, FoundKey
+from controller.x509.chains import Pool, above
+from controller.x509.parsed import ParsedCertificate
 from sources.files import MIB, read_file
 from sources.layout import FileOptions, Layout, Read, StoreOptions, Tree
 from sources.pairs import Contents, RawPair, label_of
@@ -46,10 +48,12 @@ class _Pool:
     """Everything that all files hold; of several that hold the same key, the first counts."""
 
     focus: str
-    chains: Chains
+    authorities: Pool = field(default_factory=Pool)
     keys: dict[str, tuple[str, FoundKey]] = field(default_factory=dict)
-    leaves: dict[FoundCertificate, tuple[str, float]] = field(default_factory=dict)
+    leaves: dict[ParsedCertificate, tuple[str, float]] = field(default_factory=dict)
     """What may be a leaf, with the file that shows most of its chain, and how many certificates that file has."""
+    beside: dict[str, tuple[ParsedCertificate, ...]] = field(default_factory=dict)
+    """What each of those files holds."""
     certified: set[str] = field(default_factory=set)
     """The public keys of all certificates."""
     in_focus: set[str] = field(default_factory=set)
@@ -61,10 +65,12 @@ class _Pool:
         for key in bundle.keys:
             self.keys.setdefault(key.public_key_hash, (path, key))
         for certificate in bundle.certificates:
-            self.chains.add(certificate)
+            if certificate.is_authority:
+                self.authorities.add(certificate)
             self.certified.add(certificate.public_key_hash)
             if length > self.leaves.get(certificate, ("", 0))[1] and (certificate.names or not certificate.is_authority):
                 self.leaves[certificate] = (path, length)
+                self.beside[path] = bundle.certificates
         if path == self.focus:
             self.in_focus = {key.public_key_hash for key in bundle.keys} | {c.public_key_hash for c in bundle.certificates}
 
@@ -88,8 +94,8 @@ def _read(bundles: Bundles, tree: Tree, options: StoreOptions) -> Contents:
         tree.read(tree.focus)  # what is wrong with it is wrong with the source
     contents = Contents(blank=not tree.names())
     password = _read_password(cast(PemOptions, options), contents)
-    with bundles.reading() as chains:
-        pool = _Pool(tree.focus, chains)
+    with bundles.reading():
+        pool = _Pool(tree.focus)
         for path in _files(tree, contents):
             with contents.entry(label_of(path)):
                 pool.add(path, _open(tree, path, bundles, password))
@@ -101,15 +107,20 @@ def _read(bundles: Bundles, tree: Tree, options: StoreOptions) -> Contents:
 
 def _match(pool: _Pool, contents: Contents) -> None:
     """Put the pairs together, and tell what is left over."""
+    contents.authorities = pool.authorities
     per_file = Counter(path for path, _ in pool.leaves.values())
+    paths = {
+        leaf: above(leaf, pool.beside[path]) for leaf, (path, _) in pool.leaves.items() if leaf.public_key_hash in pool.keys
+    }
+    issuers = {issuer for path in paths.values() for issuer in path}
     for leaf, (path, _) in pool.leaves.items():
         if pool.focus and leaf.public_key_hash not in pool.in_focus:
             continue
         label = label_of(path if per_file[path] == 1 else f"{path}#{leaf.fingerprint[:12]}")
-        if found := pool.keys.get(leaf.public_key_hash):
-            pem = b"".join(certificate.pem for certificate in (leaf, *pool.chains.above(leaf)))
-            contents.pairs.append(RawPair(label, pem, found[1].pem))
-        elif not leaf.is_authority:
+        if leaf in paths:
+            chain = b"".join(certificate.pem for certificate in (leaf, *paths[leaf]))
+            contents.pairs.append(RawPair(label, chain, pool.keys[leaf.public_key_hash][1].pem))
+        elif not leaf.is_authority and leaf not in issuers:
             text = (
                 f"{path} is a certificate without key: none of the files holds the key that fits; bring it, or remove this one"
             )

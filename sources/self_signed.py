@@ -22,7 +22,9 @@ from controller.domain.moment import EARLIEST
 from controller.domain.snapshot import Entry, Problem, Snapshot
 from controller.ports import Source, Wish, Wishes
 from controller.threads import OwnThread, step
-from controller.x509 import pki
+from controller.x509.keys import key_fits
+from controller.x509.leaves import parse_leaf
+from controller.x509.pairs import parse_certificate
 from sources.files import MIB, read_file
 from sources.pairs import label_of
 from sources.self_signed_authority import Authority
@@ -95,7 +97,7 @@ class SelfSigned:
             return known
         pem, key_pem = authority.issue(wish.names, wish.key_type, self._now(), self._life)
         self._unsaved[file] = key_pem + pem
-        return pki.parse_certificate(pem, key_pem)
+        return parse_certificate(pem, key_pem, self._now())
 
     def _current_authority(self, problems: list[Problem]) -> Authority:
         """The one in use, else the one in the state folder, else a new one; in time before it ends a new one, too."""
@@ -109,7 +111,7 @@ class SelfSigned:
     def _read_authority(self, problems: list[Problem]) -> Authority | None:
         try:
             pem, key_pem = self._read(_AUTHORITY), self._read(_AUTHORITY_KEY)
-            if pki.key_fits(pki.parse_leaf(pem), key_pem):
+            if key_fits(parse_leaf(pem), key_pem):
                 return Authority(pem, key_pem)
         except SourceUnavailable as error:
             if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
@@ -123,7 +125,7 @@ class SelfSigned:
     def _read_leaf(self, file: str) -> Certificate | None:
         with suppress(SourceUnavailable, SourceMalformed, CertificateError):
             data = self._read(file)
-            return pki.parse_certificate(data, data)
+            return parse_certificate(data, data, self._now())
         return None
 
     def _read(self, file: str) -> bytes:

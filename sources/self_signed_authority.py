@@ -1,6 +1,6 @@
 """The authority of certferry's own that signs stand-ins.
 
-Beside `controller.x509.pki` and `controller.x509.bundles` the only module that knows the ``cryptography`` package.
+Beside `controller.x509` the only place that knows the ``cryptography`` package.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from controller.domain.certificate import KeyType
-from controller.x509 import pki
+from controller.x509.judging import SELF_SIGNED_MARK
+from controller.x509.leaves import parse_leaf
 
 LIFE = timedelta(days=3650)
 """How long an authority lasts."""
@@ -35,14 +36,14 @@ class Authority:
     def make(cls, now: datetime) -> Authority:
         """A new one, under a name that no other has."""
         key = ec.generate_private_key(ec.SECP256R1())
-        name = _name(f"{pki.SELF_SIGNED_MARK} {token_hex(4)}")
+        name = _name(f"{SELF_SIGNED_MARK} {token_hex(4)}")
         builder = (
             _builder(name, name, key.public_key(), now, LIFE)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(_usage(signs_certificates=True), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         )
-        return cls(pki.to_pem(builder.sign(key, hashes.SHA256())), _key_pem(key))
+        return cls(_pem(builder.sign(key, hashes.SHA256())), _key_pem(key))
 
     @property
     def not_after(self) -> datetime:
@@ -51,7 +52,7 @@ class Authority:
 
     @property
     def name(self) -> str:
-        return pki.parse_leaf(self.pem).subject
+        return parse_leaf(self.pem).subject
 
     def issue(self, names: tuple[str, ...], key_type: KeyType | None, now: datetime, life: timedelta) -> tuple[bytes, bytes]:
         """A leaf for DNS names, and its key, both in PEM; ECDSA (P-256) where any key type will do. It ends with the authority.
@@ -68,7 +69,7 @@ class Authority:
             .add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
         )
-        return pki.to_pem(builder.sign(self._key, hashes.SHA256())), _key_pem(key)
+        return _pem(builder.sign(self._key, hashes.SHA256())), _key_pem(key)
 
     @property
     def _certificate(self) -> x509.Certificate:
@@ -117,6 +118,10 @@ def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
         encipher_only=False,
         decipher_only=False,
     )
+
+
+def _pem(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(serialization.Encoding.PEM)
 
 
 def _key_pem(key: _Key) -> bytes:

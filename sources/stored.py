@@ -11,15 +11,21 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import partial
 
 from controller.domain.errors import SourceMalformed, SourceUnavailable
 from controller.domain.snapshot import Entry, Problem, Snapshot
 from sources.layout import Layout, Storage, StoreOptions, Tree
-from sources.pairs import Contents, Known, printable, read_pairs
+from sources.pairs import Contents, Known, next_change, printable, read_pairs
 
 MOST_PROBLEMS = 100
 """Of one source that are told one by one: whoever reads them corrects the first, and a log has an end."""
+
+
+def utc_now() -> datetime:
+    """The wall clock, for dates of certificates."""
+    return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +51,11 @@ class StoredSource:
         options: StoreOptions | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = utc_now,
     ) -> None:
         self.name = name
         self.layout, self.storage, self.options = layout, storage, options or layout.options()
-        self._clock = clock
+        self._clock, self._now = clock, now
         self._read_layout = layout.reader() if layout.reader else layout.read
         self._memory = _Memory()
 
@@ -68,7 +75,8 @@ class StoredSource:
         if contents.blank and before.had_content:
             where = f"{tree.where}/{tree.focus}" if tree.focus else tree.where
             raise SourceMalformed(f"{where} is empty, and was not before; if it stays so, restore it from a backup")
-        reading = read_pairs(contents.pairs, before.known, remedy=self.layout.remedy)
+        moment = self._now()
+        reading = read_pairs(contents, before.known, moment=moment, remedy=self.layout.remedy)
         problems = tuple(dict.fromkeys(map(_on_one_line, (*contents.problems, *reading.problems))))
         good = _by_label(reading.entries)
         # What went while nothing is wrong was removed; else it may be a part of that, whatever label that has.
@@ -78,7 +86,7 @@ class StoredSource:
         entries = (*reading.entries, *(entry for group in kept.values() for entry in group))
         reported = _at_most(tuple(problem for problem in problems if problem.label not in rests))
         memory = _Memory(reading.known, not contents.blank, good | kept, bad_since)
-        again = min(rests.values(), default=None)
+        again = min((*rests.values(), *filter(None, [next_change(entries, moment)])), default=None)
         snapshot = Snapshot(self.name, entries, (*self.storage.problems(), *reported), again)
         snapshot.by_name  # noqa: B018 -- made here, since the loop would be held by that: a store may have millions of names
         return snapshot, memory

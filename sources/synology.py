@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from controller.domain.errors import CertificateError, SourceMalformed, SourceUnavailable
-from controller.x509 import pki
+from controller.x509.leaves import parse_leaf
 from sources.foreign_json import parse_json
 from sources.layout import Layout, StoreOptions, Tree
 from sources.pairs import Contents, RawPair, label_of
@@ -85,7 +85,7 @@ def _read_set(tree: Tree, folder: str, prefix: str, label: str) -> RawPair:
 
 def _is_quickconnect(pair: RawPair) -> bool:
     try:
-        return any(_QUICKCONNECT in name for name in pki.parse_leaf(pair.certificate_pem).names)
+        return any(_QUICKCONNECT in name for name in parse_leaf(pair.certificate_pem).names)
     except CertificateError:
         return False  # what is wrong with it is told elsewhere
 

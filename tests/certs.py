@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 from controller.domain.certificate import Certificate
-from controller.x509 import pki
+from controller.x509.pairs import parse_certificate
 
 Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
@@ -53,7 +53,12 @@ class Pair:
 
     @property
     def certificate(self) -> Certificate:
-        return pki.parse_certificate(self.chain, self.key)
+        return certificate_of(self.chain, self.key)
+
+
+def certificate_of(chain: bytes, key: bytes) -> Certificate:
+    """What certferry makes of a chain and a key in PEM now."""
+    return parse_certificate(chain, key, datetime.now(UTC))
 
 
 class Authority:

@@ -32,7 +32,7 @@ from docker.models.containers import Container
 from docker.models.networks import Network
 from docker.models.volumes import Volume
 
-from controller.x509 import pki
+from controller.x509.leaves import parse_leaf, parse_leaf_der
 from tests.certs import Authority, Pair, acme_json
 from tests.sdk import connect
 
@@ -146,7 +146,7 @@ class Mail:
 
     def fingerprint_at(self, path: str) -> str:
         """The leaf of a certificate file inside."""
-        return pki.parse_leaf(self.run("cat", path).encode()).fingerprint
+        return parse_leaf(self.run("cat", path).encode()).fingerprint
 
     def stamp(self, *paths: str) -> str:
         """Inode, times, owner and mode of files inside: the same text as long as nobody wrote to them."""
@@ -170,7 +170,7 @@ def served_leaf(host: str, port: int, protocol: str, timeout: float = 10.0) -> s
     with open_tls(host, port, protocol, context, timeout) as connection:
         der = connection.getpeercert(binary_form=True)
     assert der is not None
-    return pki.parse_leaf_der(der).fingerprint
+    return parse_leaf_der(der).fingerprint
 
 
 @contextmanager

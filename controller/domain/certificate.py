@@ -1,6 +1,6 @@
 """The certificate: a leaf, its intermediates in order and the private key, parsed once.
 
-Objects are made by `controller.x509.pki`, which does the parsing and the checks; here is only what they are.
+Objects are made by `controller.x509`, which does the parsing and the checks; here is only what they are.
 """
 
 from __future__ import annotations
@@ -21,17 +21,40 @@ class KeyType(StrEnum):
 
 
 class Trust(IntEnum):
-    """Who vouches for a certificate; higher replaces lower, never the other way round."""
+    """Who vouches for a certificate, as a client sees it; higher replaces lower, never the other way round."""
 
     SELF_SIGNED = 0
     STAGING = 1
-    PRIVATE = 2
-    PUBLIC = 3
+    REFUSED = 2
+    """Its chain is invalid whoever has its root: an intermediate has ended, or may not issue it."""
+    INCOMPLETE = 3
+    """A public authority issued it, and the intermediate is missing."""
+    PRIVATE = 4
+    ROOT_UNKNOWN = 5
+    """A public authority issued it, by a root that this system does not have."""
+    PUBLIC = 6
+    """It leads to a root of this system, or to one that the operator added."""
 
     @property
     def word(self) -> str:
         """As a sentence says it."""
         return self.name.lower().replace("_", "-")
+
+    @property
+    def called(self) -> str:
+        """As conditions and documentation name it: a CamelCase constant, as of reasons."""
+        return _CALLED[self]
+
+
+_CALLED = {
+    Trust.SELF_SIGNED: "SelfSigned",
+    Trust.STAGING: "Staging",
+    Trust.REFUSED: "ChainRefused",
+    Trust.INCOMPLETE: "ChainIncomplete",
+    Trust.PRIVATE: "PrivateRoot",
+    Trust.ROOT_UNKNOWN: "RootUnknown",
+    Trust.PUBLIC: "Trusted",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +92,7 @@ class Leaf:
 class Certificate:
     """A leaf with its chain and private key, known to fit.
 
-    `leaf_pem` and `chain_pem` are normalised PEM (``chain_pem`` may be empty); `key_pem` is the key as the source wrote it.
+    `leaf_pem` and `chain_pem` are normalised PEM (``chain_pem`` may be empty), `key_pem` is PKCS#8, in a form of our own.
     """
 
     leaf: Leaf
@@ -77,6 +100,14 @@ class Certificate:
     chain_pem: bytes
     key_pem: bytes = field(repr=False)
     trust: Trust = Trust.PRIVATE
+    why: str = ""
+    """What a client says where it does not trust it."""
+    warnings: tuple[str, ...] = ()
+    """Why some clients refuse it, so that it is used where there is nothing better."""
+    root_unknown: bool = False
+    """Every signature was verified up to a root that nobody here knows."""
+    until: datetime | None = None
+    """When a certificate above it begins or ends, so that the answers may be others."""
 
     @cached_property
     def fullchain_pem(self) -> bytes:

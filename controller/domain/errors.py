@@ -6,7 +6,8 @@
     │   ├ SourceUnavailable (SourceGone), SourceMalformed
     │   └ EngineUnavailable, TargetGone, TargetNotRunning, ExecCut, ExecTimeout (StillRunning), ProbeUnavailable, WriteFailed
     └ PermanentError                                   retried only on new input or at the resync
-        ├ CertificateError (KeyMismatch, BrokenChain, WeakKey, NameMissing, MalformedPem, EncryptedKey)
+        ├ CertificateError (KeyMismatch, NameMissing (OnlyAddresses), MalformedPem, EncryptedKey,
+        │   WeakKey, WeakSignature, WrongUsage)
         ├ WriteRefused (FilesUnreadable), CheckFailed, ReloadFailed, VerifyFailed, RollbackFailed
         └ DeliveryRefused
 
@@ -112,12 +113,20 @@ class NameMissing(CertificateError):
     """The leaf has no subjectAltName, so no client accepts it (RFC 9525 §2)."""
 
 
-class BrokenChain(CertificateError):
-    """A certificate of the chain did not issue the one before it."""
+class OnlyAddresses(NameMissing):
+    """The leaf is for IP addresses: it is nobody's mistake, and nothing for mail servers."""
 
 
 class WeakKey(CertificateError):
-    """RSA below 2048 bits or a curve below 256 bits; OpenSSL refuses such keys at security level 2."""
+    """The key is too short, or of a kind that mail clients do not know."""
+
+
+class WeakSignature(CertificateError):
+    """The leaf is signed with SHA-1 or MD5."""
+
+
+class WrongUsage(CertificateError):
+    """The certificate says that it is not for TLS servers."""
 
 
 class WriteRefused(PermanentError):

@@ -24,7 +24,9 @@ class Reason(StrEnum):
     KEY_MISMATCH = "KeyMismatch"
     NAME_MISMATCH = "NameMismatch"
     WEAK_KEY = "WeakKey"
-    BROKEN_CHAIN = "BrokenChain"
+    WEAK_SIGNATURE = "WeakSignature"
+    WRONG_USAGE = "WrongUsage"
+    SOME_CLIENTS_REFUSE = "SomeClientsRefuse"
     UNTRUSTED_ISSUER = "UntrustedIssuer"
     INVALID_LABELS = "InvalidLabels"
     FILES_UNREADABLE = "FilesUnreadable"
@@ -74,14 +76,25 @@ MEANING: dict[Reason, tuple[str, str]] = {
         "the certificate does not cover every name asked for",
         "add the names to the proxy's router, or ask for fewer by the label",
     ),
-    Reason.WEAK_KEY: ("the key is too short to be accepted by mail servers", "let the proxy make RSA 2048 or P-256 at least"),
-    Reason.BROKEN_CHAIN: (
-        "a certificate of the chain did not issue the one before it",
-        "put the leaf first, then each issuer; leave out what does not belong",
+    Reason.WEAK_KEY: (
+        "the key is too weak, or of a kind that mail clients do not know",
+        "let its program make a new one: RSA with 2048 bits at least, or the curve P-256",
+    ),
+    Reason.WEAK_SIGNATURE: (
+        "the certificate is signed with SHA-1 or MD5, which clients refuse",
+        "let its CA sign with SHA-256",
+    ),
+    Reason.WRONG_USAGE: (
+        "the certificate is not for TLS servers: for clients, for signing mail, or a CA's own",
+        "ask its CA for a server certificate (extended key usage serverAuth)",
+    ),
+    Reason.SOME_CLIENTS_REFUSE: (
+        "some clients refuse the certificate (Ed25519, must-staple), and all accept the installed one",
+        "let the proxy ask for an RSA or ECDSA certificate; it is taken as it is when the installed one has expired",
     ),
     Reason.UNTRUSTED_ISSUER: (
-        "a staging, private or self-signed issuer would replace a better one",
-        "use the real CA, or set the label `allow-untrusted`",
+        "a certificate that fewer clients trust would replace a better one: staging, self-signed, private, a broken chain",
+        "the message says why it is trusted less; correct that, or set the label `allow-untrusted`",
     ),
     Reason.INVALID_LABELS: ("labels of the container cannot be used", "the message names each one and the nearest known"),
     Reason.FILES_UNREADABLE: (

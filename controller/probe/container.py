@@ -20,7 +20,7 @@ from controller.probe.failure import Failure, HandshakeError
 from controller.probe.inside import LOOPBACK, Execute, Question, handshake_inside
 from controller.probe.network import handshake
 from controller.probe.reach import Reach
-from controller.x509 import pki
+from controller.x509.leaves import parse_leaf
 
 NETWORK, EXEC = "network", "exec"
 MAXIMUM_CHAIN, MOMENT = 160 * 1024, 16 * 1024
@@ -132,7 +132,7 @@ def handed_out(port: ProbePort, chain_pem: bytes, way: str) -> Served:
     if len(chain_pem) > MAXIMUM_CHAIN:
         return Served(port, None, way, error=f"handed out certificates of more than {MAXIMUM_CHAIN // 1024} KiB")
     try:
-        leaf = pki.parse_leaf(chain_pem)
+        leaf = parse_leaf(chain_pem)
     except MalformedPem as error:
         return Served(port, None, way, error=f"handed out {error}")
     return Served(port, leaf, way, chain_pem=chain_pem)

@@ -17,7 +17,8 @@ from controller.probe.failure import HandshakeError
 from controller.probe.lookup import addresses_of
 from controller.probe.network import handshake
 from controller.together import together
-from controller.x509 import pki
+from controller.x509.hostnames import covers
+from controller.x509.pairs import judge_pem
 
 AT_ONCE = 4
 """Handshakes at a time; mail servers limit connections per client, some to ten."""
@@ -25,12 +26,6 @@ AT_ONCE = 4
 NAMES_TOLD = 20
 HOSTS_AT_ONCE = 16
 """Of which each may take a thread for its look-up."""
-
-_TRUST_TEXT = {
-    Trust.SELF_SIGNED: "it is self-signed",
-    Trust.STAGING: "its issuer is a staging CA, which no client trusts",
-    Trust.PRIVATE: "its issuer is not among this system's trusted roots",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,22 +85,17 @@ def judge(served: Served, name: str, now: datetime) -> Verdict:
     if served.leaf is None:
         return Verdict(None, None, (served.error,))
     leaf = served.leaf
-    trust, chain_problem = _chain(served.chain_pem)
-    problems = [*_dates(leaf, now), *_name(leaf, name)]
-    if chain_problem:
-        problems.append(chain_problem)
-    elif trust is Trust.PRIVATE and served.chain_pem.count(b"-----BEGIN CERTIFICATE-----") == 1:
-        problems.append("it comes alone; if an intermediate issued it, clients cannot verify it")
-    if trust in _TRUST_TEXT:
-        problems.append(_TRUST_TEXT[trust])
+    trust, why = _chain(served.chain_pem, now)
+    problems = [*_dates(leaf, now), *_name(leaf, name), *filter(None, [why])]
     return Verdict(trust, (leaf.not_after - now).total_seconds() / 86400, tuple(problems))
 
 
-def _chain(chain_pem: bytes) -> tuple[Trust | None, str]:
+def _chain(chain_pem: bytes, now: datetime) -> tuple[Trust | None, str]:
     try:
-        return pki.trust_of(chain_pem), pki.chain_problem(chain_pem)
+        judged = judge_pem(chain_pem, now)
     except MalformedPem as error:
         return None, f"the chain holds something else: {error}"
+    return judged.trust, judged.why
 
 
 def _dates(leaf: Leaf, now: datetime) -> list[str]:
@@ -118,7 +108,7 @@ def _name(leaf: Leaf, name: str) -> list[str]:
     try:
         ipaddress.ip_address(name)
     except ValueError:
-        return [] if pki.covers(leaf.names, name) else [f"it does not name {name}, but {_some(leaf.names)}"]
+        return [] if covers(leaf.names, name) else [f"it does not name {name}, but {_some(leaf.names)}"]
     return []
 
 

@@ -52,7 +52,13 @@ def _describe_problem(problem: Problem) -> Json:
 
 
 def _describe_entry(entry: Entry) -> Json:
-    return {"label": entry.label, **_describe_leaf(entry.certificate.leaf), "trust": entry.certificate.trust.name.lower()}
+    return {
+        "label": entry.label,
+        **_describe_leaf(entry.certificate.leaf),
+        "trust": entry.certificate.trust.name.lower(),
+        "why": entry.certificate.why,
+        "warnings": list(entry.certificate.warnings),
+    }
 
 
 def _describe_leaf(leaf: Leaf) -> Json:

@@ -1,7 +1,4 @@
-"""What one file of certificates holds, whatever its form: PEM, DER or PKCS#12; and the chain above a leaf.
-
-Beside `controller.x509.pki` and the self-signed source the only module that knows the ``cryptography`` package.
-"""
+"""What one file of certificates holds, whatever its form: PEM, DER or PKCS#12."""
 
 from __future__ import annotations
 
@@ -9,22 +6,17 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from itertools import islice
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.exceptions import UnsupportedAlgorithm
 
 from controller.domain.errors import CertificateError, EncryptedKey, MalformedPem
 from controller.threads import step
-from controller.x509 import pki
 from controller.x509.blocks import CUT_OFF, blocks, has_blocks
+from controller.x509.keys import PROTECTED, load_der_key, load_key, public_key_hash, to_pkcs8
+from controller.x509.parsed import ParsedCertificate, parse_der, parsed, parsing
 from controller.x509.pkcs12 import Opener
 
-LONGEST_CHAIN = 8
-"""Certificates; real ones have two to four."""
-MOST_ISSUERS = 50
-"""Authorities of one name that are tried for one certificate; there are one or two, with all renewals and cross-signs five."""
 REMEMBERED = 32 * 2**20
 """Bytes of all files of a source whose parsed content is kept: a folder of thousands is not parsed anew for each change."""
 
@@ -41,65 +33,11 @@ class FoundKey:
 
 
 @dataclass(frozen=True, slots=True)
-class FoundCertificate:
-    """A certificate of a file; `is_authority` when it says that it issues others (RFC 5280 §4.2.1.9)."""
-
-    fingerprint: str
-    pem: bytes = field(compare=False, repr=False)
-    public_key_hash: str = field(compare=False)
-    is_authority: bool = field(compare=False)
-    names: tuple[str, ...] = field(compare=False)
-    subject: bytes = field(compare=False, repr=False)
-    issuer: bytes = field(compare=False, repr=False)
-    """Both names in DER, which is quick to compare."""
-    parsed: x509.Certificate = field(compare=False, repr=False)
-
-
-@dataclass(frozen=True, slots=True)
 class Bundle:
     """The certificates and keys of a file, in its order."""
 
-    certificates: tuple[FoundCertificate, ...] = ()
+    certificates: tuple[ParsedCertificate, ...] = ()
     keys: tuple[FoundKey, ...] = ()
-
-
-Issued = dict[tuple[str, str], bool]
-"""Whether one certificate was issued by another, by both fingerprints."""
-
-
-class Chains:
-    """Authorities by name, to find the issuers of a certificate. `before` is the `issued` of the last time."""
-
-    def __init__(self, before: Issued | None = None) -> None:
-        self._by_subject: dict[bytes, dict[FoundCertificate, None]] = {}
-        self._before = before or {}
-        self.issued: Issued = {}
-
-    def add(self, certificate: FoundCertificate) -> None:
-        """Remember one that may be an issuer; what is no authority is none."""
-        if certificate.is_authority:
-            self._by_subject.setdefault(certificate.subject, {})[certificate] = None
-
-    def above(self, leaf: FoundCertificate) -> tuple[FoundCertificate, ...]:
-        """The issuers above a leaf as far as they are known, the nearest first, without the root that ends it."""
-        chain = [leaf]
-        while len(chain) < LONGEST_CHAIN:
-            last = chain[-1]
-            candidates = islice(self._by_subject.get(last.issuer, ()), MOST_ISSUERS)
-            issuer = next((one for one in candidates if one not in chain and self._is_issued_by(last, one)), None)
-            if issuer is None or issuer.subject == issuer.issuer:
-                break
-            chain.append(issuer)
-        return tuple(chain[1:])
-
-    def _is_issued_by(self, certificate: FoundCertificate, issuer: FoundCertificate) -> bool:
-        pair = certificate.fingerprint, issuer.fingerprint
-        known = self._before.get(pair)
-        if known is None:
-            step()
-            known = _is_issued_by(certificate.parsed, issuer.parsed)
-        self.issued[pair] = known
-        return known
 
 
 @dataclass(slots=True)
@@ -124,21 +62,19 @@ class Bundles:
         self._met: dict[bytes, _Known] = {}
         self._size = 0
         self._opener = Opener()
-        self._issued: Issued = {}
 
     @contextmanager
-    def reading(self) -> Iterator[Chains]:
+    def reading(self) -> Iterator[None]:
         """One reading of all files; what it does not meet is forgotten, unless it fails and there is room for both."""
         self._met, self._size = {}, 0
-        chains = Chains(self._issued)
         try:
             with self._opener:
-                yield chains
+                yield
         except BaseException:
             both = self._known | self._met
             self._known = both if sum(known.size for known in both.values()) <= REMEMBERED else self._met
             raise
-        self._known, self._issued = self._met, chains.issued
+        self._known = self._met
 
     def open(self, data: bytes, password: bytes | None = None) -> Bundle:
         """As `open_bundle`."""
@@ -176,62 +112,34 @@ def _open(data: bytes, password: bytes | None, opener: Opener) -> Bundle:
     return _open_der(data, password, opener) if data.startswith(_DER) else Bundle()
 
 
-def _is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
-    try:
-        certificate.verify_directly_issued_by(issuer)
-    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
-        return False
-    return True
-
-
 def _open_pem(data: bytes) -> Bundle:
-    certificates: list[FoundCertificate] = []
+    certificates: list[ParsedCertificate] = []
     keys: list[FoundKey] = []
     for block in blocks(data):
         step()
         if block.is_certificate:
             certificates.append(_load_certificate(block.pem.replace(b"X509 ", b"")))
         else:
-            pem = block.pem + b"\n"
-            keys.append(FoundKey(pem, pki.public_key_hash(pki.load_key(pem).public_key())))
+            keys.append(_found(load_key(block.pem + b"\n")))
     return Bundle(tuple(certificates), tuple(keys))
 
 
-@pki.parsing()
-def _load_certificate(pem: bytes) -> FoundCertificate:
-    return _describe(x509.load_pem_x509_certificate(pem))
+def _load_certificate(pem: bytes) -> ParsedCertificate:
+    with parsing():
+        found = parsed(x509.load_pem_x509_certificate(pem))
+    found.names  # noqa: B018 -- raises here, where the file is known
+    return found
 
 
-def _describe(certificate: x509.Certificate) -> FoundCertificate:
-    return FoundCertificate(
-        fingerprint=certificate.fingerprint(hashes.SHA256()).hex(),
-        pem=pki.to_pem(certificate),
-        public_key_hash=pki.public_key_hash_of(certificate),
-        is_authority=_is_authority(certificate),
-        names=pki.dns_names(certificate),
-        subject=certificate.subject.public_bytes(),
-        issuer=certificate.issuer.public_bytes(),
-        parsed=certificate,
-    )
-
-
-def _is_authority(certificate: x509.Certificate) -> bool:
-    try:
-        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-    except x509.ExtensionNotFound:
-        return False
-
-
-@pki.parsing()
 def _open_der(data: bytes, password: bytes | None, opener: Opener) -> Bundle:
     if _is_cut_off(data):
         raise MalformedPem(CUT_OFF)
-    with suppress(ValueError):
-        return Bundle((_describe(x509.load_der_x509_certificate(data)),))
+    with suppress(MalformedPem):
+        return Bundle((parse_der(data),))
     try:
-        return Bundle(keys=(_found(_load_key(data)),))
+        return Bundle(keys=(_found(load_der_key(data)),))
     except TypeError as error:
-        raise EncryptedKey(pki.PROTECTED) from error
+        raise EncryptedKey(PROTECTED) from error
     except (ValueError, UnsupportedAlgorithm):
         return _open_pkcs12(data, password, opener)
 
@@ -249,17 +157,9 @@ def _open_pkcs12(data: bytes, password: bytes | None, opener: Opener) -> Bundle:
     if opened.is_protected:
         what = "another one than password-file holds" if password else "needed; name a file that holds it by password-file"
         raise EncryptedKey(f"its password is {what}")
-    certificates = tuple(_describe(x509.load_der_x509_certificate(one)) for one in opened.certificates)
-    return Bundle(certificates, (_found(_load_key(opened.key)),) if opened.key else ())
-
-
-def _load_key(der: bytes) -> object:
-    """The library's own check of RSA keys takes 0.1 s for 4096 bits; see `pki.load_key`, which each key goes through later."""
-    return serialization.load_der_private_key(der, None, unsafe_skip_rsa_key_validation=True)
+    certificates = tuple(parse_der(one) for one in opened.certificates)
+    return Bundle(certificates, (_found(load_der_key(opened.key)),) if opened.key else ())
 
 
 def _found(key: object) -> FoundKey:
-    pem: bytes = key.private_bytes(  # type: ignore[attr-defined]
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    return FoundKey(pem, pki.public_key_hash(key.public_key()))  # type: ignore[attr-defined]
+    return FoundKey(to_pkcs8(key), public_key_hash(key.public_key()))  # type: ignore[attr-defined]

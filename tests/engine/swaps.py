@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from controller.x509 import pki
+from controller.x509.leaves import parse_leaf_der
 from tests.certs import Pair
 from tests.lab import MAIL_IMAGE, Controller, Lab, Mail, open_tls, wait_until
 
@@ -105,7 +105,7 @@ class Clients:
 
     def _shake_hands(self) -> str:
         with open_tls(self._address, PORT, "smtp", self._context, 30) as connection:
-            return pki.parse_leaf_der(connection.getpeercert(binary_form=True) or b"").fingerprint
+            return parse_leaf_der(connection.getpeercert(binary_form=True) or b"").fingerprint
 
     def _look(self) -> str:
         with closing(smtplib.SMTP(self._address, PORT, local_hostname="localhost", timeout=30)) as client:

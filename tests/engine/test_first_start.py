@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from controller.x509 import pki
+from controller.x509.judging import SELF_SIGNED_MARK
+from controller.x509.leaves import parse_leaf
 from tests.certs import Pair
 from tests.engine.producers import PATIENCE
 from tests.lab import DOMAIN, MAIL_PORTS, Controller, Lab, Mail, wait_until
@@ -69,8 +70,8 @@ def wait_for_stand_in(certferry: Controller, mail: Mail, domain: str) -> None:
     mail.wait_up(seconds=PATIENCE)
     # All of it has started, and certferry has seen that: a reload in the middle of a start makes Postfix silent for a minute.
     wait_until(lambda: "25/smtp" in certferry.condition(mail.name).get("message", ""), seconds=PATIENCE)
-    leaf = pki.parse_leaf(mail.run("cat", "/tls/cert.pem").encode())
-    assert (leaf.names, leaf.issuer.startswith(pki.SELF_SIGNED_MARK)) == ((domain,), True)
+    leaf = parse_leaf(mail.run("cat", "/tls/cert.pem").encode())
+    assert (leaf.names, leaf.issuer.startswith(SELF_SIGNED_MARK)) == ((domain,), True)
     assert {mail.served(port) for port in MAIL_PORTS} == {leaf.fingerprint}
 
 

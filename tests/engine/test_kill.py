@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from controller.x509 import pki
+from controller.x509.keys import key_fits
+from controller.x509.leaves import parse_leaf
 from tests.certs import Pair
 from tests.engine.kill_at import STEPS
 from tests.engine.test_leftovers import wait_alone
@@ -138,7 +139,7 @@ def test_killed_again_and_again_at_any_moment(lab: Lab) -> None:
         certferry.kill()
         wait_alone(mail.container)  # a swap that was begun goes on to its end
         chain, key = (mail.run("cat", f"/tls/{name}.pem").encode() for name in ("cert", "key"))
-        assert pki.key_fits(pki.parse_leaf(chain), key)
+        assert key_fits(parse_leaf(chain), key)
         certferry = lab.controller(**QUICK)
         certferry.wait_for("engine.connected")
     pair = lab.issue()

@@ -16,7 +16,8 @@ from controller.domain.target import Reload
 from controller.engine_exec import LEFT
 from controller.probe.failure import HandshakeError
 from controller.probe.inside import Question, handshake_inside
-from controller.x509 import pki
+from controller.x509.keys import key_fits
+from controller.x509.leaves import parse_leaf
 from sinks.act import Swap, Use, script
 from sinks.script import FileWrite, Staged, staged
 from tests.engine.delivery import Delivery, connected, litter
@@ -235,8 +236,8 @@ def test_killed_at_any_line_of_the_swap_it_leaves_one_whole_pair(renewed: tuple[
 
     wait_alone(mail.container, seconds=ENDS + PAUSE)
     certificate, key = (mail.run("cat", path).encode() for path in ("/certs/cert.pem", "/private/key.pem"))
-    assert pki.key_fits(pki.parse_leaf(certificate), key)
-    assert pki.parse_leaf(certificate).fingerprint == pair.certificate.fingerprint, "a swap that was begun goes on to its end"
+    assert key_fits(parse_leaf(certificate), key)
+    assert parse_leaf(certificate).fingerprint == pair.certificate.fingerprint, "a swap that was begun goes on to its end"
 
 
 def test_after_all_these_deaths_the_next_certferry_ends_ready(renewed: tuple[Lab, Mail]) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from controller.x509 import pki
+from controller.x509.leaves import parse_leaf_der
 from tests.certs import Pair
 from tests.lab import DOMAIN, GENEROUS, MAIL_PORTS, Controller, Lab, Mail, open_tls, served_leaf, wait_until
 
@@ -171,7 +171,7 @@ def leaf_of_kind(mail: Mail, port: int, kind: str) -> str:
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers("aRSA" if kind == "rsa" else "aECDSA")
     with open_tls(mail.address, port, MAIL_PORTS[port], context, 5) as connection:
-        return pki.parse_leaf_der(connection.getpeercert(binary_form=True) or b"").fingerprint
+        return parse_leaf_der(connection.getpeercert(binary_form=True) or b"").fingerprint
 
 
 def test_only_a_detector_that_runs_is_waited_for(fleet: Fleet) -> None:

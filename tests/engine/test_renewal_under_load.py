@@ -15,7 +15,7 @@ from smtplib import SMTPException
 
 import pytest
 
-from controller.x509 import pki
+from controller.x509.leaves import parse_leaf_der
 from tests.lab import Lab, Mail, open_tls, wait_until
 
 log = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ class Clients:
             begun = time.monotonic()
             try:
                 with open_tls(self._address, port, protocol, self.context, 10) as connection:
-                    leaf = pki.parse_leaf_der(connection.getpeercert(binary_form=True) or b"").fingerprint
+                    leaf = parse_leaf_der(connection.getpeercert(binary_form=True) or b"").fingerprint
             except Exception as error:
                 self.seen.failures.append(f"port {port} after {time.monotonic() - begun:.2f} s: {error!r}")
             else:
@@ -97,7 +97,7 @@ def settled(mail: Mail, leaf: str, context: ssl.SSLContext) -> bool:
     """Whether as many processes of Postfix as there may be serve a leaf: a connection for each, all held at the same time."""
     with ExitStack() as held, suppress(OSError, SMTPException):  # whether clients meet that is for the clients to tell
         served = [held.enter_context(open_tls(mail.address, 587, "smtp", context, 10)) for _ in range(PROCESSES)]
-        return all(pki.parse_leaf_der(each.getpeercert(binary_form=True) or b"").fingerprint == leaf for each in served)
+        return all(parse_leaf_der(each.getpeercert(binary_form=True) or b"").fingerprint == leaf for each in served)
     return False
 
 

@@ -11,7 +11,8 @@ import pytest
 from docker.models.containers import Container
 
 from controller.domain.certificate import Leaf
-from controller.x509 import pki
+from controller.x509.keys import key_fits
+from controller.x509.leaves import parse_leaf
 from tests.lab import ACME_IMAGE, DOMAIN, Lab, Mail, wait_until
 from tests.unit.sources.recorded import DATA, NAMES
 
@@ -70,7 +71,7 @@ def test_what_traefik_orders_and_renews_is_served_by_the_mail_server(lab: Lab, t
 def _chosen(lab: Lab) -> Leaf:
     """The leaf in acme.json, read without certferry's sources."""
     stored = json.loads(lab.acme.path.read_text())
-    return pki.parse_leaf(base64.b64decode(stored["pebble"]["Certificates"][0]["certificate"]))
+    return parse_leaf(base64.b64decode(stored["pebble"]["Certificates"][0]["certificate"]))
 
 
 RECORDED = sorted(name for name in NAMES if NAMES[name])
@@ -109,7 +110,7 @@ def test_what_version_1_stored_is_planned_and_carried(lab: Lab) -> None:
     assert (chosen["names"], plan["write"]) == ([DOMAIN], ["/tls/key.pem", "/tls/cert.pem"])
     assert (done.returncode, json.loads(done.stdout)["targets"][0]["condition"]["ready"]) == (0, True)
     assert mail.fingerprint_at("/tls/cert.pem") == chosen["fingerprint"]
-    assert pki.key_fits(_installed(mail), mail.run("cat", "/tls/key.pem").encode())
+    assert key_fits(_installed(mail), mail.run("cat", "/tls/key.pem").encode())
 
 
 def test_what_version_1_wrote_stage_by_stage_is_followed(lab: Lab) -> None:
@@ -124,7 +125,7 @@ def test_what_version_1_wrote_stage_by_stage_is_followed(lab: Lab) -> None:
         stored = (DATA / f"traefik-v1-file/{stage}.json").read_bytes()
         mails = next(c for c in json.loads(stored)["Certificates"] if c["Domain"]["Main"] == DOMAIN)
         lab.acme.write_raw(stored)
-        wanted = pki.parse_leaf(base64.b64decode(mails["Certificate"])).short
+        wanted = parse_leaf(base64.b64decode(mails["Certificate"])).short
         wait_until(lambda wanted=wanted: wanted in certferry.condition(mail.name)["message"])  # type: ignore[misc]
         seen.append(_installed(mail).fingerprint)
     assert seen[0] == seen[1]
@@ -132,4 +133,4 @@ def test_what_version_1_wrote_stage_by_stage_is_followed(lab: Lab) -> None:
 
 
 def _installed(mail: Mail) -> Leaf:
-    return pki.parse_leaf(mail.run("cat", "/tls/cert.pem").encode())
+    return parse_leaf(mail.run("cat", "/tls/cert.pem").encode())

@@ -7,9 +7,9 @@ from functools import cache
 
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, pkcs12
 
-from controller.x509 import bundles, pki
+from controller.x509 import bundles
 from controller.x509.pkcs12 import Opener
-from tests.certs import Authority, Pair, new_key
+from tests.certs import Authority, Pair, certificate_of, new_key
 from tests.fuzz.target import Target
 
 PASSWORD = b"fuzz"
@@ -32,14 +32,14 @@ def pem_seeds() -> Iterator[bytes]:
 
 def pkcs12_seeds() -> Iterator[bytes]:
     key = new_key()
-    leaf = bundles.open_bundle(Authority().issue("mail.example.com", key=key).chain).certificates[0].parsed
+    leaf = bundles.open_bundle(Authority().issue("mail.example.com", key=key).chain).certificates[0].x509
     for protection in (BestAvailableEncryption(PASSWORD), BestAvailableEncryption(b"another")):
         yield pkcs12.serialize_key_and_certificates(b"mail", key, leaf, None, protection)
 
 
 def _pair(data: bytes) -> None:
     chain, _, key = data.partition(b"\0")
-    pki.parse_certificate(chain, key)
+    certificate_of(chain, key)
 
 
 @cache

@@ -15,7 +15,7 @@ from controller.domain.snapshot import Snapshot, SourceStatus
 from controller.domain.target import InvalidTarget, ProbePort, Reload, Target, TargetKey
 from controller.reconciler import Outcome, Reconciler, Result, Timing
 from controller.store import Store, TargetStatus
-from controller.x509 import pki
+from controller.x509.leaves import parse_leaf
 from tests.unit.made import CERT, KEY, NOW, authority, blocks_of, nothing, snapshot, target
 from tests.unit.virtual_time import clock
 
@@ -171,7 +171,7 @@ class Mailbox:
     def _use_files(self) -> None:
         file = self.files.get(self.reads)
         try:
-            self.in_use = pki.parse_leaf(file.content) if file else None
+            self.in_use = parse_leaf(file.content) if file else None
             self.behind = b"" if self.loses_chain or not file else b"".join(blocks_of(file.content)[1:])
         except CertificateError:
             self.in_use = None

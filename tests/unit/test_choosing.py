@@ -9,8 +9,8 @@ from controller.domain.certificate import Certificate, KeyType, Trust
 from controller.domain.finding import Reason
 from controller.domain.snapshot import Entry, Snapshot
 from controller.domain.target import Place, Slot
+from controller.installed import InstalledPair
 from controller.policies import Decision, Facts, decide
-from controller.x509 import pki
 from tests.certs import Authority
 from tests.unit.made import (
     ALT_CERT,
@@ -90,7 +90,7 @@ class TestARefusedFirstChoice:
     WILD = certificate("*.example.com", hours_old=0.2)
 
     def test_gives_way_to_the_next(self, monkeypatch):
-        monkeypatch.setattr(pki, "trust_of", lambda _: Trust.PUBLIC)
+        monkeypatch.setattr(InstalledPair, "trust", lambda *_: Trust.PUBLIC)
         between = certificate(hours_old=24)
         situation = choose(facts((), installed(PLACE, between), serves(between)), old, self.WILD)
         assert chosen(situation) == [self.WILD]
@@ -98,7 +98,7 @@ class TestARefusedFirstChoice:
         assert "begins later" in lost(situation, old)
 
     def test_leaves_what_is_installed_alone_where_that_is_the_next(self, monkeypatch):
-        monkeypatch.setattr(pki, "trust_of", lambda _: Trust.PUBLIC)
+        monkeypatch.setattr(InstalledPair, "trust", lambda *_: Trust.PUBLIC)
         situation = choose(facts((), installed(PLACE, self.WILD), serves(self.WILD)), old, self.WILD)
         assert decide(situation) == Decision()
         assert chosen(situation) == [self.WILD]
@@ -107,7 +107,7 @@ class TestARefusedFirstChoice:
         "stand_ins", [(), (certificate(trust=Trust.SELF_SIGNED, hours_old=0.1),)], ids=["alone", "stand-in"]
     )
     def test_is_told_where_there_is_no_next(self, stand_ins, monkeypatch):
-        monkeypatch.setattr(pki, "trust_of", lambda _: Trust.PUBLIC)
+        monkeypatch.setattr(InstalledPair, "trust", lambda *_: Trust.PUBLIC)
         assert (
             refused(choose(facts((), installed(PLACE, new), serves(new)), old, stand_ins=stand_ins)) is Reason.WOULD_DOWNGRADE
         )
@@ -142,7 +142,7 @@ class TestAStandIn:
     @pytest.fixture
     def it_is_there(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Whatever is installed is self-signed."""
-        monkeypatch.setattr(pki, "trust_of", lambda _: Trust.SELF_SIGNED)
+        monkeypatch.setattr(InstalledPair, "trust", lambda *_: Trust.SELF_SIGNED)
 
     @pytest.mark.parametrize("there", [None, certificate(days=2, hours_old=49)], ids=["nothing", "an ended one"])
     def test_is_installed_where_nothing_usable_is(self, there):

@@ -16,12 +16,13 @@ from typing import Any, NamedTuple
 
 import pytest
 import structlog
-from cryptography import x509
 
 from controller import cli
 from controller.domain import mail_ports
 from controller.domain.errors import SettingsError, TransientError
-from controller.x509 import pki
+from controller.x509 import pairs
+from controller.x509.parsed import parsed
+from controller.x509.roots import Roots
 from tests.certs import Authority, Pair, acme_json, key_pem, new_key, self_signed
 from tests.unit.made import DOMAIN, NEW, authority, pair
 from tests.unit.tls_thread import tls_server
@@ -194,8 +195,7 @@ class TestSources:
 @pytest.fixture
 def _trusted(monkeypatch):
     """A machine that trusts our authority."""
-    pki._system_roots.cache_clear()
-    monkeypatch.setattr(pki, "_system_roots", lambda: x509.verification.Store([authority().root]))
+    monkeypatch.setattr(pairs, "trusted_roots", lambda: Roots.of([parsed(authority().root)]))
 
 
 class TestSelfSigned:
@@ -251,7 +251,7 @@ class TestProbe:
             (self_signed(DOMAIN), "it is self-signed"),
             (pair("other.example.com"), "it does not name mail.example.com, but other.example.com"),
             (pair(days=1, hours_old=25), "it ended on"),
-            (Authority("another CA").issue(DOMAIN), "its issuer is not among this system's trusted roots"),
+            (Authority("another CA").issue(DOMAIN), "its root another CA root is not among this system's trusted roots"),
         ],
         ids=["self-signed", "another name", "ended", "private"],
     )

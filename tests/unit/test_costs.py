@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from controller import adoption, policies
+from controller import installed as installed_pair
 from controller.choosing import choose
 from controller.domain.certificate import Certificate, Trust
 from controller.domain.container import Mount
@@ -22,7 +23,6 @@ from controller.domain.finding import Reason
 from controller.domain.proxy import KeptStore
 from controller.domain.snapshot import Entry, Problem, Snapshot
 from controller.following import changed_names
-from controller.x509 import pki
 from tests.unit.costs import costs_at_most
 from tests.unit.made import NEW, OLD, PLACE, certificate, container, facts, installed, nothing, target
 from tests.unit.mailbox import Mailbox, World
@@ -80,7 +80,7 @@ def parsings(monkeypatch):
     count: dict[str, int] = {}
 
     def counting(name: str) -> Callable[..., object]:
-        inner = getattr(pki, name)
+        inner = getattr(installed_pair, name)
 
         def counted(*args: object) -> object:
             count[name] = count.get(name, 0) + 1
@@ -88,14 +88,14 @@ def parsings(monkeypatch):
 
         return counted
 
-    for name in ("parse_leaf", "trust_of", "key_fits", "parse_certificate"):
-        monkeypatch.setattr(pki, name, counting(name))
+    for name in ("parse_leaf", "judge", "key_fits"):
+        monkeypatch.setattr(installed_pair, name, counting(name))
     return count
 
 
 def test_what_is_installed_is_read_once_however_many_candidates_there_are(parsings):
     choosing(200)()
-    assert parsings == {"parse_leaf": 1, "trust_of": 1, "key_fits": 1}
+    assert parsings == {"parse_leaf": 1, "judge": 1, "key_fits": 1}
 
 
 def test_each_installed_leaf_is_read_once_a_pass(parsings):
@@ -112,7 +112,7 @@ def test_each_installed_leaf_is_read_once_a_pass(parsings):
         world.box.in_use = older_still.leaf
         world.offer(new)
         await world.look()
-        assert parsings["parse_leaf"] == 2  # one by the mail server of the test, when it was reloaded
+        assert parsings["parse_leaf"] == 1
 
     test()
 

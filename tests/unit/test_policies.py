@@ -21,7 +21,8 @@ from controller.domain.observed import Expected, InstalledFile, Served
 from controller.domain.target import Place, Slot
 from controller.installed import InstalledPair
 from controller.policies import Decision, Facts, decide
-from controller.x509 import pki
+from controller.x509.parsed import parse_all
+from tests.certs import Authority
 from tests.unit.made import (
     ALT_CERT,
     ALT_PRIVATE,
@@ -49,7 +50,7 @@ from tests.unit.made import (
     target,
 )
 
-AUTHORITY = authority()
+AUTHORITY, FOREIGN = authority(), Authority("another CA").intermediate_pem
 CUT = b"-----BEGIN CERTIFICATE-----\nMIIB"
 old, new, other = certificate(**OLD), certificate(**NEW), certificate("other.example.com")
 STARTING = container(started_at=NOW - timedelta(seconds=5))
@@ -375,13 +376,13 @@ class TestNeverWorseThanBefore:
     @pytest.mark.parametrize("there", list(Trust))
     @pytest.mark.parametrize("offered", list(Trust))
     def test_a_lower_trust_never_replaces_a_higher_one(self, there, offered, monkeypatch):
-        monkeypatch.setattr(pki, "trust_of", lambda _: there)
+        monkeypatch.setattr(InstalledPair, "trust", lambda *_: there)
         decision = decide(facts(certificate(trust=offered, **NEW), installed(PLACE, certificate(**OLD)), serves(old)))
         assert (decision.refused is not None) == (offered < there)
         assert not decision.refused or decision.refused.reason is Reason.UNTRUSTED_ISSUER
 
     def refusal(self, situation: Facts, there: Trust, monkeypatch: pytest.MonkeyPatch) -> Finding | None:
-        monkeypatch.setattr(pki, "trust_of", lambda _: there)
+        monkeypatch.setattr(InstalledPair, "trust", lambda *_: there)
         return decide(situation).refused
 
     def test_the_message_names_both(self, monkeypatch):
@@ -447,14 +448,16 @@ class TestNeverWorseThanBefore:
     def test_a_leaf_whose_file_does_not_end_with_a_line_end_is_still_known_with_its_chain(self, monkeypatch):
         seen: list[bytes] = []
 
-        def note(pem: bytes) -> Trust:
-            seen.append(pem)
-            return Trust.PUBLIC
+        real = parse_all
 
-        monkeypatch.setattr(pki, "trust_of", note)
+        def note(pem: bytes) -> object:
+            seen.append(pem)
+            return real(pem)
+
+        monkeypatch.setattr("controller.installed.parse_all", note)
         files = changed(installed(APART, new), CERT, new.leaf_pem.rstrip())
         decide(facts(old, files, on=target(places=(APART,))))
-        assert seen[0].count(b"\n-----BEGIN") == 1
+        assert seen[-1].count(b"\n-----BEGIN") == 1
 
 
 class TestPorts:
@@ -530,10 +533,14 @@ class TestTheServedChain:
             self.BETTER.chain_pem
         ]
 
-    def test_is_not_asked_of_a_pair_that_stands_there_broken(self):
-        broken = changed(installed(PLACE, old), PRIVATE, CUT)
+    def test_of_files_is_what_belongs_above_the_leaf_in_their_order(self):
+        more = changed(installed(PLACE, old), CERT, old.leaf_pem + AUTHORITY.root_pem + FOREIGN + old.chain_pem * 2)
         on = target(written_by="its own script")
-        assert Expected(old.leaf) in policies.expected(facts(new, broken, on=on))
+        assert Expected(old.leaf, old.chain_pem) in policies.expected(facts(new, more, on=on))
+
+    def test_is_not_asked_of_files_that_do_not_parse(self):
+        broken = changed(installed(PLACE, old), CERT, old.leaf_pem + CUT)
+        assert policies.expected(facts((), broken)) == ()
 
     def test_may_be_either_where_another_writes_the_files(self):
         on = target(written_by="its own script")
@@ -605,9 +612,9 @@ class TestTheForm:
             {PRIVATE: file(PRIVATE, old.key_pem)},
             {PRIVATE: file(PRIVATE, b"no key")},
             {CERT: file(CERT, old.fullchain_pem)},
-            {CERT: file(CERT, new.fullchain_pem + new.fullchain_pem)},
+            {CERT: file(CERT, new.leaf_pem)},
         ],
-        ids=["another key", "no key", "another certificate", "twice"],
+        ids=["another key", "no key", "another certificate", "no chain"],
     )
     def test_another_meaning_is_one(self, files):
         assert policies.differs(facts(new, installed(PLACE, new) | files))

@@ -16,7 +16,7 @@ from controller.domain.execution import ExecResult
 from controller.domain.target import ProbePort
 from controller.probe.failure import Failure, HandshakeError
 from controller.probe.inside import Question, certificates_of, handshake_inside, s_client
-from controller.x509 import pki
+from controller.x509.leaves import parse_leaf
 from tests.unit.dead_ends import closed_port
 from tests.unit.probe_server import PATIENT, SERVERS, Handler, openssl_server, pair, serving, smtp_server, tls_context
 
@@ -88,7 +88,7 @@ async def test_one_of_two_certificates_can_be_asked_for(kind: KeyType) -> None:
     async with serving(smtp_server(context=tls_context(pair("ecdsa"), pair("rsa")))) as port:
         chain = await handshake_inside(run_here, "c", question(port, key_type=kind))
 
-    assert pki.parse_leaf(chain).key_type is kind
+    assert parse_leaf(chain).key_type is kind
 
 
 @pytest.mark.parametrize("kind", [KeyType.RSA, KeyType.ECDSA])
@@ -100,7 +100,7 @@ async def test_a_server_without_tls_1_2_can_be_asked_for_it_by_tls_1_3(kind: Key
         chain = await handshake_inside(run_here, "c", asked)
 
     assert caught.value.kind is Failure.TLS_VERSION
-    assert pki.parse_leaf(chain).key_type is kind
+    assert parse_leaf(chain).key_type is kind
 
 
 async def test_one_that_it_does_not_hold_is_said_to_be_missing() -> None:

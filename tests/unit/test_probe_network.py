@@ -13,7 +13,7 @@ from controller.domain.certificate import KeyType
 from controller.probe import Failure, HandshakeError, handshake
 from controller.probe.channel import Channel
 from controller.probe.network import _sent_chain, sni_of
-from controller.x509 import pki
+from controller.x509.leaves import parse_leaf_der
 from tests.unit.dead_ends import NO_ROUTE, black_hole, closed_port
 from tests.unit.probe_server import (
     PATIENT,
@@ -87,7 +87,7 @@ async def test_one_of_two_certificates_can_be_asked_for(kind: KeyType) -> None:
     async with serving(server) as port:
         shaken = await handshake(HOST, port, "smtp", timeout=PATIENT, key_type=kind)
 
-    assert (pki.parse_leaf_der(shaken.leaf_der).key_type, shaken.tls_version) == (kind, "TLSv1.2")
+    assert (parse_leaf_der(shaken.leaf_der).key_type, shaken.tls_version) == (kind, "TLSv1.2")
 
 
 async def test_a_self_signed_certificate_is_read_like_any_other() -> None:

@@ -18,8 +18,8 @@ from controller.domain.finding import Reason
 from controller.domain.origin import GONE_AFTER, Known
 from controller.domain.snapshot import Entry, Problem, Snapshot
 from controller.domain.target import Place, Slot
+from controller.installed import InstalledPair
 from controller.policies import Facts, decide
-from controller.x509 import pki
 from tests.certs import Authority
 from tests.unit.made import ALT_CERT, ALT_PRIVATE, CERT, DOMAIN, NOW, PLACE, PRIVATE, facts, installed, nothing, target
 
@@ -42,7 +42,10 @@ def made(organisation: str = "Let's Encrypt", *, age: float, by: str = "", **opt
 
 @pytest.fixture(autouse=True)
 def _trusted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pki, "trust_of", lambda pem: TRUST.get(pki.parse_leaf(pem).organisation, Trust.PRIVATE))
+    def trust(self: InstalledPair, _moment: datetime) -> Trust:
+        return TRUST.get(self.leaf.organisation if self.leaf else "", Trust.PRIVATE)
+
+    monkeypatch.setattr(InstalledPair, "trust", trust)
 
 
 OURS = made(age=30)

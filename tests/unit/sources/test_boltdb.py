@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 
 from controller.domain.errors import SettingsError, SourceMalformed, SourceUnavailable
 from controller.domain.snapshot import Snapshot
-from controller.x509 import pki
 from sources import locks, registry
 from sources.archive import ArchiveTree, Node
 from sources.container import ContainerStorage
@@ -26,7 +25,7 @@ from sources.local import LocalStorage
 from sources.stored import StoredSource
 from sources.surroundings import Surroundings
 from sources.traefik_kv.boltdb import BOLTDB, BoltOptions
-from tests.certs import Pair
+from tests.certs import Pair, certificate_of
 from tests.unit.sources import recorded, test_container
 from tests.unit.sources.bolt_files import KEY, Builder, account, store
 from tests.unit.sources.planted import Reader
@@ -310,6 +309,6 @@ class TestLock:
 def test_the_leaves_are_those_of_the_acme_json_that_was_imported():
     """Traefik's ``storeconfig`` made the file of it."""
     contents = BOLTDB.read(tree_of(recorded.read(RECORDED)), BoltOptions())
-    found = {pki.parse_certificate(raw.certificate_pem, raw.key_pem).fingerprint for raw in contents.pairs}
+    found = {certificate_of(raw.certificate_pem, raw.key_pem).fingerprint for raw in contents.pairs}
     imported = registry.LAYOUTS["traefik"].read(tree_of(recorded.read("traefik-v1-file/04-after-renewal.json")), BoltOptions())
-    assert found == {pki.parse_certificate(raw.certificate_pem, raw.key_pem).fingerprint for raw in imported.pairs}
+    assert found == {certificate_of(raw.certificate_pem, raw.key_pem).fingerprint for raw in imported.pairs}

@@ -1,10 +1,14 @@
 """Pairs judged one by one, with a memory from one reading to the next."""
 
+from datetime import UTC, datetime
+from typing import Any
+
 import pytest
 
 from controller.domain.finding import Reason
-from controller.x509 import pki
-from sources.pairs import RawPair, label_of, printable, read_pairs
+from controller.x509.pairs import parse_certificate
+from sources import pairs as judged
+from sources.pairs import RawPair, Reading, label_of, printable
 from tests import certs
 from tests.unit.test_threads import Panic
 
@@ -25,14 +29,18 @@ def good(authority: certs.Authority) -> certs.Pair:
 def parsed(monkeypatch) -> list[bytes]:
     """The chains that were really parsed, in order."""
     calls: list[bytes] = []
-    real = pki.parse_certificate
+    real = parse_certificate
 
-    def counted(chain: bytes, key: bytes):
+    def counted(chain: bytes, *others: Any):
         calls.append(chain)
-        return real(chain, key)
+        return real(chain, *others)
 
-    monkeypatch.setattr(pki, "parse_certificate", counted)
+    monkeypatch.setattr(judged, "parse_certificate", counted)
     return calls
+
+
+def read_pairs(pairs: list[RawPair], known: judged.Known, *, remedy: str) -> Reading:
+    return judged.read_pairs(judged.Contents(pairs), known, moment=datetime.now(UTC), remedy=remedy)
 
 
 def raw(pair: certs.Pair, label: str = "le/mail.example.test") -> RawPair:
@@ -74,22 +82,23 @@ def swapped(pair: certs.Pair) -> bytes:
             "the certificate names no host in its subjectAltName; ask the issuer for one that does",
         ),
         (
-            lambda ca, good: certs.Pair(swapped(good), good.key),
-            Reason.BROKEN_CHAIN,
-            "the chain is in the wrong order: the certificate of the key must come first; do this",
-        ),
-        (
             lambda ca, good: ca.issue("mail.example.test", kind="rsa", bits=1024),
             Reason.WEAK_KEY,
-            "RSA with 1024 bits; at least 2048 are needed; do this",
+            "its key is too weak: RSA with 1024 bits;"
+            " let its program make a new one: RSA with 2048 bits at least, or the curve P-256",
         ),
     ],
-    ids=["certificate garbage", "key garbage", "other key", "encrypted key", "no SAN", "wrong order", "RSA 1024"],
+    ids=["certificate garbage", "key garbage", "other key", "encrypted key", "no SAN", "RSA 1024"],
 )
 def test_each_mistake_is_one_line_with_its_remedy_and_hides_no_other_pair(make, reason, message, authority, good):
     reading = read_pairs([raw(make(authority, good), "bad"), raw(good, "good")], {}, remedy=REMEDY)
     assert [(p.label, p.reason, p.message) for p in reading.problems] == [("bad", reason, message)]
     assert [(e.label, e.certificate) for e in reading.entries] == [("good", good.certificate)]
+
+
+def test_a_chain_in_the_wrong_order_is_delivered_in_the_right_one(good):
+    (entry,) = read_pairs([raw(certs.Pair(swapped(good), good.key))], {}, remedy=REMEDY).entries
+    assert entry.certificate == good.certificate
 
 
 def _with_encrypted_key(authority: certs.Authority) -> tuple[bytes, bytes]:
@@ -98,10 +107,10 @@ def _with_encrypted_key(authority: certs.Authority) -> tuple[bytes, bytes]:
 
 
 def test_a_parser_that_fails_in_an_unforeseen_way_costs_only_that_pair(monkeypatch, good):
-    def fail(chain: bytes, key: bytes):
+    def fail(chain: bytes, key: bytes, *_: Any):
         raise ZeroDivisionError(key)
 
-    monkeypatch.setattr(pki, "parse_certificate", fail)
+    monkeypatch.setattr(judged, "parse_certificate", fail)
     problem = read_pairs([raw(good)], {}, remedy=REMEDY).problems[0]
     assert problem.message == "a pair that cannot be parsed (ZeroDivisionError); do this"
 
@@ -158,14 +167,14 @@ def test_a_message_is_on_one_line_and_whole():
 
 
 def test_a_pair_that_makes_a_foreign_library_panic_is_a_problem_of_its_own(good, authority, monkeypatch):
-    odd, real = authority.issue("odd.example.test"), pki.parse_certificate
+    odd, real = authority.issue("odd.example.test"), parse_certificate
 
-    def parse(chain: bytes, key: bytes):
+    def parse(chain: bytes, *others: Any):
         if chain == odd.chain:
             raise Panic("called `Option::unwrap()`")
-        return real(chain, key)
+        return real(chain, *others)
 
-    monkeypatch.setattr(pki, "parse_certificate", parse)
+    monkeypatch.setattr(judged, "parse_certificate", parse)
     reading = read_pairs([raw(odd, "odd"), raw(good)], {}, remedy=REMEDY)
     assert [entry.certificate.fingerprint for entry in reading.entries] == [good.certificate.fingerprint]
     assert [(problem.label, problem.reason) for problem in reading.problems] == [("odd", Reason.SOURCE_MALFORMED)]

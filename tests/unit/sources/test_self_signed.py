@@ -14,11 +14,12 @@ from controller.domain.errors import SettingsError, WriteRefused
 from controller.domain.snapshot import Snapshot
 from controller.ports import Wish
 from controller.wishes import Wishes
-from controller.x509 import pki
+from controller.x509.pairs import judge_pem
 from sources import registry
 from sources.self_signed import SelfSigned, SelfSignedOptions
 from sources.self_signed_files import write_files
 from sources.surroundings import Surroundings
+from tests.certs import certificate_of
 from tests.unit.made import target
 
 NOW = datetime.now(UTC)
@@ -75,7 +76,7 @@ async def test_the_key_is_of_the_type_that_is_wanted(state, monkeypatch):
 async def test_it_is_told_from_a_real_one_wherever_it_is_met(state):
     (entry,) = (await Maker(state).load()).entries
     assert entry.certificate.trust is Trust.SELF_SIGNED
-    assert pki.trust_of(entry.certificate.leaf_pem) is Trust.SELF_SIGNED
+    assert judge_pem(entry.certificate.leaf_pem, entry.certificate.leaf.not_before).trust is Trust.SELF_SIGNED
 
 
 async def test_the_same_is_given_again_and_after_a_restart(state):
@@ -224,7 +225,7 @@ class TestFiles:
         assert [str(path.relative_to(tmp_path / "ssl")) for path in written] == names
         key, cert, combined, authority = (path.read_bytes() for path in written)
         assert combined == key + cert
-        assert pki.parse_certificate(cert, key).leaf.names == (NAME,)
+        assert certificate_of(cert, key).leaf.names == (NAME,)
         assert [stat.S_IMODE(path.stat().st_mode) for path in written] == [0o600, 0o644, 0o600, 0o644]
         assert b"PRIVATE" not in authority
 

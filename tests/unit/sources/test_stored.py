@@ -14,7 +14,8 @@ from controller.domain.errors import SourceMalformed, SourceUnavailable
 from controller.domain.finding import Reason
 from controller.domain.snapshot import Problem, Snapshot
 from controller.threads import OwnThread
-from controller.x509 import pki
+from controller.x509.pairs import parse_certificate
+from sources import pairs
 from sources.layout import FileOptions, Layout, Tree
 from sources.pairs import Contents, RawPair
 from sources.stored import StoredSource
@@ -233,13 +234,13 @@ class TestTheStoreAsAWhole:
 
 async def test_only_a_pair_that_changed_is_parsed_again(toy, monkeypatch):
     parsed: list[bytes] = []
-    real = pki.parse_certificate
+    real = parse_certificate
 
-    def parse(chain: bytes, key: bytes) -> Any:
+    def parse(chain: bytes, *others: Any) -> Any:
         parsed.append(chain)
-        return real(chain, key)
+        return real(chain, *others)
 
-    monkeypatch.setattr(pki, "parse_certificate", parse)
+    monkeypatch.setattr(pairs, "parse_certificate", parse)
     await toy.holds(a=A, b=B).load()
     await toy.load()
     await toy.holds(a=NEWER, b=B).load()

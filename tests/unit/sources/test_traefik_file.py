@@ -13,7 +13,7 @@ import pytest
 from controller.domain.errors import SourceMalformed, SourceUnavailable
 from controller.domain.finding import Reason
 from controller.domain.snapshot import Snapshot
-from controller.x509 import pki
+from sources import pairs
 from sources.layout import FileOptions
 from sources.local import LocalStorage
 from sources.stored import StoredSource
@@ -94,7 +94,7 @@ async def test_a_file_that_does_not_parse_is_malformed_and_costs_nothing_of_what
     with pytest.raises(SourceMalformed, match=r"acme\.json "):
         await source.load()
     path.write_bytes(certs.acme_json(pair))
-    monkeypatch.delattr(pki, "parse_certificate")
+    monkeypatch.delattr(pairs, "parse_certificate")
     assert await source.load() == before
 
 

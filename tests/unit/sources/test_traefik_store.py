@@ -3,6 +3,7 @@
 import base64
 import gzip
 import json
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from controller.domain.errors import SourceMalformed
 from controller.domain.finding import Reason
-from controller.x509 import pki
+from controller.x509.keys import key_fits
 from sources.pairs import Contents, Reading, read_pairs
 from sources.traefik_store import read_store
 from tests import certs
@@ -33,7 +34,7 @@ def store(document: object) -> Contents:
 
 
 def judge(data: bytes) -> Reading:
-    return read_pairs(read_store(data, where=WHERE).pairs, {}, remedy="")
+    return read_pairs(read_store(data, where=WHERE), {}, moment=datetime.now(UTC), remedy="")
 
 
 def encode(text: bytes) -> str:
@@ -212,7 +213,7 @@ def test_no_damage_delivers_a_wrong_certificate_or_raises_anything_else(data):
     except SourceMalformed:
         return
     assert {e.certificate.fingerprint for e in entries} <= known
-    assert all(pki.key_fits(e.certificate.leaf, e.certificate.key_pem) for e in entries)
+    assert all(key_fits(e.certificate.leaf, e.certificate.key_pem) for e in entries)
 
 
 @given(JSON)
@@ -221,4 +222,4 @@ def test_no_json_at_all_raises_anything_else(document):
         contents = store(document)
     except SourceMalformed:
         return
-    assert read_pairs(contents.pairs, {}, remedy="").entries == ()
+    assert read_pairs(contents, {}, moment=datetime.now(UTC), remedy="").entries == ()

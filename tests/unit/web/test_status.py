@@ -44,6 +44,8 @@ def test_a_source_is_shown_with_its_age_certificates_and_problems(store, pair):
                 "fingerprint": leaf.fingerprint,
                 "issuer": "certferry test CA",
                 "trust": "private",
+                "why": pair.certificate.why,
+                "warnings": [],
             }
         ],
         "found": None,

@@ -250,9 +250,11 @@ class TestMemory:
             if "lru_cache(" in line or line.strip() == "@cache"
         ]
         assert sorted(found) == [
+            ("chains.py", "@lru_cache(maxsize=64)"),  # who signed whom
             ("files.py", "@cache"),  # which devices are the kernel's
             ("network.py", "@lru_cache(maxsize=3)"),  # contexts of TLS without a key of ours
-            ("pki.py", "@lru_cache(maxsize=1)"),  # the system's roots
+            ("parsed.py", "@lru_cache(maxsize=32)"),  # certificates without keys
+            ("roots.py", "@lru_cache(maxsize=1)"),  # the system's roots
         ]
 
 
@@ -260,14 +262,14 @@ def test_warnings_of_the_library_are_silenced_without_changing_the_filters_in_th
     """`warnings.catch_warnings` in threads leaves "ignore" for everything, for ever."""
     program = """
 import sys, threading, warnings
-from controller.x509 import bundles, pki
+from controller.x509 import bundles
 from tests.unit.x509.test_bundles import odd_certificate
 odd = odd_certificate()
 before = list(warnings.filters)
 problems = []
 def work():
     for _ in range(50):
-        pki.parse_leaf(odd)
+        parse_leaf(odd)
         assert bundles.open_bundle(odd).certificates
         if list(warnings.filters) != before: problems.append(1)
 threads = [threading.Thread(target=work) for _ in range(16)]

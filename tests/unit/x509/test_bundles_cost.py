@@ -7,12 +7,13 @@ from contextlib import suppress
 from functools import cache
 
 import pytest
-from cryptography import x509
 
 from controller.domain.errors import CertificateError, MalformedPem
-from controller.x509 import bundles
+from controller.x509 import chains
 from controller.x509.blocks import MOST
-from controller.x509.bundles import Chains, open_bundle
+from controller.x509.bundles import open_bundle
+from controller.x509.chains import MOST_ISSUERS, Pool, paths
+from controller.x509.parsed import ParsedCertificate
 from tests.certs import Authority, Pair
 from tests.unit.costs import costs_at_most, seconds
 
@@ -75,17 +76,14 @@ def test_many_certificates_are_refused_before_they_are_parsed_and_as_many_as_rea
 
 def test_authorities_without_number_of_one_name_are_not_all_tried(monkeypatch):
     tried: list[object] = []
-    judge = bundles._is_issued_by
+    judge = chains.is_signed_by
 
-    def count(*two: x509.Certificate) -> bool:
+    def count(*two: ParsedCertificate) -> bool:
         tried.append(two)
         return judge(*two)
 
-    monkeypatch.setattr(bundles, "_is_issued_by", count)
-    chains = Chains()
-    for _ in range(200):
-        for one in open_bundle(Authority().intermediate_pem).certificates:
-            chains.add(one)
+    monkeypatch.setattr(chains, "is_signed_by", count)
+    pool = Pool(one for _ in range(200) for one in open_bundle(Authority().intermediate_pem).certificates)
     leaf = open_bundle(Authority().issue("x.example.test").chain).certificates[0]
-    assert chains.above(leaf) == ()
-    assert len(tried) == bundles.MOST_ISSUERS
+    assert list(paths(leaf, pool)) == [()]
+    assert len(tried) == MOST_ISSUERS

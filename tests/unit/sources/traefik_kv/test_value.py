@@ -9,6 +9,7 @@ import re
 import tracemalloc
 import zlib
 from contextlib import suppress
+from datetime import UTC, datetime
 from functools import cache
 
 import pytest
@@ -37,7 +38,7 @@ def decode(value: bytes, *, limit: int = LIMIT) -> bytes:
 
 def judge(value: bytes) -> Reading:
     contents = read_value(value, where=WHERE, limit=LIMIT)
-    reading = read_pairs(contents.pairs, {}, remedy="")
+    reading = read_pairs(contents, {}, moment=datetime.now(UTC), remedy="")
     return Reading(reading.entries, (*contents.problems, *reading.problems), {})
 
 

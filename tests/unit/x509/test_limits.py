@@ -15,8 +15,10 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from controller.domain.errors import MalformedPem
-from controller.x509 import pki
-from tests.certs import Authority, new_key
+from controller.x509.keys import load_key
+from controller.x509.leaves import parse_leaf, parse_leaf_der
+from controller.x509.parsed import LONGEST_CHAIN, MOST_NAMES
+from tests.certs import Authority, certificate_of, new_key
 
 
 def refused(work: Callable[[], object]) -> str:
@@ -29,17 +31,17 @@ def refused(work: Callable[[], object]) -> str:
 
 def test_a_chain_of_many_certificates_is_refused_and_one_of_as_many_as_is_allowed_is_not():
     pair = Authority().issue("a.example.test")
-    assert pki.parse_leaf(pair.chain * (pki.LONGEST_CHAIN // 2)).names == ("a.example.test",)
-    for times in (pki.LONGEST_CHAIN, 400):
-        said = refused(partial(pki.parse_certificate, pair.chain * times, pair.key))
+    assert parse_leaf(pair.chain * (LONGEST_CHAIN // 2)).names == ("a.example.test",)
+    for times in (LONGEST_CHAIN, 400):
+        said = refused(partial(certificate_of, pair.chain * times, pair.key))
         assert said == f"a chain of {2 * times} certificates; real ones have two to four"
 
 
 def test_a_chain_of_many_bytes_is_refused_without_a_look_at_them():
     pair = Authority().issue("a.example.test")
-    said = refused(lambda: pki.parse_certificate(pair.chain + b"x" * 64 * 2**20, pair.key))
+    said = refused(lambda: certificate_of(pair.chain + b"x" * 64 * 2**20, pair.key))
     assert said.endswith("bytes is no chain of certificates")
-    assert pki.parse_certificate(pair.chain + b"#" * 2**19, pair.key)
+    assert certificate_of(pair.chain + b"#" * 2**19, pair.key)
 
 
 def named(count: int) -> bytes:
@@ -61,21 +63,21 @@ def named(count: int) -> bytes:
 
 
 def test_a_certificate_for_thousands_of_hosts_is_read_and_one_for_more_than_any_authority_issues_is_refused():
-    assert len(pki.parse_leaf(named(pki.MOST_NAMES)).names) == pki.MOST_NAMES
+    assert len(parse_leaf(named(MOST_NAMES)).names) == MOST_NAMES
     many = named(30_000)
     said = "the certificate names 30000 hosts; more than 5000 are not read"
-    assert refused(lambda: pki.parse_leaf(many)) == said
-    assert refused(lambda: pki.parse_leaf_der(x509.load_pem_x509_certificate(many).public_bytes(Encoding.DER))) == said
+    assert refused(lambda: parse_leaf(many)) == said
+    assert refused(lambda: parse_leaf_der(x509.load_pem_x509_certificate(many).public_bytes(Encoding.DER))) == said
 
 
 @pytest.mark.parametrize("bits", [16385, 32768, 80_000])
 def test_a_key_of_huge_numbers_is_refused(bits):
-    said = refused(lambda: pki.load_key(huge_key(bits)))
+    said = refused(lambda: load_key(huge_key(bits)))
     assert said == "the numbers of the private key do not fit each other; it is damaged"
 
 
 def test_a_key_file_of_many_bytes_is_refused():
-    assert refused(lambda: pki.load_key(huge_key(400_000))).endswith("bytes is no private key")
+    assert refused(lambda: load_key(huge_key(400_000))).endswith("bytes is no private key")
 
 
 def huge_key(bits: int) -> bytes:

@@ -1,0 +1,215 @@
+"""Which chain goes with a leaf, and what a client says of it: the question of design §4.
+
+The chain that its producer put beside a leaf is kept, in order and cleaned, when OpenSSL verifies it at the moment; else the
+shortest other one that it verifies is taken. Building is `controller.x509.chains`, verifying is OpenSSL's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import islice
+
+from cryptography import x509
+
+from controller.domain.certificate import Trust
+from controller.x509 import openssl
+from controller.x509.chains import Path, Pool, paths
+from controller.x509.openssl import Fault, Refusal
+from controller.x509.parsed import ParsedCertificate
+from controller.x509.roots import Roots
+from controller.x509.usage import weak_key, weak_signature
+
+MOST_VERIFIED = 20
+"""Paths of one leaf that OpenSSL is asked about, for each kind of anchor."""
+SELF_SIGNED_MARK = "certferry self-signed CA"
+"""Part of the name of the authority that the self-signed source makes for itself."""
+STAGING_MARKS = ("(staging)", "fake le ", "staging ca", "test certificate authority (staging)")
+"""Lower-case parts of issuer names used by the public CAs' staging environments (Let's Encrypt, ZeroSSL)."""
+_PUBLIC_POLICIES = frozenset(f"2.23.140.1.{kind}" for kind in ("1", "2.1", "2.2", "2.3"))
+"""What a public authority's certificate says of how it was issued (CA/Browser Forum, Baseline Requirements 7.1.6.1)."""
+
+_ADD_ROOT = "if it is to be trusted, name it in CERTFERRY_EXTRA_ROOTS"
+_COMPLETE = "give the whole chain (fullchain.pem)"
+_NO_PATH = "clients refuse its chain"
+_WHY = {
+    Fault.EXPIRED: "it expired on {end:%Y-%m-%d}",
+    Fault.NOT_YET_VALID: "it begins on {begin:%Y-%m-%d}",
+    Fault.NO_AUTHORITY: "it does not say that it is a CA's (basicConstraints or keyUsage)",
+    Fault.TOO_LONG: "the CA above it allows no further one (path length)",
+    Fault.WRONG_PURPOSE: "its extended key usage allows no TLS servers",
+    Fault.NAME_NOT_PERMITTED: "the CA above it may not issue for this name (name constraints)",
+    Fault.BAD_SIGNATURE: "its signature is wrong",
+    Fault.UNKNOWN_EXTENSION: "it has a critical extension that OpenSSL does not know",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The `chain` to deliver above a leaf, the nearest issuer first; who vouches for it, and `why` it is not trusted.
+
+    `until`: at this moment a certificate that plays a part begins or ends, so that the answer may be another one.
+    `root_unknown`: every signature was verified up to a root that nobody here knows.
+    """
+
+    chain: Path
+    trust: Trust
+    why: str = ""
+    root_unknown: bool = False
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Verified:
+    """A path, and what OpenSSL made of it: down from the leaf to the anchor."""
+
+    path: Path
+    whole: Path
+
+
+@dataclass(frozen=True)
+class _Question:
+    """One leaf at one moment."""
+
+    leaf: ParsedCertificate
+    roots: Roots
+    moment: datetime
+
+    def trusted(self, candidates: Iterable[Path]) -> _Verified | None:
+        """The first path that a client with these roots accepts."""
+        return self._first(candidates, lambda path: self.roots.for_path(self.leaf, path))
+
+    def private(self, candidates: Iterable[Path], own_roots: Sequence[ParsedCertificate]) -> _Verified | None:
+        """The first that a client accepts that has a root which lies beside the leaf."""
+        return self._first(candidates, lambda _: own_roots)
+
+    def up_to(self, candidates: Iterable[Path]) -> _Verified | None:
+        """The first of which everything but its root can be verified."""
+        return self._first((path for path in candidates if path), lambda path: path[-1:], partial=True)
+
+    def _first(
+        self, candidates: Iterable[Path], anchors: Callable[[Path], Sequence[ParsedCertificate]], *, partial: bool = False
+    ) -> _Verified | None:
+        likely = ((path, known) for path in candidates if (known := anchors(path)))
+        for path, known in islice(likely, MOST_VERIFIED):
+            found = self.verify(path, known, partial=partial)
+            if not isinstance(found, Refusal):
+                return _Verified(path, found)
+        return None
+
+    def verify(self, path: Path, anchors: Sequence[ParsedCertificate], *, partial: bool = False) -> Path | Refusal:
+        found = openssl.verify(self.leaf, path, anchors, self.moment, partial=partial)
+        if isinstance(found, Refusal):
+            return found
+        below, above = found[1:-1], found[1:]
+        weak = next((one for one in above if weak_key(one)), None) or next((one for one in below if weak_signature(one)), None)
+        return Refusal(Fault.OTHER, weak) if weak else found
+
+
+def judge(
+    leaf: ParsedCertificate,
+    own: Sequence[ParsedCertificate],
+    roots: Roots,
+    moment: datetime,
+    pool: Pool | None = None,
+) -> Judged:
+    """Judge a leaf with the certificates beside it, and with those of a `pool` that may be its issuers as well.
+
+    An ended leaf is judged as it was at its end, one that has not begun as it will be: its own dates are told elsewhere.
+    """
+    beside = Pool(one for one in own if one != leaf)
+    everything = Pool((*beside, *(pool or ())))
+    theirs, all_paths = list(paths(leaf, beside)), list(paths(leaf, everything))
+    question = _Question(leaf, roots, min(max(moment, leaf.not_before), leaf.not_after))
+    judged = _judge(question, _longest_first(theirs, question.moment), _in_time(all_paths, question.moment), everything)
+    if judged is None:
+        judged = _refused(question, max(theirs, key=len), everything)
+    return replace(_with_mark(leaf, judged), until=_next_change(all_paths, moment))
+
+
+def _judge(question: _Question, theirs: Sequence[Path], others: Sequence[Path], everything: Pool) -> Judged | None:
+    """By the best path that is valid; ``None`` where none is."""
+    if found := question.trusted(theirs) or question.trusted(others):
+        return Judged(found.path, Trust.PUBLIC)
+    own_roots = [one for one in everything if one.is_root]
+    if found := question.private(theirs, own_roots) or question.private(others, own_roots):
+        return Judged(found.path, Trust.PRIVATE, _private(found.whole[-1].shown))
+    if found := question.up_to(theirs) or question.up_to(others):
+        return _root_unknown(question, found.path)
+    return None
+
+
+def _longest_first(candidates: Iterable[Path], moment: datetime) -> list[Path]:
+    return sorted(_in_time(candidates, moment), key=len, reverse=True)
+
+
+def _in_time(candidates: Iterable[Path], moment: datetime) -> list[Path]:
+    return [path for path in candidates if all(one.is_valid_at(moment) for one in path)]
+
+
+def _next_change(candidates: Iterable[Path], moment: datetime) -> datetime | None:
+    """When the next certificate above the leaf begins or ends."""
+    above = {one for path in candidates for one in path}
+    return min((edge for one in above for edge in (one.not_before, one.not_after) if edge > moment), default=None)
+
+
+def _root_unknown(question: _Question, path: Path) -> Judged:
+    """All but the root was verified; a root of its name may be known, and be no good."""
+    if question.roots.pool.named(path[-1].issuer):
+        found = question.verify(path, question.roots.for_path(question.leaf, path))
+        if isinstance(found, Refusal) and found.fault is not Fault.NO_ISSUER:
+            return Judged(path, Trust.REFUSED, _say(found))
+    name = path[-1].issuer_shown
+    if _is_public(question, path):
+        why = f"{name}, which its chain ends at, is not among this system's trusted roots, and may be newer than they are"
+        return Judged(path, Trust.ROOT_UNKNOWN, f"{why}; {_ADD_ROOT}", root_unknown=True)
+    return Judged(path, Trust.PRIVATE, _private(name), root_unknown=True)
+
+
+def _private(root: str) -> str:
+    return f"its root {root} is not among this system's trusted roots, so only clients that have it accept this; {_ADD_ROOT}"
+
+
+def _refused(question: _Question, path: Path, everything: Pool) -> Judged:
+    """No path is valid: the producer's chain is delivered all the same, and this is what a client says of it."""
+    anchors = question.roots.for_path(question.leaf, path) or [one for one in everything if one.is_root] or path[-1:]
+    found = question.verify(path, anchors, partial=True) if anchors else Refusal(Fault.NO_ISSUER, question.leaf)
+    if path or not isinstance(found, Refusal) or found.fault is not Fault.NO_ISSUER:
+        return Judged(path, Trust.REFUSED, _say(found) if isinstance(found, Refusal) else _NO_PATH)
+    name = question.leaf.issuer_shown
+    if _is_public(question, path):
+        return Judged(path, Trust.INCOMPLETE, f"the chain is incomplete: the intermediate {name} is missing; {_COMPLETE}")
+    why = f"the chain is incomplete: {name}, which issued it, is neither beside it nor among this system's trusted roots"
+    return Judged(path, Trust.PRIVATE, f"{why}; {_COMPLETE}; {_ADD_ROOT}")
+
+
+def _is_public(question: _Question, path: Path) -> bool:
+    """Whether a public authority issued it, by all that can be seen: it was logged, it says so, or its CA has a known root."""
+    leaf = question.leaf
+    logged = leaf.extension(x509.PrecertificateSignedCertificateTimestamps) is not None
+    policies = leaf.extension(x509.CertificatePolicies) or ()
+    said = any(policy.policy_identifier.dotted_string in _PUBLIC_POLICIES for policy in policies)
+    return logged or said or any(one.issuer_organisation in question.roots.organisations for one in (leaf, *path))
+
+
+def _with_mark(leaf: ParsedCertificate, judged: Judged) -> Judged:
+    """What some names say comes before everything else, but for the roots of this system."""
+    if judged.trust is Trust.PUBLIC:
+        return judged
+    issuers = [one.issuer_shown for one in (leaf, *judged.chain)]
+    if leaf.is_self_issued:
+        return replace(judged, trust=Trust.SELF_SIGNED, why="it is self-signed, so clients refuse it", root_unknown=False)
+    if SELF_SIGNED_MARK in issuers[0]:
+        why = "certferry's own CA signed it, so clients that do not have that CA refuse it"
+        return replace(judged, trust=Trust.SELF_SIGNED, why=why, root_unknown=False)
+    if any(mark in one.issuer_spelled for one in (leaf, *judged.chain) for mark in STAGING_MARKS):
+        why = f"{issuers[0]} belongs to a staging CA, which is for tests: every client refuses it"
+        return replace(judged, trust=Trust.STAGING, why=why, root_unknown=False)
+    return judged
+
+
+def _say(refusal: Refusal) -> str:
+    one = refusal.certificate
+    text = _WHY.get(refusal.fault, "") or weak_key(one) or weak_signature(one) or "OpenSSL does not accept it"
+    return f"clients refuse its chain because of {one.shown}: {text.format(begin=one.not_before, end=one.not_after)}"

@@ -1,0 +1,87 @@
+"""The roots that count as trusted: this system's, and those that the operator adds (``CERTFERRY_EXTRA_ROOTS``)."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+from cryptography import x509
+
+from controller.domain.errors import CertificateError
+from controller.x509.bundles import open_bundle
+from controller.x509.chains import Pool
+from controller.x509.distinguished_names import organisation
+from controller.x509.parsed import UNPARSABLE, ParsedCertificate, parsed
+
+_SYSTEM = "/etc/ssl/certs/ca-certificates.crt"
+"""Where Debian and Alpine have them."""
+_END = b"-----END CERTIFICATE-----"
+
+
+@dataclass(frozen=True, slots=True)
+class Roots:
+    """Trusted certificates by name, and the organisations they belong to."""
+
+    pool: Pool = field(default_factory=Pool)
+    organisations: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, certificates: Iterable[ParsedCertificate]) -> Roots:
+        """These, and no others."""
+        pool = Pool(certificates)
+        return cls(pool, frozenset(filter(None, map(_organisation, pool))))
+
+    def for_path(self, leaf: ParsedCertificate, path: Iterable[ParsedCertificate]) -> tuple[ParsedCertificate, ...]:
+        """Those that may end it, or any part of it: OpenSSL looks for them by the names of the issuers."""
+        names = dict.fromkeys((leaf.subject, leaf.issuer, *(one.issuer for one in path)))
+        return tuple(root for name in names for root in self.pool.named(name))
+
+
+def _organisation(root: ParsedCertificate) -> str:
+    try:
+        return organisation(root.x509.subject)
+    except UNPARSABLE:
+        return ""
+
+
+class _Extra:
+    """Where the operator's own roots are; set once at the start."""
+
+    path: Path | None = None
+
+
+def use_extra_roots(path: Path) -> None:
+    """Trust the roots of a file, or of all files in a folder, from now on.
+
+    Raises:
+        OSError, CertificateError: it cannot be read, or holds no certificate; then nothing has changed.
+    """
+    if not tuple(_extra_roots(path)):
+        raise CertificateError("it holds no certificate")
+    _Extra.path = path
+    trusted_roots.cache_clear()
+
+
+@lru_cache(maxsize=1)
+def trusted_roots() -> Roots:
+    """All of them, read once; the image installs the system's with ``ca-certificates``."""
+    extra = _extra_roots(_Extra.path) if _Extra.path else ()
+    return Roots.of((*_system_roots(), *extra))
+
+
+def _system_roots() -> Iterator[ParsedCertificate]:
+    bundle = Path(ssl.get_default_verify_paths().cafile or _SYSTEM)
+    with suppress(OSError):
+        for block in bundle.read_bytes().split(_END)[:-1]:
+            with suppress(*UNPARSABLE):
+                yield parsed(x509.load_pem_x509_certificate(block + _END))
+
+
+def _extra_roots(path: Path) -> Iterator[ParsedCertificate]:
+    files = sorted(one for one in path.iterdir() if one.is_file()) if path.is_dir() else [path]
+    for file in files:
+        yield from open_bundle(file.read_bytes()).certificates
