@@ -179,6 +179,8 @@ def probe(
     for host in hosts:
         with _usage("HOST"):
             _check_host(host)
+    with _usage("--as"):
+        _check_host(server_name or hosts[0])
 
     async def ask() -> list[dict[str, Any]]:
         answers = await examine_all(hosts, wanted, server_name=server_name)

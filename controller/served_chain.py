@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from base64 import b64decode
 from collections.abc import Sequence
-from functools import lru_cache
 
 from controller.domain.errors import MalformedPem
 from controller.x509.parsed import parse_der
@@ -28,7 +27,6 @@ def gap(wanted: bytes, served: bytes) -> str:
     return ""
 
 
-@lru_cache(maxsize=512)
 def _blocks(pem: bytes) -> tuple[bytes, ...]:
     """The certificates of PEM text in DER, in order: line ends and comments say nothing."""
     return tuple(b64decode(b"".join(block.split(b"-----")[2].split())) for block in _PEM.findall(pem))

@@ -13,7 +13,9 @@ from functools import lru_cache
 from itertools import islice
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
+from cryptography.x509.oid import SignatureAlgorithmOID
 
 from controller.threads import step
 from controller.x509.parsed import UNPARSABLE, Named, ParsedCertificate
@@ -104,6 +106,8 @@ def _verify(certificate: ParsedCertificate, issuer: ParsedCertificate) -> None:
         key.verify(signature, content, how, signed.signature_hash_algorithm)
     elif isinstance(key, ec.EllipticCurvePublicKey) and isinstance(how, ec.ECDSA):
         key.verify(signature, content, how)
+    elif isinstance(key, ec.EllipticCurvePublicKey) and signed.signature_algorithm_oid == SignatureAlgorithmOID.ECDSA_WITH_SHA1:
+        key.verify(signature, content, ec.ECDSA(hashes.SHA1()))  # noqa: S303 -- refused elsewhere, by its name
     elif isinstance(key, ed25519.Ed25519PublicKey | ed448.Ed448PublicKey):
         key.verify(signature, content)
     else:

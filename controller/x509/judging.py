@@ -159,7 +159,7 @@ def _root_unknown(question: _Question, path: Path) -> Judged:
     if question.roots.pool.named(path[-1].issuer):
         found = question.verify(path, question.roots.for_path(question.leaf, path))
         if isinstance(found, Refusal) and found.fault is not Fault.NO_ISSUER:
-            return Judged(path, Trust.REFUSED, _say(found))
+            return Judged(path, Trust.REFUSED, say(found))
     name = path[-1].issuer_shown
     if _is_public(question, path):
         why = f"{name}, which its chain ends at, is not among this system's trusted roots, and may be newer than they are"
@@ -176,7 +176,7 @@ def _refused(question: _Question, path: Path, everything: Pool) -> Judged:
     anchors = question.roots.for_path(question.leaf, path) or [one for one in everything if one.is_root] or path[-1:]
     found = question.verify(path, anchors, partial=True) if anchors else Refusal(Fault.NO_ISSUER, question.leaf)
     if path or not isinstance(found, Refusal) or found.fault is not Fault.NO_ISSUER:
-        return Judged(path, Trust.REFUSED, _say(found) if isinstance(found, Refusal) else _NO_PATH)
+        return Judged(path, Trust.REFUSED, say(found) if isinstance(found, Refusal) else _NO_PATH)
     name = question.leaf.issuer_shown
     if _is_public(question, path):
         return Judged(path, Trust.INCOMPLETE, f"the chain is incomplete: the intermediate {name} is missing; {_COMPLETE}")
@@ -209,7 +209,8 @@ def _with_mark(leaf: ParsedCertificate, judged: Judged) -> Judged:
     return judged
 
 
-def _say(refusal: Refusal) -> str:
+def say(refusal: Refusal) -> str:
+    """What a client says of a chain that OpenSSL refuses."""
     one = refusal.certificate
     text = _WHY.get(refusal.fault, "") or weak_key(one) or weak_signature(one) or "OpenSSL does not accept it"
     return f"clients refuse its chain because of {one.shown}: {text.format(begin=one.not_before, end=one.not_after)}"

@@ -38,9 +38,11 @@ def lonely() -> Pair:
     return self_signed("mail.example.com")
 
 
-def tls_context(*pairs: Pair) -> ssl.SSLContext:
-    """A server's context that holds the pairs; Python loads them from files only."""
+def tls_context(*pairs: Pair, level: int | None = None) -> ssl.SSLContext:
+    """A server's context that holds the pairs; Python loads them from files only. `level` is OpenSSL's of security."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    if level is not None:
+        context.set_ciphers(f"ALL:@SECLEVEL={level}")
     for held in pairs or (pair(),):
         with tempfile.NamedTemporaryFile() as file:
             Path(file.name).write_bytes(held.key + held.chain)

@@ -12,6 +12,7 @@ from cryptography import x509
 from cryptography.x509.name import _ASN1Type
 from cryptography.x509.oid import ExtendedKeyUsageOID, ObjectIdentifier
 
+from controller.domain.certificate import Trust
 from tests.certs import Pair
 from tests.odd_certificates import CLIENT, SERVER, SIGNS, Made, for_pss_alone, make, named, tampered, version_1, with_serial
 
@@ -34,6 +35,14 @@ class Case:
     warned: bool = False
     """Some clients refuse it, so there is a word of warning."""
     name: str = NAME
+    said: Trust | None = None
+
+    @property
+    def trust(self) -> Trust | None:
+        """The kind of trust: as `said`, else a bad chain is refused and a good one leads to a root; none without TLS."""
+        if "connection" in self.wrong:
+            return None
+        return self.said if self.said is not None else (Trust.REFUSED if "chain" in self.wrong else Trust.PUBLIC)
 
 
 @dataclass(frozen=True)
@@ -113,6 +122,12 @@ def _too_deep() -> Sent:
     return sent(leaf(lower), lower, upper)
 
 
+def _upper_ended() -> Sent:
+    upper = authority("Upper", root(), number=4, days=100)
+    lower = authority("Lower", upper, number=5)
+    return sent(leaf(lower), lower, upper)
+
+
 def _two_generations() -> Sent:
     ended = authority("Test Issuer", root(), days=10)
     return sent(leaf(), ended, between())
@@ -172,6 +187,10 @@ def _foreign_root() -> Sent:
     return sent(leaf(), between(), roots=_foreign())
 
 
+def _new_root() -> Sent:
+    return sent(leaf(more=_PUBLIC), between(), roots=_foreign())
+
+
 def _private_root_sent() -> Sent:
     return sent(leaf(), between(), root(), roots=_foreign())
 
@@ -183,15 +202,19 @@ def _constraints(*, permitted: str = "", excluded: str = "") -> Callable[[], Sen
     return below(more=((extension, True),))
 
 
+_PUBLIC = ((x509.CertificatePolicies([x509.PolicyInformation(ObjectIdentifier("2.23.140.1.2.1"), None)]), False),)
+"""What a public authority says of how it issued a certificate (CA/Browser Forum, Baseline Requirements 7.1.6.1)."""
 _UNKNOWN = x509.UnrecognizedExtension(ObjectIdentifier("1.3.6.1.4.1.99999.1"), b"\x05\x00")
 _STAPLE = x509.TLSFeature([x509.TLSFeatureType.status_request])
 _SGC = ObjectIdentifier("2.16.840.1.113730.4.1")
+_NETSCAPE_CLIENT = x509.UnrecognizedExtension(ObjectIdentifier("2.16.840.1.113730.1.1"), b"\x03\x02\x07\x80")
+_OTHER_ISSUER = x509.AuthorityKeyIdentifier(None, [x509.DirectoryName(named("Another Root"))], 1)
 _OTHER_KEY = b"\x01" * 20
 
 PKIX = "Thunderbird (mozilla::pkix, pkixcheck.cpp"
 PKIX_NAMES = "Thunderbird (mozilla::pkix, pkixnames.cpp"
-DATES, WHO, CHAIN, TRUST, USAGE, KEY, SIGNATURE = (
-    frozenset({one}) for one in ("dates", "name", "chain", "trust", "usage", "key", "signature")
+DATES, WHO, CHAIN, TRUST, USAGE, KEY, SIGNATURE, CONNECTION = (
+    frozenset({one}) for one in ("dates", "name", "chain", "trust", "usage", "key", "signature", "connection")
 )
 
 CASES = [
@@ -206,7 +229,9 @@ CASES = [
     # names
     Case("another name", plain(names=("imap.example.com",)), WHO),
     Case("capital letters", plain(names=("MAIL.Example.COM",))),
+    Case("capital letters asked for", plain(), name="Mail.Example.COM"),
     Case("wildcard", plain(names=("*.example.com",))),
+    Case("wildcard with capital letters", plain(names=("*.EXAMPLE.com",))),
     Case("wildcard, too deep", plain(names=("*.example.com",)), WHO, name="a.mail.example.com"),
     Case("wildcard of what is asked for", plain(names=("*.mail.example.com",)), WHO),
     Case("wildcard of a top-level domain", plain(names=("*.test",)), WHO, name="mail.test"),
@@ -223,11 +248,13 @@ CASES = [
     Case("address of IPv6", plain(names=("2001:db8::7",)), name="2001:db8:0::7"),
     Case("address missing", plain(), WHO, name=ADDRESS),
     Case("another address", plain(names=(NAME, "192.0.2.8")), WHO, name=ADDRESS),
+    Case("address beside no name", plain(names=(ADDRESS,)), WHO),
     Case("address as a name", plain(names=(f"dns:{ADDRESS}",)), WHO, name=ADDRESS),
     Case("address as common name", plain(subject=named(ADDRESS)), WHO, name=ADDRESS),
     # the chain
-    Case("leaf only", lambda: sent(leaf()), CHAIN),
-    Case("one of two intermediates missing", _one_of_two_missing, CHAIN),
+    Case("leaf only", lambda: sent(leaf()), CHAIN, said=Trust.PRIVATE),
+    Case("leaf only, of a public authority", lambda: sent(leaf(more=_PUBLIC)), CHAIN, said=Trust.INCOMPLETE),
+    Case("one of two intermediates missing", _one_of_two_missing, TRUST, said=Trust.PRIVATE),
     Case("intermediate expired", below(days=100), CHAIN),
     Case("intermediate not yet valid", below(begin=timedelta(days=1)), CHAIN),
     Case("intermediate expired, with its next generation", _two_generations),
@@ -244,7 +271,8 @@ CASES = [
     Case("intermediate of version 1", below(change=version_1), CHAIN),
     Case("intermediate that may not sign", below(usage={"digital_signature"}), CHAIN),
     Case("intermediate without keyUsage", below(usage=None)),
-    Case("path length exceeded", _too_deep, CHAIN),
+    Case("path length exceeded", _too_deep, CHAIN, said=Trust.PRIVATE),
+    Case("upper intermediate expired", _upper_ended, CHAIN, said=Trust.PRIVATE),
     Case("path length kept", below(path_length=0)),
     Case("intermediate for clients only", below(extended=(CLIENT,)), CHAIN),
     Case("intermediate for servers", below(extended=(SERVER, CLIENT))),
@@ -252,22 +280,27 @@ CASES = [
     Case("name not permitted", _constraints(permitted="example.org"), CHAIN),
     Case("name permitted", _constraints(permitted="example.com")),
     Case("name excluded", _constraints(excluded="example.com"), CHAIN),
-    Case("wrong signature", lambda: sent(tampered(leaf()), between()), CHAIN),
+    Case("wrong signature", lambda: sent(tampered(leaf()), between()), CHAIN, said=Trust.PRIVATE),
     Case("wrong signature of the intermediate", lambda: sent(leaf(), tampered(between())), CHAIN),
     Case("without authorityKeyIdentifier", plain(issuer_key_id=False)),
     Case("another authorityKeyIdentifier", plain(issuer_key_id=_OTHER_KEY), CHAIN),
+    Case("another issuer in the authorityKeyIdentifier", plain(issuer_key_id=False, more=((_OTHER_ISSUER, False),)), CHAIN),
+    Case("intermediate without subjectKeyIdentifier", below(key_id=False)),
     Case("no key identifiers at all", below(key_id=False, issuer_key_id=False)),
     Case("names of the issuer in different spelling", _differing_names),
     Case("unknown critical extension", plain(more=((_UNKNOWN, True),)), CHAIN),
     Case("unknown extension", plain(more=((_UNKNOWN, False),))),
     Case("intermediate with an unknown critical extension", below(more=((_UNKNOWN, True),)), CHAIN),
     # trust
-    Case("unknown root", _foreign_root, TRUST),
-    Case("unknown root, which is sent", _private_root_sent, TRUST),
-    Case("self-signed", lambda: sent(_self_signed()), TRUST),
+    Case("only the intermediate is trusted", lambda: sent(leaf(), between(), roots=between()), TRUST, said=Trust.ROOT_UNKNOWN),
+    Case("only the leaf is trusted", lambda: sent(held := leaf(), between(), roots=held), TRUST, said=Trust.PRIVATE),
+    Case("unknown root", _foreign_root, TRUST, said=Trust.PRIVATE),
+    Case("unknown root of a public authority", _new_root, TRUST, said=Trust.ROOT_UNKNOWN),
+    Case("unknown root, which is sent", _private_root_sent, TRUST, said=Trust.PRIVATE),
+    Case("self-signed", lambda: sent(_self_signed()), TRUST, said=Trust.SELF_SIGNED),
     Case("self-signed, known", lambda: sent(held := _self_signed(), roots=held)),
     Case("self-signed authority, known", lambda: sent(held := _self_signed(authority=True), roots=held)),
-    Case("staging", _staging, TRUST),
+    Case("staging", _staging, TRUST, said=Trust.STAGING),
     Case("root expired", _ended_root, CHAIN),
     Case("root without keyUsage", _odd_root(authority=True)),
     Case("root without basicConstraints", _odd_root(usage=SIGNS)),
@@ -275,19 +308,20 @@ CASES = [
     # usage
     Case("no extended key usage", plain(extended=None)),
     Case("no key usage", plain(usage=None)),
-    Case("for clients only", plain(extended=(CLIENT,)), USAGE),
-    Case("for mail signing only", plain(extended=(ExtendedKeyUsageOID.EMAIL_PROTECTION,)), USAGE),
-    Case("for any use", plain(extended=(ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE,)), USAGE),
+    Case("for clients only", plain(extended=(CLIENT,)), USAGE, said=Trust.REFUSED),
+    Case("for mail signing only", plain(extended=(ExtendedKeyUsageOID.EMAIL_PROTECTION,)), USAGE, said=Trust.REFUSED),
+    Case("for any use", plain(extended=(ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE,)), USAGE, said=Trust.REFUSED),
     Case("for Server Gated Cryptography", plain(extended=(_SGC,)), USAGE, f"{PKIX}: MatchEKU takes only serverAuth)"),
     Case("CA:TRUE", plain(authority=True), USAGE, f"{PKIX}: ERROR_CA_CERT_USED_AS_END_ENTITY)"),
     Case("no basicConstraints", plain(authority=None)),
+    Case("for clients only, as Netscape said it", plain(extended=None, more=((_NETSCAPE_CLIENT, False),)), CHAIN),
     Case(
         "key usage without digitalSignature",
         plain(usage={"key_agreement"}),
         USAGE,
         "Android (BoringSSL, ssl_cert_check_key_usage) and GnuTLS (KEY_USAGE_VIOLATION): who signs needs digitalSignature",
     ),
-    Case("key usage for signing certificates only", plain(usage={"key_cert_sign"}), USAGE),
+    Case("key usage for signing certificates only", plain(usage={"key_cert_sign"}), USAGE, said=Trust.REFUSED),
     Case("RSA for key encipherment only", plain(kind="rsa2048", usage={"key_encipherment"}), warned=True),
     Case("must-staple", plain(more=((_STAPLE, False),)), warned=True),
     # keys
@@ -296,12 +330,13 @@ CASES = [
     Case("RSASSA-PSS key", plain(kind="rsa2048", change=for_pss_alone), KEY, f"{PKIX}: ERROR_UNSUPPORTED_KEYALG)"),
     Case("P-384", plain(kind="p384")),
     Case("P-521", plain(kind="p521")),
-    Case("P-224", plain(kind="p224"), KEY),
-    Case("secp256k1", plain(kind="secp256k1"), KEY),
-    Case("brainpool", plain(kind="brainpool"), KEY),
+    Case("P-224", plain(kind="p224"), CONNECTION),
+    Case("secp256k1", plain(kind="secp256k1"), CONNECTION),
+    Case("brainpool", plain(kind="brainpool"), CONNECTION),
     Case("Ed25519", plain(kind="ed25519"), warned=True),
     Case("Ed448", plain(kind="ed448"), warned=True),
     Case("intermediate with a weak key", below(kind="rsa1024"), CHAIN),
+    Case("intermediate with Ed25519", below(kind="ed25519")),
     Case("intermediate on P-224", below(kind="p224"), CHAIN, f"{PKIX}: ERROR_UNSUPPORTED_ELLIPTIC_CURVE of any key)"),
     Case("root with a weak key", _weak_root, CHAIN),
     # signatures
