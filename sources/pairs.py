@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -46,20 +46,32 @@ _LABEL_LENGTH = 120
 
 @dataclass(frozen=True, slots=True)
 class RawPair:
-    """A chain and a key in PEM, not judged yet; `label` says where in the source they stand, in a word no other pair there has.
+    """A chain and a key, not judged yet; `label` says where in the source they stand, in a word no other pair there has.
 
-    `test`: the store itself marks it as made for testing.
+    `test`: the store itself marks it as made for testing. `decode` makes PEM of how it stands there, which is done for new
+    pairs only; it raises `MalformedPem`.
     """
 
     label: str
-    certificate_pem: bytes = field(repr=False)
-    key_pem: bytes = field(repr=False)
+    certificate: bytes = field(repr=False)
+    key: bytes = field(repr=False)
     test: bool = False
+    decode: Callable[[bytes, str], bytes] | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def certificate_pem(self) -> bytes:
+        """The certificates in PEM; raises `MalformedPem`."""
+        return self.decode(self.certificate, "certificate") if self.decode else self.certificate
+
+    @property
+    def key_pem(self) -> bytes:
+        """The key in PEM; raises `MalformedPem`."""
+        return self.decode(self.key, "private key") if self.decode else self.key
 
     @property
     def digest(self) -> bytes:
         """Tells pairs apart by content; the length keeps the border between the two parts."""
-        return hashlib.sha256(b"%d:" % len(self.certificate_pem) + self.certificate_pem + self.key_pem).digest()
+        return hashlib.sha256(b"%d:" % len(self.certificate) + self.certificate + self.key).digest()
 
 
 @dataclass(slots=True)

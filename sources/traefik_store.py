@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import suppress
 
 from controller.domain.errors import MalformedPem, SourceMalformed
 from controller.domain.finding import Reason
@@ -108,19 +107,20 @@ def _read_entry(contents: Contents, resolver: str, position: int, entry: object)
         certificate, key = older.get("certificate"), older.get("privatekey")
     if entry is None or (isinstance(entry, dict) and not (certificate and key)):
         return  # being ordered
+    contents.pairs.append(RawPair(label, _text(certificate), _text(key), decode=_decode))
+
+
+def _text(value: object) -> bytes:
+    return value.encode("utf-8", "replace") if isinstance(value, str) else b"?"
+
+
+def _decode(text: bytes, what: str) -> bytes:
+    if len(text) > LARGEST_PART:
+        raise MalformedPem(f"the {what} is larger than {LARGEST_PART // MIB} MiB")
     try:
-        contents.pairs.append(RawPair(label, _decode(certificate, "certificate"), _decode(key, "private key")))
-    except MalformedPem as error:
-        contents.problems.append(_problem(label, str(error)))
-
-
-def _decode(value: object, what: str) -> bytes:
-    if isinstance(value, str):
-        if len(value) > LARGEST_PART:
-            raise MalformedPem(f"the {what} is larger than {LARGEST_PART // MIB} MiB")
-        with suppress(ValueError):
-            return decode_base64(value.encode("ascii"))
-    raise MalformedPem(f"the {what} is not base64 text")
+        return decode_base64(text)
+    except ValueError as error:
+        raise MalformedPem(f"the {what} is not base64 text") from error
 
 
 def _fields(value: object) -> dict[str, object]:

@@ -113,8 +113,7 @@ def _ends_nowhere(judged: Judged, behind: Iterable[ParsedCertificate]) -> bool:
 def _as_sent(leaf: ParsedCertificate, behind: Sequence[ParsedCertificate], now: datetime, roots: Roots) -> Refusal | None:
     """Why OpenSSL refuses what it finds in all that was sent, as clients find it."""
     moment = min(max(now, leaf.not_before), leaf.not_after)
-    found = openssl.verify(leaf, behind, roots.for_path(leaf, behind), moment)
-    return found if isinstance(found, Refusal) else None
+    return openssl.verify(leaf, behind, roots.for_path(leaf, behind), moment)
 
 
 def _dates(leaf: ParsedCertificate, now: datetime) -> str:

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from itertools import islice
+from itertools import islice, pairwise
 
 from cryptography import x509
 
 from controller.domain.certificate import Trust
 from controller.x509 import openssl
-from controller.x509.chains import Path, Pool, paths
+from controller.x509.chains import Path, Pool, is_signed_by, paths
 from controller.x509.openssl import Fault, Refusal
 from controller.x509.parsed import ParsedCertificate
 from controller.x509.roots import Roots
@@ -60,14 +60,6 @@ class Judged:
     until: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Verified:
-    """A path, and what OpenSSL made of it: down from the leaf to the anchor."""
-
-    path: Path
-    whole: Path
-
-
 @dataclass(frozen=True)
 class _Question:
     """One leaf at one moment."""
@@ -76,35 +68,34 @@ class _Question:
     roots: Roots
     moment: datetime
 
-    def trusted(self, candidates: Iterable[Path]) -> _Verified | None:
+    def trusted(self, candidates: Iterable[Path]) -> Path | None:
         """The first path that a client with these roots accepts."""
         return self._first(candidates, lambda path: self.roots.for_path(self.leaf, path))
 
-    def private(self, candidates: Iterable[Path], own_roots: Sequence[ParsedCertificate]) -> _Verified | None:
+    def private(self, candidates: Iterable[Path], own_roots: Sequence[ParsedCertificate]) -> Path | None:
         """The first that a client accepts that has a root which lies beside the leaf."""
         return self._first(candidates, lambda _: own_roots)
 
-    def up_to(self, candidates: Iterable[Path]) -> _Verified | None:
-        """The first of which everything but its root can be verified."""
-        return self._first((path for path in candidates if path), lambda path: path[-1:], partial=True)
+    def up_to(self, candidates: Iterable[Path]) -> Path | None:
+        """The first that ends where no issuer is at hand, and of which everything but its root can be verified."""
+        candidates = tuple(candidates)
+        begun = {path[:-1] for path in candidates}
+        whole = (path for path in candidates if path and path not in begun)
+        return self._first(whole, lambda path: path[-1:], partial=True)
 
     def _first(
         self, candidates: Iterable[Path], anchors: Callable[[Path], Sequence[ParsedCertificate]], *, partial: bool = False
-    ) -> _Verified | None:
+    ) -> Path | None:
         likely = ((path, known) for path in candidates if (known := anchors(path)))
         for path, known in islice(likely, MOST_VERIFIED):
-            found = self.verify(path, known, partial=partial)
-            if not isinstance(found, Refusal):
-                return _Verified(path, found)
+            if self.verify(path, known, partial=partial) is None:
+                return path
         return None
 
-    def verify(self, path: Path, anchors: Sequence[ParsedCertificate], *, partial: bool = False) -> Path | Refusal:
-        found = openssl.verify(self.leaf, path, anchors, self.moment, partial=partial)
-        if isinstance(found, Refusal):
-            return found
-        below, above = found[1:-1], found[1:]
-        weak = next((one for one in above if weak_key(one)), None) or next((one for one in below if weak_signature(one)), None)
-        return Refusal(Fault.OTHER, weak) if weak else found
+    def verify(self, path: Path, anchors: Sequence[ParsedCertificate], *, partial: bool = False) -> Refusal | None:
+        """Why a client refuses a path; the keys of `anchors` are not weak."""
+        weak = next((one for one in path if weak_key(one) or weak_signature(one)), None)
+        return Refusal(Fault.OTHER, weak) if weak else openssl.verify(self.leaf, path, anchors, self.moment, partial=partial)
 
 
 def judge(
@@ -118,25 +109,35 @@ def judge(
 
     An ended leaf is judged as it was at its end, one that has not begun as it will be: its own dates are told elsewhere.
     """
+    question = _Question(leaf, roots, min(max(moment, leaf.not_before), leaf.not_after))
+    if _is_in_order(leaf, own) and question.trusted(_in_time([tuple(own)], question.moment)):
+        return Judged(tuple(own), Trust.PUBLIC, until=_next_change([tuple(own)], moment))
     beside = Pool(one for one in own if one != leaf)
     everything = Pool((*beside, *(pool or ())))
     theirs, all_paths = list(paths(leaf, beside)), list(paths(leaf, everything))
-    question = _Question(leaf, roots, min(max(moment, leaf.not_before), leaf.not_after))
     judged = _judge(question, _longest_first(theirs, question.moment), _in_time(all_paths, question.moment), everything)
     if judged is None:
         judged = _refused(question, max(theirs, key=len), everything)
     return replace(_with_mark(leaf, judged), until=_next_change(all_paths, moment))
 
 
+def _is_in_order(leaf: ParsedCertificate, own: Sequence[ParsedCertificate]) -> bool:
+    """Whether what stands beside a leaf is its chain and nothing else, as almost always; its own signature OpenSSL verifies."""
+    if not own or leaf.issuer != own[0].subject or leaf.issuer_key_id is None or leaf.issuer_key_id != own[0].key_id:
+        return False
+    links = all(one.issuer == issuer.subject and is_signed_by(one, issuer) for one, issuer in pairwise(own))
+    return links and len({leaf, *own}) == len(own) + 1 and not any(one.is_root for one in own)
+
+
 def _judge(question: _Question, theirs: Sequence[Path], others: Sequence[Path], everything: Pool) -> Judged | None:
     """By the best path that is valid; ``None`` where none is."""
-    if found := question.trusted(theirs) or question.trusted(others):
-        return Judged(found.path, Trust.PUBLIC)
-    own_roots = [one for one in everything if one.is_root]
-    if found := question.private(theirs, own_roots) or question.private(others, own_roots):
-        return Judged(found.path, Trust.PRIVATE, _private(found.whole[-1].shown))
+    if (found := question.trusted(theirs)) is not None or (found := question.trusted(others)) is not None:
+        return Judged(found, Trust.PUBLIC)
+    own_roots = [one for one in everything if one.is_root and not weak_key(one)]
+    if (found := question.private(theirs, own_roots)) is not None or (found := question.private(others, own_roots)) is not None:
+        return Judged(found, Trust.PRIVATE, _private((question.leaf, *found)[-1].issuer_shown))
     if found := question.up_to(theirs) or question.up_to(others):
-        return _root_unknown(question, found.path)
+        return _root_unknown(question, found)
     return None
 
 
@@ -158,7 +159,7 @@ def _root_unknown(question: _Question, path: Path) -> Judged:
     """All but the root was verified; a root of its name may be known, and be no good."""
     if question.roots.pool.named(path[-1].issuer):
         found = question.verify(path, question.roots.for_path(question.leaf, path))
-        if isinstance(found, Refusal) and found.fault is not Fault.NO_ISSUER:
+        if found is not None and found.fault is not Fault.NO_ISSUER:
             return Judged(path, Trust.REFUSED, say(found))
     name = path[-1].issuer_shown
     if _is_public(question, path):
@@ -175,8 +176,8 @@ def _refused(question: _Question, path: Path, everything: Pool) -> Judged:
     """No path is valid: the producer's chain is delivered all the same, and this is what a client says of it."""
     anchors = question.roots.for_path(question.leaf, path) or [one for one in everything if one.is_root] or path[-1:]
     found = question.verify(path, anchors, partial=True) if anchors else Refusal(Fault.NO_ISSUER, question.leaf)
-    if path or not isinstance(found, Refusal) or found.fault is not Fault.NO_ISSUER:
-        return Judged(path, Trust.REFUSED, say(found) if isinstance(found, Refusal) else _NO_PATH)
+    if path or found is None or found.fault is not Fault.NO_ISSUER:
+        return Judged(path, Trust.REFUSED, say(found) if found else _NO_PATH)
     name = question.leaf.issuer_shown
     if _is_public(question, path):
         return Judged(path, Trust.INCOMPLETE, f"the chain is incomplete: the intermediate {name} is missing; {_COMPLETE}")

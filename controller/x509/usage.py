@@ -32,6 +32,7 @@ _EKU_NAMES = {
     ExtendedKeyUsageOID.CLIENT_AUTH: "client authentication",
     ExtendedKeyUsageOID.EMAIL_PROTECTION: "mail signing (S/MIME)",
     ExtendedKeyUsageOID.CODE_SIGNING: "code signing",
+    ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE: "any use, which OpenSSL and Thunderbird do not accept",
 }
 
 

@@ -194,10 +194,11 @@ def test_the_exception_keeps_no_reference_to_the_text_that_holds_keys(pair):
 def test_an_entry_that_cannot_be_decoded_is_a_problem_and_the_others_are_used(document, label, message, entry):
     contents = store({**document, "other": {"Certificates": [entry]}})
     remedy = "stop Traefik, remove this entry from its store and start it again, so that it orders a new certificate"
-    assert [(p.label, p.reason, p.message) for p in contents.problems] == [
+    reading = read_pairs(contents, {}, moment=datetime.now(UTC), remedy=remedy)
+    assert [(p.label, p.reason, p.message) for p in (*contents.problems, *reading.problems)] == [
         (label, Reason.SOURCE_MALFORMED, f"{message}; {remedy}")
     ]
-    assert [pair.label for pair in contents.pairs] == ["other/mail.example.test"]
+    assert [entry.label for entry in reading.entries] == ["other/mail.example.test"]
 
 
 @given(data=st.data())

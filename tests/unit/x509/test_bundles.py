@@ -253,6 +253,7 @@ class TestMemory:
             ("chains.py", "@lru_cache(maxsize=64)"),  # who signed whom
             ("files.py", "@cache"),  # which devices are the kernel's
             ("network.py", "@lru_cache(maxsize=3)"),  # contexts of TLS without a key of ours
+            ("openssl.py", "@lru_cache(maxsize=32)"),  # the same, as OpenSSL has them
             ("parsed.py", "@lru_cache(maxsize=32)"),  # certificates without keys
             ("roots.py", "@lru_cache(maxsize=1)"),  # the system's roots
         ]
