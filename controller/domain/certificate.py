@@ -28,7 +28,7 @@ class Trust(IntEnum):
     REFUSED = 2
     """Its chain is invalid whoever has its root: an intermediate has ended, or may not issue it."""
     INCOMPLETE = 3
-    """A public authority issued it, and the intermediate is missing."""
+    """What issued it is neither beside it nor a known root: the intermediate is missing."""
     PRIVATE = 4
     ROOT_UNKNOWN = 5
     """A public authority issued it, by a root that this system does not have."""
