@@ -25,6 +25,7 @@ from controller.memory import Memory, input_of
 from controller.policies import Facts
 from controller.ports import Sink, Targets
 from controller.proof import REMEMBERED, Prover
+from controller.renewers import find_renewers
 from controller.selection import Selection, count_held
 from controller.store import Store
 
@@ -73,6 +74,7 @@ class Gatherer:
         )
         beside = count_held(target, snapshots.values()) > MANY
         facts = await asyncio.to_thread(choosing.choose, facts, snapshots) if beside else choosing.choose(facts, snapshots)
+        facts = replace(facts, renewers=find_renewers(facts, self.store))
         facts = replace(facts, loaded=memory.in_use == input_of(facts), differs_for=self._differs_for(facts, memory))
         return replace(facts, served=await self._served(facts, memory))
 

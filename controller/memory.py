@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from math import inf
 from pathlib import PurePosixPath
 
 from controller.domain.container import State
 from controller.domain.observed import Ask, Served
 from controller.domain.target import Place, Reload, Target
+from controller.endings import Ending
 from controller.locks import Area
 from controller.policies import Facts
 
@@ -76,6 +79,8 @@ class Memory:
     """What the files were first seen to differ from, and since when."""
     beside: tuple[PurePosixPath, ...] = ()
     """Files that its container was found to use at the last look: read at once at the next."""
+    told_endings: dict[str, float] = field(default_factory=dict)
+    """At which step of its life something was last said of an installed leaf, by its fingerprint."""
     leads_to: frozenset[PurePosixPath] = frozenset()
     """Where the symbolic links among its paths led at the last look."""
     areas: frozenset[Area] = frozenset()
@@ -99,6 +104,13 @@ class Memory:
         before = self.cut_off[1] if self.cut_off and self.cut_off[0] == given else 0
         self.cut_off = given, before + 1
         return before + 1
+
+    def not_told(self, all_endings: Iterable[Ending]) -> list[Ending]:
+        """Those at a step at which nothing was said of them yet; from now on it was."""
+        all_endings = tuple(all_endings)
+        new = [ending for ending in all_endings if ending.step < self.told_endings.get(ending.leaf.fingerprint, inf)]
+        self.told_endings = {ending.leaf.fingerprint: ending.step for ending in all_endings}
+        return new
 
     def pause(self, shortest: float, longest: float) -> float:
         """Seconds until the next of many looks: each time twice as long."""

@@ -12,9 +12,10 @@ from controller.domain.container import Mount, State
 from controller.domain.finding import Finding, Reason
 from controller.domain.moment import EARLIEST, Moment
 from controller.domain.observed import Expected, InstalledFile, Observed, Served
-from controller.domain.origin import Known
+from controller.domain.origin import Known, Renewer
 from controller.domain.snapshot import Snapshot
 from controller.domain.target import Place, ProbePort, Target
+from controller.expiry import when
 from controller.installed import installed_leaf, pair_in
 from controller.selection import Candidate, Selection
 from controller.served_chain import gap
@@ -29,9 +30,6 @@ UNFINISHED_LIMIT = 5.0
 
 READ_ONLY_LIMIT = 10.0
 """Seconds that whoever keeps files which are read-only here is given before it is told that they cannot be written."""
-
-LAST_PART = 0.2
-"""The part of a certificate's life within which it should have been renewed (design §4)."""
 
 EARLY = timedelta(hours=48)
 """A certificate may begin by so much after it was signed (CA/Browser Forum, Baseline Requirements 7.1.2.7)."""
@@ -57,6 +55,8 @@ class Facts:
     known: Known = field(default_factory=Known)
     origins: Mapping[Place, Origin] = field(default_factory=dict, repr=False)
     """Who delivered what works in a place; `controller.choosing` finds it out where that matters."""
+    renewers: Mapping[str, Renewer] = field(default_factory=dict, repr=False)
+    """Who should renew what is installed, by the leaf's fingerprint."""
     unused: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Containers that look like proxies, by name, and what makes sources of them."""
     loaded: bool = False
@@ -228,7 +228,7 @@ def _mount_of(path: PurePosixPath, facts: Facts) -> Mount | None:
 
 
 def _is_near_its_end(leaf: Leaf, facts: Facts) -> bool:
-    return facts.at.is_after(leaf.not_after - (leaf.not_after - leaf.not_before) * LAST_PART)
+    return facts.at.is_after(leaf.late)
 
 
 def differs(facts: Facts) -> bool:
@@ -304,7 +304,7 @@ def _less_accepted(facts: Facts, place: Place, candidate: Candidate, trust: Trus
         return None
     if trust > certificate.trust and not _has_a_new_root(facts, place, candidate):
         return _less_trusted(pair.leaf, trust, certificate)
-    if trust <= certificate.trust and certificate.warnings and not pair.warnings:
+    if trust is certificate.trust and certificate.warnings and not pair.warnings:
         text = f"{certificate.leaf.short} would replace {pair.leaf.short}, which all clients accept: {certificate.warnings[0]}"
         return Finding(Reason.SOME_CLIENTS_REFUSE, text)
     return _less_trusted(pair.leaf, trust, certificate) if certificate.trust is trust is Trust.SELF_SIGNED else None
@@ -328,7 +328,7 @@ def _less_trusted(installed: Leaf, trust: Trust, certificate: Certificate) -> Fi
     if trust > certificate.trust:
         return Finding(
             Reason.UNTRUSTED_ISSUER,
-            f"{certificate.leaf.short} of {certificate.leaf.issuer} ({certificate.trust.word}) would replace"
+            f"{certificate.leaf.short} of {certificate.leaf.issuer} ({certificate.vouched.word}) would replace"
             f" {installed.short} of {installed.issuer} ({trust.word}), valid until {installed.not_after:%Y-%m-%d}",
         )
     if certificate.trust is trust is Trust.SELF_SIGNED and certificate.leaf.issuer != installed.issuer:
@@ -371,10 +371,10 @@ def works(place: Place, facts: Facts) -> bool:
     return _covers_all(installed, facts.target.domains) and pair_in(place, facts.observed).key_fits
 
 
-def is_good_until(leaf: Leaf, facts: Facts, rest: timedelta) -> bool:
-    """Whether a leaf names what is asked for, and is valid now and for so much longer."""
+def is_good_until(leaf: Leaf, facts: Facts, part: float) -> bool:
+    """Whether a leaf names what is asked for, and is valid now and until so much of its life is left."""
     begun = not facts.at.is_before(leaf.not_before)
-    return begun and not facts.at.is_after(leaf.not_after - rest) and _covers_all(leaf, facts.target.domains)
+    return begun and not facts.at.is_after(when(leaf, part)) and _covers_all(leaf, facts.target.domains)
 
 
 def _covers_all(leaf: Leaf, domains: Sequence[str]) -> bool:

@@ -14,7 +14,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from controller import pausing, policies
-from controller.attempts import Attempts
+from controller.attempts import LONGEST, Attempts
 from controller.choosing import tell_unused
 from controller.clocks import Clocks
 from controller.delivery import SILENT_LIMIT, SILENT_MOMENTS, Delivered, Delivery, not_running
@@ -38,7 +38,10 @@ from controller.domain.errors import (
 from controller.domain.finding import Finding, Reason
 from controller.domain.observed import Served
 from controller.domain.target import InvalidTarget, ProbePort, Target, TargetKey
+from controller.endings import endings, next_word
+from controller.expiry import longest_pause
 from controller.gathering import Gatherer
+from controller.installed import installed_leaf
 from controller.locks import Area, Locks, areas_of, meet
 from controller.memory import Memory, input_of
 from controller.policies import Decision, Facts
@@ -273,6 +276,8 @@ class Reconciler:
         target, decision = facts.target, policies.decide(facts)
         if facts.observed.litter:
             await self._clear(facts, confirmed=False)
+        if not decision.write and decision.pause is None:
+            self._tell_endings(facts)
         if decision.refused:
             self._report.not_ready(facts, self._or_source_trouble(decision.refused, facts))
             return Outcome(Result.REFUSED, self._until_change(facts))
@@ -290,7 +295,6 @@ class Reconciler:
 
     async def _try(self, facts: Facts, decision: Decision) -> Outcome:
         """Act, and report what comes of it."""
-        target = facts.target
         try:
             return await self._act(facts, decision)
         except TargetNotRunning as error:
@@ -303,9 +307,14 @@ class Reconciler:
             return await self._cut_off(facts, error)
         except (WriteRefused, CheckFailed, ReloadFailed, VerifyFailed, RollbackFailed) as error:
             finding = describe(error)
-            self._attempts.failed(target.key, input_of(facts), finding, self._clocks.elapsed())
+            self._note_failure(facts, finding)
             self._report.not_ready(facts, finding)
             return Outcome(Result.FAILED, FAILED_PAUSE)
+
+    def _note_failure(self, facts: Facts, finding: Finding) -> None:
+        """It is not tried again for a while; of a short life a day is too long a part for that."""
+        longest = min((longest_pause(c.certificate.leaf) for _, c in facts.selection.chosen), default=LONGEST)
+        self._attempts.failed(facts.target.key, input_of(facts), finding, self._clocks.elapsed(), longest)
 
     async def _cut_off(self, facts: Facts, error: ExecCut) -> Outcome:
         """Commands are cut off when their container stops, and then tried again. Where it goes on running, a command that ends
@@ -315,7 +324,7 @@ class Reconciler:
             raise error
         text = f"{error}, again and again, though the container runs on: does a command of its labels end its own shell?"
         finding = Finding(Reason.RELOAD_FAILED, text)
-        self._attempts.failed(target.key, given, finding, self._clocks.elapsed())
+        self._note_failure(facts, finding)
         self._report.not_ready(facts, finding)
         return Outcome(Result.FAILED, FAILED_PAUSE)
 
@@ -323,9 +332,14 @@ class Reconciler:
         """Of a paused target the report is all that changes."""
         decision = self._decide_without_acting(facts)
         problem, message = pausing.judge(facts, decision)
+        self._tell_endings(facts)
         self._report.paused(facts, problem, message)
         others = policies.OTHERS_LIMIT if decision.pause is not None else None  # once, since each look asks every port
         return Outcome(Result.PAUSED, _sooner(self._until_started(facts), self._until_change(facts), others))
+
+    def _tell_endings(self, facts: Facts) -> None:
+        """Once for each step of a certificate towards its end, and not while what replaces it is being brought."""
+        self._report.endings(facts, self._memory[facts.target.key].not_told(endings(facts)))
 
     async def _clear(self, facts: Facts, *, confirmed: bool) -> None:
         """Clear away what is left over. What stays says nothing about the certificate, so it is only told."""
@@ -367,6 +381,7 @@ class Reconciler:
             return None
         failure = self._attempts.standing(key, input_of(facts), self._clocks.elapsed())
         if failure and _holds_off(failure, decision):
+            self._tell_endings(facts)
             self._report.not_ready(facts, failure)
             return Outcome(Result.REFUSED, FAILED_PAUSE)
         if decision.silent and (rest := self._until_revived(key)):
@@ -443,11 +458,14 @@ class Reconciler:
         return min(self._timing.start_grace - facts.age, max(facts.age, STARTING_PAUSE), SHORTEST_LOOK)
 
     def _until_change(self, facts: Facts) -> float | None:
-        """Seconds until the choice may be another one, if before the resync: the chosen ends, or what was too early begins."""
+        """Seconds until the choice may be another one, if before the resync: the chosen ends, or what was too early begins;
+        or there will be something to say of its end, or too long a part of its life would pass."""
         moments = [c.certificate.leaf.not_after for _, c in facts.selection.chosen]
         moments += [c.certificate.leaf.not_before for c in facts.selection.candidates if c.reason is Reason.NOT_YET_VALID]
+        moments += [moment for moment in (next_word(facts),) if moment]
         rests = [(moment - facts.now).total_seconds() + 1 for moment in moments if moment > facts.now]
         rests += [] if facts.selection.again is None else [facts.selection.again + 1]
+        rests += [longest_pause(leaf) for place in facts.target.places if (leaf := installed_leaf(place, facts.observed))]
         return min((rest for rest in rests if rest < self._timing.resync), default=None)
 
     async def _act(self, facts: Facts, decision: Decision) -> Outcome:
@@ -482,7 +500,7 @@ class Reconciler:
         memory.stopped = {name: memory.stopped.get(name, self._now()) for name in delivered.stopped}
         parked = delivered.failed or delivered.incomplete
         if parked:
-            self._attempts.failed(facts.target.key, input_of(facts), finding, self._clocks.elapsed())
+            self._note_failure(facts, finding)
         if delivered.failed:
             memory.in_use, memory.owed = None, input_of(facts)
         self._report.not_ready(facts, finding, delivered.served)

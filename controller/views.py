@@ -70,7 +70,7 @@ def _candidate(candidate: Candidate) -> Json:
         "names": list(leaf.names),
         "key_type": str(leaf.key_type),
         "issuer": leaf.issuer,
-        "trust": candidate.certificate.trust.name.lower(),
+        "trust": candidate.certificate.vouched.name.lower(),
         "why": candidate.certificate.why,
         "warnings": list(candidate.certificate.warnings),
         "not_before": leaf.not_before.isoformat(),
@@ -129,11 +129,12 @@ def plans(described: list[Json]) -> RenderableType:
 def _plan_lines(plan: Json) -> list[str]:
     lines = [f"  {finding['reason']}: {finding['message']}" for finding in plan["findings"]]
     lines += [f"  note: {line}" for line in _distrust([one for one in plan["candidates"] if one["chosen"]])]
+    notes = [f"  note: {note}" for note in plan.get("notes", [])]
     if plan["refused"]:
-        return [*lines, f"  would do nothing: {plan['refused']['reason']}: {plan['refused']['message']}"]
+        return [*lines, f"  would do nothing: {plan['refused']['reason']}: {plan['refused']['message']}", *notes]
     lines += [f"  would write {path}" for path in plan["write"]]
     lines += [f"  would run   {command}" for command in plan["run"]]
-    lines += [f"  note: {note}" for note in plan.get("notes", [])]
+    lines += notes
     lines += [f"  paused ({plan['paused']}): certferry does none of it"] if plan.get("paused") else []
     return lines if plan["write"] or plan["run"] or plan["findings"] else [*lines, "  nothing to do"]
 
@@ -165,6 +166,8 @@ def targets(described: Json) -> RenderableType:
             remarks.append(Text(f"{target['name']}: {condition['reason']}: {condition['message']}", "red"))
         elif target.get("paused"):
             remarks.append(Text(f"{target['name']}: {condition['message']}", "yellow"))
+        if not target.get("paused"):  # else its message says it
+            remarks += [Text(f"{target['name']}: {ending}", "yellow") for ending in target.get("endings", ())]
         remarks += [Text(f"{target['name']}: note: {note}", "yellow") for note in target["notes"]]
     return Group(table, *remarks)
 
@@ -201,10 +204,14 @@ def _certificates(certificates: list[Json]) -> Table:
             f"{entry['key_type']} {entry['key_bits']}",
             f"{entry['issuer']} ({entry['trust'].replace('_', '-')})",
             entry["not_before"][:10],
-            entry["not_after"][:10],
+            _until(entry["not_after"][:10], entry.get("expires", "")),
             entry["fingerprint"][:12],
         )
     return table
+
+
+def _until(day: str, expires: str) -> Text:
+    return Text(f"{day}, {expires}", "red" if expires == "expired" else "yellow") if expires else Text(day)
 
 
 def _distrust(certificates: list[Json]) -> list[str]:
