@@ -5,6 +5,7 @@
 #   make bench   the measurements, each table as soon as it is there; make bench ONLY=latency measures one part
 #   make fuzz    foreign bytes into every parser, ten minutes in all; SECONDS=60 makes it shorter
 #   make properties  what must hold for all inputs, tried with many that differ each time, not with the same few
+#   make differential  10,000 random chains, and every root of this system: what certferry says of them beside what OpenSSL says
 #   make soak    5,000 renewals and 5,000 containers that come and go, and the memory they leave behind
 #   make campaign  random faults against a certferry and six mail containers, 20 minutes; make campaign FOR=300 SEED=7
 #   make image   certferry's own image, certferry:latest
@@ -23,6 +24,10 @@ SECONDS ?= 600
 FOR ?= 1200
 SEED ?= 1
 
+# How many worlds make differential compares, and what decides them; a difference tells its seed.
+WORLDS ?= 10000
+FIRST ?=
+
 # For bench: the parts that are measured, all when none is named.
 ONLY ?=
 # What these inputs cost is judged; measuring which branches are taken costs as much again.
@@ -34,7 +39,7 @@ AGAIN = $(MAKE) --no-print-directory
 # After a command in the background: it ends with the recipe, whatever happens.
 BESIDE = trap 'exit 130' INT TERM; trap 'kill $$beside 2>/dev/null' EXIT; beside=$$!;
 
-.PHONY: demo test check lint types floors unit coverage engine docker bench fuzz properties soak campaign image images docs clean
+.PHONY: demo test check lint types floors unit coverage engine docker bench fuzz properties differential soak campaign image images docs clean
 
 $(VENV)/installed: extras = [dev]
 $(VENV)/installed $(VENV)/runs: pyproject.toml constraints.txt
@@ -91,6 +96,9 @@ fuzz: $(VENV)/installed
 
 properties: $(VENV)/installed
 	$(RUN)/pytest -q -n $(UNITS_AT_ONCE) -m hypothesis --hypothesis-profile many tests/unit
+
+differential: $(VENV)/installed
+	@$(RUN)/python -m tests.differential $(WORLDS) $(FIRST)
 
 soak: $(VENV)/installed
 	@$(RUN)/python -m tests.soak

@@ -57,4 +57,5 @@ def _is_good(served: Served, facts: Facts) -> bool:
     leaf = served.leaf
     if any(c.stand_in and c.certificate.fingerprint == leaf.fingerprint for c in facts.selection.candidates):
         return False
-    return leaf.issuer != leaf.subject and policies.is_good_until(leaf, facts, TWENTIETH)
+    complete = not policies.chain_problem(served, policies.acceptable(facts))
+    return complete and leaf.issuer != leaf.subject and policies.is_good_until(leaf, facts, TWENTIETH)

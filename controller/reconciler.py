@@ -372,9 +372,7 @@ class Reconciler:
                 writer != facts.target.key and meet((area,), self._memory[facts.target.key].areas)
                 for area, writer in self._writers.items()
             )
-        if before.pairs == wanted.pairs or before.started_at != wanted.started_at:
-            return True
-        return shown and before.leaves != wanted.leaves  # a port shows the leaf, and nothing of the chain behind it
+        return shown or before.pairs == wanted.pairs or before.started_at != wanted.started_at
 
     def _put_off(self, facts: Facts, decision: Decision) -> Outcome | None:
         """Why nothing is to be done yet: the same failed a short while ago, or a silent port may come back by itself."""
@@ -382,7 +380,7 @@ class Reconciler:
         if key in self._hurried:
             return None
         failure = self._attempts.standing(key, input_of(facts), self._clocks.elapsed())
-        if failure and (decision.write or failure.reason is not Reason.WRITE_REFUSED):  # else another has written them
+        if failure and _holds_off(failure, decision):
             self._tell_endings(facts)
             self._report.not_ready(facts, failure)
             return Outcome(Result.REFUSED, FAILED_PAUSE)
@@ -391,7 +389,7 @@ class Reconciler:
             text = f"{text} it is asked again in {rest:.0f} s, and a reload is tried {SILENT_LIMIT:.0f} s after it fell silent"
             self._report.not_ready(facts, Finding(decision.findings[0].reason, text))
             self._memory[key].learn(facts.target, facts.served)
-            self._memory[key].settled = frozenset(served.port for served in facts.served if served.leaf)
+            self._memory[key].settled = frozenset(served.ask for served in facts.served if served.leaf)
             return Outcome(Result.WAITING, rest)
         return None
 
@@ -409,7 +407,7 @@ class Reconciler:
             self._report.not_ready(facts, decision.findings[0])
             pause = decision.pause or (STARTING_PAUSE if facts.observed.listening is not None else SHORTEST_LOOK)
             return Outcome(Result.WAITING, pause)
-        if found := await self._with_stopped(facts, unready(facts, memory.known(target))):
+        if found := await self._with_stopped(facts, unready(facts, (ask.port for ask in memory.known(target)))):
             self._report.not_ready(facts, found.finding)
             longest = SHORTEST_LOOK if self._is_starting(facts) else LONGEST_LOOK
             again = memory.pause(SHORTEST_LOOK, longest) if found.again else None
@@ -456,7 +454,7 @@ class Reconciler:
         """Daemons start one after the other: look again, every few seconds at last, until the start must be over."""
         if facts.age is None or not self._is_starting(facts):
             return None
-        self._memory[facts.target.key].settled = frozenset(served.port for served in facts.served if served.leaf)
+        self._memory[facts.target.key].settled = frozenset(served.ask for served in facts.served if served.leaf)
         return min(self._timing.start_grace - facts.age, max(facts.age, STARTING_PAUSE), SHORTEST_LOOK)
 
     def _until_change(self, facts: Facts) -> float | None:
@@ -487,7 +485,7 @@ class Reconciler:
             memory.written = given
         if decision.reload:
             memory.in_use, memory.owed = given, None
-        if not decision.write and not delivered.failed:
+        if not (decision.write or delivered.failed or delivered.incomplete):
             memory.reloaded = given
         if delivered.finding:
             return self._installed_but_not_ready(facts, delivered)
@@ -500,11 +498,13 @@ class Reconciler:
         finding, memory = delivered.finding, self._memory[facts.target.key]
         assert finding is not None  # noqa: S101 -- that is why it is called
         memory.stopped = {name: memory.stopped.get(name, self._now()) for name in delivered.stopped}
-        if delivered.failed:
+        parked = delivered.failed or delivered.incomplete
+        if parked:
             self._note_failure(facts, finding)
+        if delivered.failed:
             memory.in_use, memory.owed = None, input_of(facts)
         self._report.not_ready(facts, finding, delivered.served)
-        return Outcome(Result.FAILED, FAILED_PAUSE if delivered.failed else SHORTEST_LOOK)
+        return Outcome(Result.FAILED, FAILED_PAUSE if parked else SHORTEST_LOOK)
 
     def _check_repetition(self, facts: Facts, decision: Decision) -> None:
         """Whatever undoes a write or a reload at once would cost a reload at every look."""
@@ -537,7 +537,7 @@ class Reconciler:
         """Submission can die some seconds after a reload, since it asks Dovecot who may log in: it is asked once more."""
         text = f"served by every port that answers; confirming after {self._timing.settle:g} s"
         self._report.not_ready(facts, Finding(Reason.RELOAD_PENDING, text), served)
-        self._memory[facts.target.key].settled = frozenset(one.port for one in served if one.leaf and not _logs_in(one.port))
+        self._memory[facts.target.key].settled = frozenset(one.ask for one in served if one.leaf and not _logs_in(one.port))
         return Outcome(Result.CHANGED, rest)
 
     def _or_source_trouble(self, finding: Finding, facts: Facts) -> Finding:
@@ -549,6 +549,14 @@ class Reconciler:
             if status and status.reason and name not in self._store.snapshots:
                 return Finding(status.reason, "; ".join((f"source {name}: {status.message}", *tell_unused(facts))))
         return finding
+
+
+def _holds_off(failure: Finding, decision: Decision) -> bool:
+    """Whether what failed a short while ago speaks against what is to be done now: after a write that was refused another may
+    have written the files; and a chain that a port does not hand out says nothing of a write."""
+    if decision.write:
+        return failure.reason is not Reason.SERVED_DIFFERS
+    return failure.reason is not Reason.WRITE_REFUSED
 
 
 def _logs_in(port: ProbePort) -> bool:

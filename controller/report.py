@@ -34,7 +34,7 @@ class Reporter:
 
     def ready(self, facts: Facts) -> None:
         """The target is as desired."""
-        more = (*_distrust(facts), *_stand_ins(facts), *_empty(facts), *_endings(facts), *_doubts(facts))
+        more = (*_distrust(facts), *_stand_ins(facts), *_empty(facts), *_unseen(facts), *_endings(facts), *_doubts(facts))
         said = (_ready_message(facts), *more, *facts.target.notes)
         self._set(facts, facts.served, None, "; ".join(said))
 
@@ -130,7 +130,7 @@ class Reporter:
 
 
 def _ready_message(facts: Facts) -> str:
-    ports = ", ".join(str(served.port) for served in facts.served if served.leaf)
+    ports = ", ".join(dict.fromkeys(str(served.port) for served in facts.served if served.leaf))
     chosen = [c.certificate.leaf for _, c in facts.selection.chosen]
     held = [installed_leaf(place, facts.observed) for place, _ in facts.selection.chosen]
     there = [leaf for leaf in held if leaf] if facts.target.written_by else chosen
@@ -147,7 +147,7 @@ def _ready_message(facts: Facts) -> str:
 def _distrust(facts: Facts) -> tuple[str, ...]:
     """Which trust it is, where clients do not accept it, and why some may not."""
     chosen = [candidate.certificate for _, candidate in facts.selection.chosen if not candidate.stand_in]
-    whose = [f"{one.trust.called}: {one.leaf.short}: {one.why}" for one in chosen if one.why]
+    whose = [f"{one.vouched.called}: {one.leaf.short}: {one.why}" for one in chosen if one.why]
     return tuple(dict.fromkeys((*whose, *(f"{one.leaf.short}: {text}" for one in chosen for text in one.warnings))))
 
 
@@ -164,6 +164,11 @@ def _empty(facts: Facts) -> tuple[str, ...]:
 
 def _endings(facts: Facts) -> tuple[str, ...]:
     return tuple(ending.message for ending in endings(facts))
+
+
+def _unseen(facts: Facts) -> tuple[str, ...]:
+    """Certificates that a port could not be asked for."""
+    return tuple(served.error for served in facts.served if served.unknown)
 
 
 def _doubts(facts: Facts) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from controller.domain.errors import MalformedPem, SourceMalformed
+from controller.domain.errors import SourceMalformed, WrongForm
 from controller.domain.finding import Reason
 from controller.domain.snapshot import Problem
 from controller.threads import step
@@ -24,7 +24,9 @@ from sources.foreign_base64 import decode_base64
 from sources.foreign_json import TooManyValues, parse_json
 from sources.pairs import Contents, RawPair, label_of
 
-REMEDY = "stop Traefik, remove this entry from its store and start it again, so that it orders a new certificate"
+REMEDY = "if its name is still needed, see the log of Traefik, which tries to order it anew at each start and once a day"
+"""Since v2 a pair that does not fit counts as one that is to be renewed (``provider.go``)."""
+_DAMAGED = "Traefik cannot read its store so, either: restore it from a backup"
 LARGEST_PART = MIB
 """Characters of a certificate or key in base64; the largest real ones have 30,000."""
 # A store has at least one of these, at the top or in a resolver; other JSON has not.
@@ -75,7 +77,7 @@ def _describe(error: json.JSONDecodeError) -> str:
         return "is binary or damaged, not JSON; correct the path, or restore it from a backup"
     if error.msg.startswith("Unterminated string") or not error.doc[error.pos :].strip():
         return f"ends in the middle (line {error.lineno}); if it stays so, restore it from a backup"
-    return f"is not JSON (line {error.lineno}, column {error.colno}: {error.msg}); if it stays so, restore it from a backup"
+    return f"is not JSON (line {error.lineno}, column {error.colno}); if it stays so, restore it from a backup"
 
 
 def _is_store(document: dict[str, object]) -> bool:
@@ -116,11 +118,11 @@ def _text(value: object) -> bytes:
 
 def _decode(text: bytes, what: str) -> bytes:
     if len(text) > LARGEST_PART:
-        raise MalformedPem(f"the {what} is larger than {LARGEST_PART // MIB} MiB")
+        raise WrongForm(f"the {what} is larger than {LARGEST_PART // MIB} MiB; {_DAMAGED}")
     try:
         return decode_base64(text)
     except ValueError as error:
-        raise MalformedPem(f"the {what} is not base64 text") from error
+        raise WrongForm(f"the {what} is not base64 text; {_DAMAGED}") from error
 
 
 def _fields(value: object) -> dict[str, object]:
@@ -134,4 +136,4 @@ def _label(resolver: str, name: str) -> str:
 
 
 def _problem(label: str, message: str) -> Problem:
-    return Problem(label, Reason.SOURCE_MALFORMED, f"{message}; {REMEDY}")
+    return Problem(label, Reason.SOURCE_MALFORMED, f"{message}; {_DAMAGED}")

@@ -109,7 +109,7 @@ class _StoreCollector(Collector):
             labels=["source", "name", "fingerprint", "trust"],
         )
         found = {
-            (name, *_series("source", entry.certificate.leaf)[0][4:], entry.certificate.trust.called)
+            (name, *_series("source", entry.certificate.leaf)[0][4:], entry.certificate.vouched.called)
             for name, snapshot in self._store.snapshots.items()
             for entry in snapshot.entries
         }

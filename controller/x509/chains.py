@@ -12,11 +12,11 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from itertools import islice
 
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
+from cryptography.exceptions import InvalidSignature
 
 from controller.threads import step
 from controller.x509.parsed import UNPARSABLE, Named, ParsedCertificate
+from controller.x509.signatures import verify_signature
 
 LONGEST_PATH = 8
 """Certificates above a leaf; real paths have one to three."""
@@ -87,27 +87,10 @@ def is_signed_by(certificate: ParsedCertificate, issuer: ParsedCertificate) -> b
     """Whether the key of one verifies the signature of another, whatever their names; what cannot be judged here is not."""
     step()
     try:
-        _verify(certificate, issuer)
+        verify_signature(certificate.x509, issuer.x509)
     except (InvalidSignature, *UNPARSABLE):
         return False
     return True
-
-
-def _verify(certificate: ParsedCertificate, issuer: ParsedCertificate) -> None:
-    signed, key = certificate.x509, issuer.x509.public_key()
-    signature, content, how = signed.signature, signed.tbs_certificate_bytes, signed.signature_algorithm_parameters
-    if (
-        isinstance(key, rsa.RSAPublicKey)
-        and isinstance(how, padding.PKCS1v15 | padding.PSS)
-        and signed.signature_hash_algorithm
-    ):
-        key.verify(signature, content, how, signed.signature_hash_algorithm)
-    elif isinstance(key, ec.EllipticCurvePublicKey) and isinstance(how, ec.ECDSA):
-        key.verify(signature, content, how)
-    elif isinstance(key, ed25519.Ed25519PublicKey | ed448.Ed448PublicKey):
-        key.verify(signature, content)
-    else:
-        raise UnsupportedAlgorithm("a key of another kind than the signature")
 
 
 def _other_key(certificate: ParsedCertificate, issuer: ParsedCertificate) -> bool:

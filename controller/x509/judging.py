@@ -6,7 +6,7 @@ shortest other one that it verifies is taken. Building is `controller.x509.chain
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import islice, pairwise
@@ -70,32 +70,44 @@ class _Question:
 
     def trusted(self, candidates: Iterable[Path]) -> Path | None:
         """The first path that a client with these roots accepts."""
-        return self._first(candidates, lambda path: self.roots.for_path(self.leaf, path))
+        return self._first((path, self.roots.for_path(self.leaf, path)) for path in candidates)
 
     def private(self, candidates: Iterable[Path], own_roots: Sequence[ParsedCertificate]) -> Path | None:
-        """The first that a client accepts that has a root which lies beside the leaf."""
-        return self._first(candidates, lambda _: own_roots)
+        """The first that a client accepts that has a root which lies beside the leaf.
+
+        One root at a time: of several with one name OpenSSL looks at the first alone.
+        """
+        return self._first(
+            (path, (root,)) for path in candidates for root in own_roots if root.subject == (self.leaf, *path)[-1].issuer
+        )
 
     def up_to(self, candidates: Iterable[Path]) -> Path | None:
-        """The first that ends where no issuer is at hand, and of which everything but its root can be verified."""
+        """The first that ends where no issuer is at hand, and of which everything but its root can be verified.
+
+        Not one of whose root a known one has the name, and is no good.
+        """
         candidates = tuple(candidates)
         begun = {path[:-1] for path in candidates}
-        whole = (path for path in candidates if path and path not in begun)
-        return self._first(whole, lambda path: path[-1:], partial=True)
+        whole = (path for path in candidates if path and path not in begun and not self._has_bad_root(path))
+        return self._first(((path, path[-1:]) for path in whole), partial=True)
 
-    def _first(
-        self, candidates: Iterable[Path], anchors: Callable[[Path], Sequence[ParsedCertificate]], *, partial: bool = False
-    ) -> Path | None:
-        likely = ((path, known) for path in candidates if (known := anchors(path)))
+    def _has_bad_root(self, path: Path) -> bool:
+        if not self.roots.pool.named(path[-1].issuer):
+            return False
+        found = self.verify(path, self.roots.for_path(self.leaf, path))
+        return found is not None and found.fault is not Fault.NO_ISSUER
+
+    def _first(self, candidates: Iterable[tuple[Path, Sequence[ParsedCertificate]]], *, partial: bool = False) -> Path | None:
+        """The first of several paths with their anchors; those without any are passed over."""
+        likely = ((path, known) for path, known in candidates if known)
         for path, known in islice(likely, MOST_VERIFIED):
             if self.verify(path, known, partial=partial) is None:
                 return path
         return None
 
     def verify(self, path: Path, anchors: Sequence[ParsedCertificate], *, partial: bool = False) -> Refusal | None:
-        """Why a client refuses a path; the keys of `anchors` are not weak."""
-        weak = next((one for one in path if weak_key(one) or weak_signature(one)), None)
-        return Refusal(Fault.OTHER, weak) if weak else openssl.verify(self.leaf, path, anchors, self.moment, partial=partial)
+        """Why a client refuses a path."""
+        return openssl.verify(self.leaf, path, anchors, self.moment, partial=partial)
 
 
 def judge(
@@ -112,13 +124,26 @@ def judge(
     question = _Question(leaf, roots, min(max(moment, leaf.not_before), leaf.not_after))
     if _is_in_order(leaf, own) and question.trusted(_in_time([tuple(own)], question.moment)):
         return Judged(tuple(own), Trust.PUBLIC, until=_next_change([tuple(own)], moment))
-    beside = Pool(one for one in own if one != leaf)
-    everything = Pool((*beside, *(pool or ())))
+    weak = [one for one in own if _is_weak(one)]
+    beside = Pool(one for one in own if one != leaf and one not in weak)
+    everything = Pool((*beside, *(one for one in pool or () if not _is_weak(one))))
     theirs, all_paths = list(paths(leaf, beside)), list(paths(leaf, everything))
     judged = _judge(question, _longest_first(theirs, question.moment), _in_time(all_paths, question.moment), everything)
     if judged is None:
         judged = _refused(question, max(theirs, key=len), everything)
+    if judged.trust is not Trust.PUBLIC and (issuer := _issuer_among(weak, leaf, judged.chain)):
+        judged = replace(judged, trust=Trust.REFUSED, why=say(Refusal(Fault.OTHER, issuer)), root_unknown=False)
     return replace(_with_mark(leaf, judged), until=_next_change(all_paths, moment))
+
+
+def _is_weak(one: ParsedCertificate) -> bool:
+    """An OpenSSL server does not even start with such an intermediate; nobody asks for a root's signature."""
+    return bool(weak_key(one) or (not one.is_root and weak_signature(one)))
+
+
+def _issuer_among(weak: Sequence[ParsedCertificate], leaf: ParsedCertificate, chain: Path) -> ParsedCertificate | None:
+    last = (leaf, *chain)[-1]
+    return next((one for one in weak if one.subject == last.issuer and is_signed_by(last, one)), None)
 
 
 def _is_in_order(leaf: ParsedCertificate, own: Sequence[ParsedCertificate]) -> bool:
@@ -126,14 +151,14 @@ def _is_in_order(leaf: ParsedCertificate, own: Sequence[ParsedCertificate]) -> b
     if not own or leaf.issuer != own[0].subject or leaf.issuer_key_id is None or leaf.issuer_key_id != own[0].key_id:
         return False
     links = all(one.issuer == issuer.subject and is_signed_by(one, issuer) for one, issuer in pairwise(own))
-    return links and len({leaf, *own}) == len(own) + 1 and not any(one.is_root for one in own)
+    return links and len({leaf, *own}) == len(own) + 1 and not any(one.is_root or _is_weak(one) for one in own)
 
 
 def _judge(question: _Question, theirs: Sequence[Path], others: Sequence[Path], everything: Pool) -> Judged | None:
     """By the best path that is valid; ``None`` where none is."""
     if (found := question.trusted(theirs)) is not None or (found := question.trusted(others)) is not None:
         return Judged(found, Trust.PUBLIC)
-    own_roots = [one for one in everything if one.is_root and not weak_key(one)]
+    own_roots = [one for one in everything if one.is_root]
     if (found := question.private(theirs, own_roots)) is not None or (found := question.private(others, own_roots)) is not None:
         return Judged(found, Trust.PRIVATE, _private((question.leaf, *found)[-1].issuer_shown))
     if found := question.up_to(theirs) or question.up_to(others):
@@ -156,16 +181,12 @@ def _next_change(candidates: Iterable[Path], moment: datetime) -> datetime | Non
 
 
 def _root_unknown(question: _Question, path: Path) -> Judged:
-    """All but the root was verified; a root of its name may be known, and be no good."""
-    if question.roots.pool.named(path[-1].issuer):
-        found = question.verify(path, question.roots.for_path(question.leaf, path))
-        if found is not None and found.fault is not Fault.NO_ISSUER:
-            return Judged(path, Trust.REFUSED, _say(found))
+    """All but the root was verified."""
     name = path[-1].issuer_shown
-    if _is_public(question, path):
-        why = f"{name}, which its chain ends at, is not among this system's trusted roots, and may be newer than they are"
-        return Judged(path, Trust.ROOT_UNKNOWN, f"{why}; {_ADD_ROOT}", root_unknown=True)
-    return Judged(path, Trust.PRIVATE, _private(name), root_unknown=True)
+    public = _is_public(question, path)
+    which = "it may be newer than they are" if public else "it is a private CA's, or newer than they are"
+    why = f"its root {name} is not among this system's trusted roots: {which}; {_ADD_ROOT}"
+    return Judged(path, Trust.ROOT_UNKNOWN if public else Trust.PRIVATE, why, root_unknown=True)
 
 
 def _private(root: str) -> str:
@@ -177,12 +198,12 @@ def _refused(question: _Question, path: Path, everything: Pool) -> Judged:
     anchors = question.roots.for_path(question.leaf, path) or [one for one in everything if one.is_root] or path[-1:]
     found = question.verify(path, anchors, partial=True) if anchors else Refusal(Fault.NO_ISSUER, question.leaf)
     if path or found is None or found.fault is not Fault.NO_ISSUER:
-        return Judged(path, Trust.REFUSED, _say(found) if found else _NO_PATH)
+        return Judged(path, Trust.REFUSED, say(found) if found else _NO_PATH)
     name = question.leaf.issuer_shown
     if _is_public(question, path):
         return Judged(path, Trust.INCOMPLETE, f"the chain is incomplete: the intermediate {name} is missing; {_COMPLETE}")
     why = f"the chain is incomplete: {name}, which issued it, is neither beside it nor among this system's trusted roots"
-    return Judged(path, Trust.PRIVATE, f"{why}; {_COMPLETE}; {_ADD_ROOT}")
+    return Judged(path, Trust.INCOMPLETE, f"{why}; {_COMPLETE}; {_ADD_ROOT}")
 
 
 def _is_public(question: _Question, path: Path) -> bool:
@@ -210,7 +231,8 @@ def _with_mark(leaf: ParsedCertificate, judged: Judged) -> Judged:
     return judged
 
 
-def _say(refusal: Refusal) -> str:
+def say(refusal: Refusal) -> str:
+    """What a client says of a chain that OpenSSL refuses."""
     one = refusal.certificate
     text = _WHY.get(refusal.fault, "") or weak_key(one) or weak_signature(one) or "OpenSSL does not accept it"
     return f"clients refuse its chain because of {one.shown}: {text.format(begin=one.not_before, end=one.not_after)}"

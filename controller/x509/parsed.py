@@ -8,18 +8,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property, lru_cache
+from ipaddress import IPv4Address, IPv6Address
 from typing import TypeVar
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509 import ExtensionType
 
 from controller.domain.certificate import KeyType, Leaf
 from controller.domain.errors import MalformedPem
-from controller.x509.distinguished_names import Canonical, canonical, common_name, organisation
+from controller.x509.distinguished_names import Canonical, canonical, common_name, issuer_of, organisation, subject_of
 from controller.x509.keys import public_key_hash
+from controller.x509.signatures import verify_signature
 
 LARGEST_CHAIN_FILE, LONGEST_CHAIN, MOST_NAMES = 2**20, 20, 5000
 """Bytes and certificates of a chain, host names of a certificate. Real chains have two to four certificates of 2 kB each, six
@@ -28,7 +30,7 @@ at most; public authorities put 100 to 2,000 names into one.
 
 # Odd serial numbers and the like are the issuer's business. Said once, when this module is loaded: to say it anew around each
 # call is nothing for threads, which put back each other's filters until the last one stays for ever.
-warnings.filterwarnings("ignore", module=r"controller\.x509\.")
+warnings.filterwarnings("ignore", module=r"(controller\.x509|OpenSSL)\.")
 
 UNPARSABLE = (
     ValueError,
@@ -38,6 +40,8 @@ UNPARSABLE = (
     x509.DuplicateExtension,
     x509.UnsupportedGeneralNameType,
 )
+
+IPAddress = IPv4Address | IPv6Address
 
 Named = Canonical | str
 """A name as it is compared."""
@@ -72,32 +76,32 @@ class ParsedCertificate:
     @cached_property
     def subject(self) -> Named:
         """Its name as names are compared; one that no other has where it does not parse."""
-        return _fact(lambda: canonical(self.x509.subject), f"the subject of {self.fingerprint}")
+        return _fact(lambda: canonical(subject_of(self.x509)), f"the subject of {self.fingerprint}")
 
     @cached_property
     def issuer(self) -> Named:
         """The name of its issuer, likewise."""
-        return _fact(lambda: canonical(self.x509.issuer), f"the issuer of {self.fingerprint}")
+        return _fact(lambda: canonical(issuer_of(self.x509)), f"the issuer of {self.fingerprint}")
 
     @cached_property
     def shown(self) -> str:
         """What people call it."""
-        return _fact(lambda: common_name(self.x509.subject), "(no name)")
+        return _fact(lambda: common_name(subject_of(self.x509)), "(no name)")
 
     @cached_property
     def issuer_shown(self) -> str:
         """What people call its issuer."""
-        return _fact(lambda: common_name(self.x509.issuer), "(no name)")
+        return _fact(lambda: common_name(issuer_of(self.x509)), "(no name)")
 
     @cached_property
     def issuer_organisation(self) -> str:
         """Whose authority its issuer is."""
-        return _fact(lambda: organisation(self.x509.issuer), "")
+        return _fact(lambda: organisation(issuer_of(self.x509)), "")
 
     @cached_property
     def issuer_spelled(self) -> str:
         """All of its issuer's name, in lower case."""
-        return _fact(lambda: self.x509.issuer.rfc4514_string().lower(), "")
+        return _fact(lambda: issuer_of(self.x509).rfc4514_string().lower(), "")
 
     @property
     def is_self_issued(self) -> bool:
@@ -106,8 +110,16 @@ class ParsedCertificate:
 
     @cached_property
     def is_root(self) -> bool:
-        """It says that it signed itself, as OpenSSL judges that."""
-        return self.is_self_issued and (None in (self.key_id, self.issuer_key_id) or self.key_id == self.issuer_key_id)
+        """It signed itself; a CA signs its own next key under its own name too, but by the key before (RFC 4210 §4.4)."""
+        if not self.is_self_issued:
+            return False
+        try:
+            verify_signature(self.x509, self.x509)
+        except InvalidSignature:
+            return False
+        except UNPARSABLE:
+            return True  # of a kind that is not known any more, as of very old roots
+        return True
 
     @cached_property
     def public_key_hash(self) -> str:
@@ -143,10 +155,16 @@ class ParsedCertificate:
             return dns_names(self.x509)
 
     @cached_property
+    def addresses(self) -> tuple[IPAddress, ...]:
+        """The IP addresses of the subjectAltName."""
+        found = self.extension(x509.SubjectAlternativeName)
+        values = found.get_values_for_type(x509.IPAddress) if found else ()
+        return tuple(value for value in values if isinstance(value, IPAddress))
+
+    @property
     def has_addresses(self) -> bool:
         """It is for IP addresses, perhaps beside names."""
-        found = self.extension(x509.SubjectAlternativeName)
-        return found is not None and bool(found.get_values_for_type(x509.IPAddress))
+        return bool(self.addresses)
 
     @property
     def not_before(self) -> datetime:
@@ -248,9 +266,9 @@ def _describe(certificate: ParsedCertificate) -> Leaf:
     return Leaf(
         fingerprint=certificate.fingerprint,
         names=certificate.names,
-        subject=common_name(certificate.x509.subject),
-        issuer=common_name(certificate.x509.issuer),
-        organisation=organisation(certificate.x509.issuer),
+        subject=common_name(subject_of(certificate.x509)),
+        issuer=common_name(issuer_of(certificate.x509)),
+        organisation=organisation(issuer_of(certificate.x509)),
         serial=certificate.x509.serial_number,
         not_before=certificate.not_before,
         not_after=certificate.not_after,

@@ -14,7 +14,7 @@ from cryptography import x509
 from controller.domain.errors import CertificateError
 from controller.x509.bundles import open_bundle
 from controller.x509.chains import Pool
-from controller.x509.distinguished_names import organisation
+from controller.x509.distinguished_names import organisation, subject_of
 from controller.x509.parsed import UNPARSABLE, ParsedCertificate, parsed
 from controller.x509.usage import weak_key
 
@@ -44,7 +44,7 @@ class Roots:
 
 def _organisation(root: ParsedCertificate) -> str:
     try:
-        return organisation(root.x509.subject)
+        return organisation(subject_of(root.x509))
     except UNPARSABLE:
         return ""
 

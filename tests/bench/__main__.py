@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from rich.console import Console
 
-from tests.bench import keyed, latency, load, stores
+from tests.bench import entries, keyed, latency, load, stores
 from tests.bench.measure import Measure, as_data, environment, notes, table
 from tests.lab import build_images, remove_leftovers
 from tests.sdk import connect
@@ -19,6 +19,7 @@ PARTS: dict[str, Callable[[int], list[Measure]]] = {
     "latency": latency.run,
     "idle": load.idle,
     "big": load.big,
+    "entries": entries.run,
     "many": load.many,
     "folder": stores.folder,
     "polling": stores.polling,

@@ -16,7 +16,6 @@ from controller.selection import select
 from tests.unit.made import (
     CERT,
     CLOSED,
-    IMAPS,
     NEW,
     NOW,
     OLD,
@@ -129,7 +128,11 @@ class TestByWhatIsServed:
 
     def test_so_is_a_stand_in_that_signed_itself(self):
         leaf = replace(old.leaf, issuer=old.leaf.subject)
-        assert wait(Served(IMAPS, leaf, "network")) == 0.0
+        assert wait(replace(serves(old), leaf=leaf)) == 0.0
+
+    def test_so_is_one_whose_intermediate_is_not_sent(self):
+        assert wait(serves(old, chain_pem=old.leaf_pem)) == 0.0
+        assert wait(serves(old, chain_pem=old.fullchain_pem * 2)) == 20.0
 
     def test_so_is_one_that_a_source_made_for_the_time_being(self):
         there = facts(new, installed(PLACE, old), serves(old), on=noticing())

@@ -37,7 +37,6 @@ PUBLIC = {
     "Served.chain_pem": "certificates are shown to every client",
     "_Rank.alike": "the fingerprint, label and chain of a certificate",
     "Opened.certificates": "certificates are shown to every client",
-    "Block.label": "the word after BEGIN",
     "Authority.pem": "its certificate; the key is another field",
     "SmtpLine.text": "what a server says to strangers before TLS",
     "Layout.options": "a class, not its values",

@@ -1,0 +1,125 @@
+"""certferry's verdict beside OpenSSL's: about 300 random worlds of authorities, the same in each run, and this system's roots.
+
+`make differential` compares 10,000 that differ each time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from controller.domain.certificate import Trust
+from tests.differential import properties
+from tests.differential.compare import compare
+from tests.differential.explained import MILDER
+from tests.differential.judged import Verdict, judge
+from tests.differential.plans import LEAF, AuthorityPlan, Dates, LeafPlan, Plan, Usage
+from tests.differential.properties import Difference, check
+from tests.differential.roots_compared import compare_roots
+from tests.differential.worlds import World, make
+
+WORLDS, PARTS = 300, 6
+ROOT, INTERMEDIATE = AuthorityPlan(0, 0, trusted=True), AuthorityPlan(2, 0)
+GOOD = Plan(LeafPlan(2), (ROOT, INTERMEDIATE), own=(LEAF, 1), pool=(0,))
+"""A leaf, an intermediate and a root."""
+ALONE = replace(GOOD, own=(LEAF,), pool=(0, 1))
+UNKNOWN = replace(GOOD, authorities=(replace(ROOT, trusted=False), INTERMEDIATE))
+RE_ISSUED = replace(GOOD, authorities=(ROOT, INTERMEDIATE, replace(INTERMEDIATE, dates=Dates.NOW)), pool=(0, 2))
+
+
+@pytest.mark.parametrize("number", range(PARTS))
+def test_certferry_and_openssl_agree_about_random_worlds(number):
+    met = compare(WORLDS // PARTS, number)
+
+    assert met["worlds"] >= WORLDS // PARTS
+    assert min(met["a client accepts it"], met["no client accepts it"], met["own chain"], met["refused"]) > 0
+
+
+def test_every_valid_root_of_this_system_is_trusted_as_libssl_trusts_it():
+    told = compare_roots()
+
+    assert told.directly == told.valid > 0
+    assert told.by_an_intermediate > told.valid / 2
+
+
+def test_nothing_explains_that_certferry_is_milder_than_openssl():
+    assert not MILDER
+
+
+@pytest.mark.parametrize("plan", [GOOD, ALONE, UNKNOWN, RE_ISSUED], ids=["good", "alone", "unknown root", "re-issued"])
+def test_the_usual_worlds_show_no_difference_to_the_openssl_command_either(plan):
+    met = check(plan, ask_commands=True)
+
+    assert met["openssl verify"] == met["openssl s_client"] == met["usable"] == 1
+
+
+def delivers(*places: int) -> Callable[[World, Verdict], Verdict]:
+    """A fault: other certificates of the world are delivered."""
+    return lambda world, verdict: replace(
+        verdict, delivered=[world.leaf if n == LEAF else world.authorities[n] for n in places]
+    )
+
+
+def says(**changes: object) -> Callable[[World, Verdict], Verdict]:
+    """A fault: the verdict is another one."""
+    return lambda _, verdict: replace(verdict, **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("plan", "fault", "found"),
+    [
+        (GOOD, says(trust=Trust.PRIVATE), "but it is called"),
+        (GOOD, says(is_usable=False), "but it is refused"),
+        (UNKNOWN, says(trust=Trust.PUBLIC), "but a client says"),
+        (ALONE, delivers(LEAF), "but a client says"),
+        (GOOD, delivers(1, LEAF), "the server does not load it"),
+        (GOOD, delivers(LEAF, 1, 1), "twice"),
+        (GOOD, delivers(LEAF, 1, 0), "a root is delivered"),
+        (UNKNOWN, delivers(LEAF, 0), "did not issue"),
+        (RE_ISSUED, delivers(LEAF, 2), "the producer's own chain verifies"),
+    ],
+)
+def test_a_fault_of_certferry_would_be_found(plan, fault, found, monkeypatch):
+    monkeypatch.setattr(properties, "judge", lambda world: fault(world, judge(world)))
+
+    with pytest.raises(Difference, match=found):
+        check(plan)
+
+
+def test_a_verdict_that_depends_on_the_order_would_be_found(monkeypatch):
+    def first_counts(world: World) -> Verdict:
+        return replace(judge(world), trust=Trust.PUBLIC if world.plan.own[0] == LEAF else Trust.PRIVATE)
+
+    monkeypatch.setattr(properties, "judge", first_counts)
+
+    with pytest.raises(Difference, match="in another order"):
+        check(GOOD)
+
+
+@pytest.mark.parametrize(
+    "leaf",
+    [
+        LeafPlan(2, dates=Dates.ENDED),
+        LeafPlan(2, dates=Dates.LATER),
+        LeafPlan(2, kind="rsa1024"),
+        LeafPlan(2, kind="k1"),
+        LeafPlan(2, names=()),
+        LeafPlan(2, names=("192.0.2.1",)),
+        LeafPlan(2, usage=Usage.SHA1),
+        LeafPlan(2, usage=Usage.CLIENT_ONLY),
+        LeafPlan(2, usage=Usage.MAIL_ONLY),
+        LeafPlan(2, usage=Usage.ONLY_ENCIPHERMENT),
+        LeafPlan(2, usage=Usage.AUTHORITY),
+    ],
+    ids=str,
+)
+def test_a_leaf_of_a_refused_kind_is_refused_and_that_it_were_not_would_be_found(leaf, monkeypatch):
+    plan = replace(GOOD, leaf=leaf)
+    assert check(plan)["refused"] == 1
+
+    usable = replace(judge(make(GOOD)), trust=Trust.PRIVATE)
+    monkeypatch.setattr(properties, "judge", lambda world: replace(usable, delivered=(world.leaf,), key_pem=world.key_pem))
+    with pytest.raises(Difference):
+        check(plan)
