@@ -114,8 +114,9 @@ class _Question:
         found = openssl.verify(self.leaf, path, anchors, self.moment, partial=partial)
         if isinstance(found, Refusal):
             return found
-        below, above = found[1:] if partial else found[1:-1], found[1:]
-        weak = next((one for one in above if weak_key(one)), None) or next((one for one in below if weak_signature(one)), None)
+        below = (*path, *found[1:-1])  # OpenSSL may do without the last ones of a path, but a server loads them
+        weak = next((one for one in (*below, found[-1]) if weak_key(one)), None)
+        weak = weak or next((one for one in below if weak_signature(one)), None)
         return Refusal(Fault.OTHER, weak) if weak else found
 
 
