@@ -173,6 +173,7 @@ def probe(
     from controller.domain.mail_ports import STANDARD_PORTS, parse_probe_list
     from controller.probe import examine_all
 
+    _settings()
     with _usage("--ports"):
         wanted = parse_probe_list(ports) if ports else STANDARD_PORTS
     for host in hosts:
@@ -249,7 +250,23 @@ def _settings(level: str | None = "error") -> Settings:
     logs.configure(level or loaded.settings.log_level, loaded.settings.log_format)
     for line in loaded.translations:
         structlog.get_logger().info("settings.translated", message=line)
+    if loaded.settings.extra_roots:
+        _trust(loaded.settings.extra_roots)
     return loaded.settings
+
+
+def _trust(roots: Path) -> None:
+    from controller.domain.errors import CertificateError, SettingsError
+    from controller.settings import variable
+    from controller.x509.roots import use_extra_roots
+
+    try:
+        use_extra_roots(roots)
+    except (OSError, CertificateError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise SettingsError(
+            f"{variable('extra_roots')}={roots}: no roots can be read there: {why}; mount the file, or correct the path"
+        ) from error
 
 
 @contextmanager

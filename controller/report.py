@@ -32,7 +32,14 @@ class Reporter:
 
     def ready(self, facts: Facts) -> None:
         """The target is as desired."""
-        said = (_ready_message(facts), *_stand_ins(facts), *_empty(facts), *_doubts(facts), *facts.target.notes)
+        said = (
+            _ready_message(facts),
+            *_distrust(facts),
+            *_stand_ins(facts),
+            *_empty(facts),
+            *_doubts(facts),
+            *facts.target.notes,
+        )
         self._set(facts, facts.served, None, "; ".join(said))
 
     def not_ready(self, facts: Facts, finding: Finding, served: tuple[Served, ...] | None = None) -> None:
@@ -120,6 +127,13 @@ def _ready_message(facts: Facts) -> str:
         return f"{leaves} installed; probing is switched off"
     state = facts.target.container.state
     return f"{leaves} installed; " + ("none of its ports listens" if state == "running" else f"the container is {state}")
+
+
+def _distrust(facts: Facts) -> tuple[str, ...]:
+    """Which trust it is, where clients do not accept it, and why some may not."""
+    chosen = [candidate.certificate for _, candidate in facts.selection.chosen if not candidate.stand_in]
+    whose = [f"{one.trust.called}: {one.leaf.short}: {one.why}" for one in chosen if one.why]
+    return tuple(dict.fromkeys((*whose, *(f"{one.leaf.short}: {text}" for one in chosen for text in one.warnings))))
 
 
 def _stand_ins(facts: Facts) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -52,6 +53,15 @@ def read_address(raw: object) -> object:
     if found is None or int(found[3]) > 65535:
         raise ValueError("expected host:port such as 127.0.0.1:9469, 0.0.0.0:9469 or [::1]:9469, or off")
     return Address(found[1] or found[2], int(found[3]))
+
+
+def read_path(raw: object) -> object:
+    if raw is None:
+        return None
+    path = Path(str(raw).strip())
+    if not path.is_absolute():
+        raise ValueError("expected a whole path, such as /roots or /roots/my-ca.pem")
+    return path
 
 
 def read_urls(raw: object) -> object:

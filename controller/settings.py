@@ -32,6 +32,7 @@ from controller.setting_values import (
     read_docker_host,
     read_duration,
     read_label_prefix,
+    read_path,
     read_switch,
     read_urls,
     read_word,
@@ -98,6 +99,9 @@ class Settings(BaseSettings):
     """The wait after a first failure; it doubles with each further one."""
     retry_max: Annotated[Duration, Field(ge=0.1, le=86400.0)] = 300.0
     """The longest wait between two attempts."""
+    extra_roots: Annotated[Path | None, BeforeValidator(read_path)] = None
+    """A file or a folder with roots (PEM or DER) that are trusted beside those of certferry's image: your own CA's, or newer
+    ones. Read at the start."""
     http: Annotated[Address | None, NoDecode, BeforeValidator(read_address)] = Address("127.0.0.1", 9469)
     """Where status, health and metrics are served, or `off`."""
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(read_word)] = "info"
@@ -227,7 +231,7 @@ def _validate(layers: Sequence[_Layer], problems: list[str]) -> Settings | None:
 def describe_default(field: str) -> str:
     """The default as an operator would write it."""
     default = Settings.model_fields[field].default
-    return format_duration(default) if isinstance(default, float) else "" if default == () else str(default)
+    return format_duration(default) if isinstance(default, float) else "" if default in ((), None) else str(default)
 
 
 def expected_of(field: str) -> str:

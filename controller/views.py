@@ -71,6 +71,8 @@ def _candidate(candidate: Candidate) -> Json:
         "key_type": str(leaf.key_type),
         "issuer": leaf.issuer,
         "trust": candidate.certificate.trust.name.lower(),
+        "why": candidate.certificate.why,
+        "warnings": list(candidate.certificate.warnings),
         "not_before": leaf.not_before.isoformat(),
         "not_after": leaf.not_after.isoformat(),
         "chosen": not candidate.lost,
@@ -119,6 +121,7 @@ def plans(described: list[Json]) -> RenderableType:
 
 def _plan_lines(plan: Json) -> list[str]:
     lines = [f"  {finding['reason']}: {finding['message']}" for finding in plan["findings"]]
+    lines += [f"  note: {line}" for line in _distrust([one for one in plan["candidates"] if one["chosen"]])]
     if plan["refused"]:
         return [*lines, f"  would do nothing: {plan['refused']['reason']}: {plan['refused']['message']}"]
     lines += [f"  would write {path}" for path in plan["write"]]
@@ -175,6 +178,7 @@ def sources(described: list[Json]) -> RenderableType:
         if source.get("found"):
             parts.append(Text(f"  found: {source['found']}", "dim"))
         parts.append(_certificates(source["certificates"]) if source["certificates"] else Text("  no certificates"))
+        parts += [Text(f"  {line}", "yellow") for line in _distrust(source["certificates"])]
         parts += [Text(f"  {p['label']}: {p['reason']}: {p['message']}", "yellow") for p in source["problems"]]
     if not parts:
         parts.append(Text("no source is configured, and no proxy was found"))
@@ -194,6 +198,11 @@ def _certificates(certificates: list[Json]) -> Table:
             entry["fingerprint"][:12],
         )
     return table
+
+
+def _distrust(certificates: list[Json]) -> list[str]:
+    """Why clients do not accept one, or some do not."""
+    return [f"{one['label']}: {text}" for one in certificates for text in filter(None, (one["why"], *one["warnings"]))]
 
 
 def _left(described: Json) -> list[RenderableType]:

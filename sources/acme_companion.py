@@ -12,12 +12,13 @@ from posixpath import join, normpath
 from controller.domain.errors import SourceUnavailable
 from sources.layout import Layout, StoreOptions, Tree
 from sources.pairs import Contents, RawPair, label_of
-from sources.parts import above, folders, read_part
+from sources.parts import above, folders, link_of, read_part
 
 _TEST, _WILDCARD = "_test_", "wildcard_"
-_CHAIN, _KEY, _LEAF = "fullchain.pem", "key.pem", "cert.pem"
+_CHAIN, _KEY, _LEAF, _REST = "fullchain.pem", "key.pem", "cert.pem", "chain.pem"
 _FILES = {_CHAIN, _KEY, _LEAF}
 _ENDINGS = (".crt", ".key")
+_ORDERED = "it is being ordered, or the last order failed: see the log of the companion"
 _PLACEHOLDER = "default"
 """The pair that nginx-proxy shows to those who ask for a name it does not know; it is for nobody."""
 _WITHOUT_KEY = (".chain", ".ca")
@@ -39,7 +40,9 @@ def read(tree: Tree, _options: StoreOptions) -> Contents:
     for stem in _own(tree, names, managed):
         label = label_of(f"own/{stem}")
         with contents.entry(label):
-            contents.pairs.append(RawPair(label, _read_own_chain(tree, stem), read_part(tree, f"{stem}.key")))
+            files = (f"{stem}.crt", f"{stem}.key")
+            chain = _read_chain(tree, files[0], (f"{stem}.chain.pem", f"{stem}.chain.crt"))
+            contents.pairs.append(RawPair(label, chain, read_part(tree, files[1]), files=files))
     return contents
 
 
@@ -51,13 +54,15 @@ def _read_managed(tree: Tree, contents: Contents, subfolders: list[str]) -> list
         if (end := _end_of(tree, folder)) != folder and end in known:
             continue
         label = _label(folder)
-        with contents.entry(label):
+        with contents.entry(label, lost=_ORDERED):
             managed.append(folder)
-            if _FILES.isdisjoint(tree.names(folder)):
+            if _FILES.isdisjoint(names := tree.names(folder)):
                 managed.pop()
                 continue
-            chain, key = read_part(tree, f"{folder}/{_CHAIN}"), read_part(tree, f"{folder}/{_KEY}")
-            contents.pairs.append(RawPair(label, chain, key, test=folder.startswith(_TEST)))
+            files = (f"{folder}/{_CHAIN if _CHAIN in names or _LEAF not in names else _LEAF}", f"{folder}/{_KEY}")
+            chain = _read_chain(tree, files[0], (f"{folder}/{_REST}",))
+            is_test = folder.startswith(_TEST)
+            contents.pairs.append(RawPair(label, chain, read_part(tree, files[1]), test=is_test, files=files))
     return managed
 
 
@@ -90,7 +95,7 @@ def _end_of(tree: Tree, path: str) -> str:
     root = f"{tree.where.rpartition(':')[2].rstrip('/')}/"
     for _ in range(_MAX_LINKS):
         folder, _, file = path.rpartition("/")
-        if target := tree.link(path):
+        if target := link_of(tree, path):
             path = join(folder, target)
         elif folder and (target := tree.link(folder)):
             path = join(target, file)
@@ -100,13 +105,14 @@ def _end_of(tree: Tree, path: str) -> str:
     return path
 
 
-def _read_own_chain(tree: Tree, stem: str) -> bytes:
-    """nginx-proxy wants the chain in the ``.crt``; the other file is only for its OCSP answers, but may be all there is."""
-    chain = read_part(tree, f"{stem}.crt")
-    if chain.count(b"-----BEGIN CERTIFICATE") != 1:
+def _read_chain(tree: Tree, file: str, rest: tuple[str, ...]) -> bytes:
+    """A file that should hold the whole chain, and what is missing in it. nginx-proxy itself uses what stands in the ``.crt``;
+    the other file is for its OCSP answers, but may be all there is.
+    """
+    chain = read_part(tree, file)
+    if chain.count(b"-----BEGIN") != 1:
         return chain
-    others = (f"{stem}.chain.pem", f"{stem}.chain.crt")
-    return chain + b"".join(b"\n" + tree.read(file) for file in others if tree.kind(file) == "file")
+    return chain + b"".join(b"\n" + read_part(tree, more) for more in rest if tree.kind(more) == "file")
 
 
 def _check(tree: Tree, names: list[str], subfolders: list[str]) -> None:
@@ -121,6 +127,6 @@ def _check(tree: Tree, names: list[str], subfolders: list[str]) -> None:
 ACME_COMPANION = Layout(
     kind="acme-companion",
     read=read,
-    remedy="remove its folder and let the companion ask for a new one (/app/force_renew)",
+    remedy="let the companion ask for a new one by /app/force_renew",
     folders=("*",),
 )

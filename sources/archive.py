@@ -53,7 +53,7 @@ def unpack(archive: bytes, parent: PurePosixPath, *, limit: int) -> Nodes:
                 link = member.linkname if member.issym() else ""
                 nodes[path] = Node(member.isdir(), member.size, int(member.mtime), link, file.read() if file else None)
     except (tarfile.TarError, EOFError, ValueError, KeyError, OverflowError, RecursionError, OSError) as error:
-        raise SourceMalformed(f"the archive of {parent} that the engine sent cannot be read ({error})") from error
+        raise SourceMalformed(f"the archive of {parent} that the engine sent cannot be read; it is asked for again") from error
     return nodes
 
 

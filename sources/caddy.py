@@ -8,8 +8,9 @@ issuers: Caddy takes the newest, and so does the choice among all candidates.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NoReturn
 
-from controller.domain.errors import SourceUnavailable
+from controller.domain.errors import OtherStore, SourceUnavailable
 from sources.layout import Layout, StoreOptions, Tree
 from sources.pairs import Contents, RawPair, label_of
 from sources.parts import above, folders, read_part
@@ -18,6 +19,7 @@ _KNOWN = {"certificates", "acme", "pki", "ocsp", "locks", "users", "instance.uui
 """What Caddy makes in its folder; any of them shows that it is the right one."""
 _PLACES = ("caddy", ".local/share/caddy", ".caddy")
 """Where it is below the folder of its volume, or below the home folder of its user (v2, v1)."""
+_ORDERED = "Caddy is ordering it, or its last order failed: see its log"
 
 
 def read(tree: Tree, _options: StoreOptions) -> Contents:
@@ -28,15 +30,18 @@ def read(tree: Tree, _options: StoreOptions) -> Contents:
     """
     names = tree.names()
     contents = Contents(blank=not names)
-    if names and not _KNOWN.intersection(names):
-        raise SourceUnavailable(_wrong_folder(tree, contents))
-    for issuer, site, folder in _sites(tree, contents):
+    sites = [*_sites(tree, contents)] or [*_sites_of_one_issuer(tree, contents)]
+    if names and not sites and not _KNOWN.intersection(names):
+        _explain(tree, contents)
+    for issuer, site, folder in sites:
         crt, key = f"{site}.crt", f"{site}.key"
-        label = label_of(f"{issuer}/{site.replace('wildcard_', '*', 1)}")
-        with contents.entry(label):
+        name = site.replace("wildcard_", "*", 1)
+        label = label_of(f"{issuer}/{name}" if issuer else name)
+        with contents.entry(label, lost=_ORDERED):
             if {crt, key}.isdisjoint(tree.names(folder)):
                 continue  # it was just made, or given up
-            contents.pairs.append(RawPair(label, read_part(tree, f"{folder}/{crt}"), read_part(tree, f"{folder}/{key}")))
+            files = (f"{folder}/{crt}", f"{folder}/{key}")
+            contents.pairs.append(RawPair(label, read_part(tree, files[0]), read_part(tree, files[1]), files=files))
     return contents
 
 
@@ -49,20 +54,27 @@ def _sites(tree: Tree, contents: Contents) -> Iterator[tuple[str, str, str]]:
                 yield issuer, site, f"{sites}/{site}"
 
 
-def _wrong_folder(tree: Tree, contents: Contents) -> str:
+def _sites_of_one_issuer(tree: Tree, contents: Contents) -> Iterator[tuple[str, str, str]]:
+    """The same where only the folder of one issuer was mounted, be it of v2 or of v1."""
+    for prefix in ("", "sites/"):
+        for site in folders(tree, contents, prefix.rstrip("/")):
+            if tree.kind(f"{prefix}{site}/{site}.crt") == "file":
+                yield "", site, f"{prefix}{site}"
+
+
+def _explain(tree: Tree, contents: Contents) -> NoReturn:
     if below := next((place for place in _PLACES if tree.kind(place) == "folder"), None):
-        return f"{tree.where} is a folder above Caddy's; name {tree.where.rstrip('/')}/{below}"
-    issuers = (name for name in folders(tree, contents) if name != "sites")
-    inside = ((issuer, site) for issuer in issuers for site in folders(tree, contents, issuer))
+        raise SourceUnavailable(f"{tree.where} is a folder above Caddy's; name {tree.where.rstrip('/')}/{below}")
+    inside = ((issuer, site) for issuer in folders(tree, contents) for site in folders(tree, contents, issuer))
     if any(tree.kind(f"{issuer}/{site}/{site}.crt") == "file" for issuer, site in inside):
-        return f"{tree.where} is a part of Caddy's folder; name the one above it, {above(tree)}"
-    return f"{tree.where} is no storage of Caddy: it holds neither certificates nor acme; name the folder that does"
+        raise SourceUnavailable(f"{tree.where} is a part of Caddy's folder; name the one above it, {above(tree)}")
+    raise OtherStore(f"{tree.where} is no storage of Caddy: it holds neither certificates nor acme; name the folder that does")
 
 
 CADDY = Layout(
     kind="caddy",
     read=read,
-    remedy="remove its folder and restart Caddy, which asks for a new one",
-    folders=("certificates", "certificates/*", "certificates/*/*", "acme", "acme/*", "acme/*/sites", "acme/*/sites/*"),
+    remedy="rename its folder and restart Caddy, which then asks for a new one",
+    folders=("*", "sites/*", "certificates/*", "certificates/*/*", "acme/*", "acme/*/sites", "acme/*/sites/*"),
     parts=("certificates", "acme"),
 )

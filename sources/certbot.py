@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import re
 
-from controller.domain.errors import SourceUnavailable
+from controller.domain.errors import OtherStore, SourceUnavailable
 from sources.layout import Layout, StoreOptions, Tree
 from sources.pairs import Contents, RawPair, label_of
-from sources.parts import above, is_there, read_part
+from sources.parts import above, is_there, link_of, read_part
 
 _KNOWN = {"live", "archive", "renewal", "renewal-hooks", "accounts", "keys", "csr", "cli.ini"}
 """What certbot makes in its folder; any of them shows that it is the right one."""
 _NUMBERED = re.compile(r"(?:^|/)archive/(?P<name>[^/]+)/fullchain(?P<number>[0-9]+)\.pem$")
 _OF_A_PART = ("fullchain.pem", "fullchain1.pem")
+_LINKS = {"cert.pem", "chain.pem", "fullchain.pem", "privkey.pem"}
 
 
 def read(tree: Tree, _options: StoreOptions) -> Contents:
@@ -36,17 +37,18 @@ def read(tree: Tree, _options: StoreOptions) -> Contents:
             f"{tree.where} holds live, but not archive, where its links lead; mount the whole folder /etc/letsencrypt"
         )
     for name in lineages:
-        with contents.entry(label_of(name)):
-            contents.pairs.append(_read_lineage(tree, name))
+        with contents.entry(label_of(name), lost=f"certbot renews it by: certbot renew --force-renewal --cert-name {name}"):
+            if not _LINKS.isdisjoint(tree.names(f"live/{name}")):  # a request that failed leaves an empty folder in NPM
+                contents.pairs.append(_read_lineage(tree, name))
     return contents
 
 
 def _read_lineage(tree: Tree, name: str) -> RawPair:
     chain, key = f"live/{name}/fullchain.pem", f"live/{name}/privkey.pem"
-    if numbered := _NUMBERED.search(tree.link(chain)):
+    if numbered := _NUMBERED.search(link_of(tree, chain)):
         folder, number = f"archive/{numbered['name']}", numbered["number"]
         chain, key = f"{folder}/fullchain{number}.pem", f"{folder}/privkey{number}.pem"
-    return RawPair(label_of(name), read_part(tree, chain), read_part(tree, key))
+    return RawPair(label_of(name), read_part(tree, chain), read_part(tree, key), files=(chain, key))
 
 
 def _check(tree: Tree, names: list[str]) -> None:
@@ -60,7 +62,7 @@ def _check(tree: Tree, names: list[str]) -> None:
             f"{tree.where} is a part of certbot's folder only; mount the folder above it, {above(tree)}, whole, and name that"
         )
     if names and not _KNOWN.intersection(names):
-        raise SourceUnavailable(f"{tree.where} is no folder of certbot: it holds no live; correct the path")
+        raise OtherStore(f"{tree.where} is no folder of certbot: it holds no live; correct the path")
 
 
 CERTBOT = Layout(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import PurePosixPath
@@ -23,6 +23,7 @@ from controller.ending import end, pass_on_cancellation
 from controller.ports import ContainerFiles, PathStat, Source
 from controller.threads import OwnThread, step
 from sources.archive import ArchiveTree, Node, Nodes, lead, unpack
+from sources.files import MIB
 from sources.layout import FileOptions, Layout, Tree
 from sources.local import LocalStorage
 from sources.stored import StoredSource
@@ -41,6 +42,8 @@ FOREIGN_PARTS = 40
 """Links out of the store that are followed."""
 COARSEST = 3.0
 """Seconds: what changed less than that ago may change again without a trace, for archives tell whole seconds only."""
+INSTEAD = 4 * MIB
+"""Bytes that are fetched of a folder that holds no such store."""
 _ARCHIVES = 4
 """Times ``max-size`` that all of a store may have."""
 
@@ -182,7 +185,16 @@ class ContainerStorage:
             nodes[self.path] = Node(is_folder=True, size=0, modified=root.modified_at)
         changed = any(_differs(nodes.get(path), look) for path, look in looks.items())
         recent = any(begin - COARSEST < node.modified < begin + COARSEST for node in nodes.values())
+        if self.layout.parts != ("",) and nodes.keys() == {self.path}:
+            nodes |= await self._fetch_instead(container_id)
         return _Fetched(container_id, nodes, looks, again=changed or recent)
+
+    async def _fetch_instead(self, container_id: str) -> Nodes:
+        """What lies in the folder where nothing of this kind does, so that it can be told; it is not watched."""
+        nodes: Nodes = {}
+        with suppress(SourceUnavailable):
+            await self._add(container_id, self.path, nodes, INSTEAD)
+        return nodes
 
     async def _fetch_nodes(self, container_id: str) -> Nodes:
         nodes: Nodes = {}

@@ -96,7 +96,7 @@ def _check(path: Path, status: os.stat_result, limit: int) -> None:
     if stat.S_ISDIR(status.st_mode):
         raise SourceUnavailable(
             f"{path} is a directory: Docker makes one when the file of a bind mount does not exist on the host;"
-            " remove it there and mount the directory that holds the file"
+            " mount the directory that holds the file in its place"
         )
     if not stat.S_ISREG(status.st_mode):
         raise SourceUnavailable(f"{path} is {_what(status.st_mode)}, not a file; correct the path")

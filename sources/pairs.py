@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,18 +15,22 @@ from controller.domain.errors import (
     CertificateError,
     EncryptedKey,
     KeyMismatch,
+    MalformedPem,
     NameMissing,
     OnlyAddresses,
+    PartMissing,
     SourceMalformed,
     SourceUnavailable,
     WeakKey,
     WeakSignature,
+    WrongForm,
     WrongUsage,
 )
 from controller.domain.finding import Finding, Reason
 from controller.domain.snapshot import Entry, Problem
 from controller.faults import panics_as_errors
 from controller.threads import step
+from controller.x509 import text
 from controller.x509.chains import Pool
 from controller.x509.pairs import parse_certificate
 
@@ -40,26 +44,41 @@ _REASONS: dict[type[CertificateError], Reason] = {
     WrongUsage: Reason.WRONG_USAGE,
 }
 # Their messages name a remedy already.
-_SELF_EXPLAINING = (EncryptedKey, NameMissing, WeakKey, WeakSignature, WrongUsage)
+_SELF_EXPLAINING = (EncryptedKey, NameMissing, WeakKey, WeakSignature, WrongForm, WrongUsage)
 _LABEL_LENGTH = 120
 
 
 @dataclass(frozen=True, slots=True)
 class RawPair:
-    """A chain and a key in PEM, not judged yet; `label` says where in the source they stand, in a word no other pair there has.
+    """A chain and a key as they were found; `label` says where in the source they stand, in a word no other pair there has.
 
-    `test`: the store itself marks it as made for testing.
+    `test`: the store itself marks it as made for testing. `decode` makes PEM of how it stands there, which is done for new
+    pairs only; it raises `MalformedPem`. `files` name the two for messages.
     """
 
     label: str
-    certificate_pem: bytes = field(repr=False)
-    key_pem: bytes = field(repr=False)
+    certificate: bytes = field(repr=False)
+    key: bytes = field(repr=False)
     test: bool = False
+    decode: Callable[[bytes, str], bytes] | None = field(default=None, repr=False, compare=False)
+    files: tuple[str, str] = field(default=("the certificate", "the private key"), repr=False)
+
+    @property
+    def certificate_pem(self) -> bytes:
+        """The certificates in PEM; raises `MalformedPem`."""
+        return self.decode(self.certificate, "certificate") if self.decode else self.certificate
+
+    @property
+    def key_pem(self) -> bytes:
+        """The key in PEM; raises `MalformedPem`."""
+        return self.decode(self.key, "private key") if self.decode else self.key
 
     @property
     def digest(self) -> bytes:
-        """Tells pairs apart by content; the length keeps the border between the two parts."""
-        return hashlib.sha256(b"%d:" % len(self.certificate_pem) + self.certificate_pem + self.key_pem).digest()
+        """Tells pairs apart by content, and by what messages call it; the lengths keep the borders between the parts."""
+        files = "\0".join(self.files).encode(errors="surrogateescape")
+        lengths = b"%d:%d:" % (len(files), len(self.certificate))
+        return hashlib.sha256(lengths + files + self.certificate + self.key).digest()
 
 
 @dataclass(slots=True)
@@ -76,10 +95,13 @@ class Contents:
     """Certificates that may complete the chain of any pair."""
 
     @contextmanager
-    def entry(self, label: str) -> Iterator[None]:
-        """Read one entry: what cannot be read of it is a problem of this entry alone."""
+    def entry(self, label: str, *, lost: str = "") -> Iterator[None]:
+        """Read one entry: what cannot be read of it is a problem of this entry alone. `lost` helps where a file is missing."""
         try:
             yield
+        except PartMissing as error:
+            message = f"{error}; {lost}" if lost else str(error)
+            self.problems.append(Problem(label, Reason.SOURCE_MALFORMED, message))
         except SourceUnavailable as error:
             self.problems.append(Problem(label, Reason.SOURCE_UNAVAILABLE, str(error)))
         except SourceMalformed as error:
@@ -151,7 +173,10 @@ def _still_true(result: Result | None, moment: datetime) -> Result | None:
 def _judge(pair: RawPair, authorities: Pool, moment: datetime, remedy: str) -> Result:
     try:
         with panics_as_errors():
-            return parse_certificate(pair.certificate_pem, pair.key_pem, moment, authorities)
+            decoded = pair.certificate_pem, pair.key_pem
+            chain = _part(text.certificates, decoded[0], pair.files[0])
+            key = _part(text.private_key, decoded[1], pair.files[1])
+            return parse_certificate(chain, key, moment, authorities)
     except OnlyAddresses as error:
         log.debug("pair.skipped", entry=pair.label, reason=str(error))
         return Skipped(str(error))
@@ -160,3 +185,11 @@ def _judge(pair: RawPair, authorities: Pool, moment: datetime, remedy: str) -> R
         return Finding(_REASONS.get(type(error), Reason.SOURCE_MALFORMED), message)
     except Exception as error:  # foreign bytes in a foreign parser: whatever it raises, the other pairs must stay usable
         return Finding(Reason.SOURCE_MALFORMED, f"a pair that cannot be parsed ({type(error).__name__}); {remedy}")
+
+
+def _part(read: Callable[[bytes], bytes], data: bytes, file: str) -> bytes:
+    """One of the two, in PEM that is right as text."""
+    try:
+        return read(data)
+    except MalformedPem as error:
+        raise type(error)(f"{file}: {error}") from error

@@ -3,23 +3,43 @@
 from __future__ import annotations
 
 from pathlib import PurePosixPath
+from posixpath import dirname, join, normpath
 
-from controller.domain.errors import SourceMalformed
+from controller.domain.errors import PartMissing, SourceMalformed, SourceUnavailable
+from controller.x509.foreign import is_text_of_a_link
 from sources.layout import Tree
 from sources.pairs import Contents, label_of
 
 
 def read_part(tree: Tree, path: str) -> bytes:
-    """One file of a pair.
+    """One file of a pair; where that is the text of a link, as copies without links have it, the file that it names.
 
     Raises:
-        SourceMalformed: it is missing, or a link that leads nowhere; that passes while a program writes.
+        PartMissing: it is missing, or a link that leads nowhere; that passes while a program writes.
         SourceUnavailable: it cannot be read; with the remedy.
     """
     if tree.kind(path) == "missing":
         target = tree.link(path)
-        raise SourceMalformed(f"{path} leads to {target}, where nothing is" if target else f"{path} is missing")
-    return tree.read(path)
+        raise PartMissing(f"{path} leads to {target}, where nothing is" if target else f"{path} is missing")
+    named = named_by(tree, path)
+    return tree.read(named or path)
+
+
+def named_by(tree: Tree, path: str) -> str:
+    """The file of the tree that a file names which holds nothing but the text of a link; else empty."""
+    try:
+        data = tree.read(path) if tree.kind(path) == "file" else b""
+    except (SourceUnavailable, SourceMalformed):
+        return ""
+    if not is_text_of_a_link(data):
+        return ""
+    named = normpath(join(dirname(path), data.decode().strip()))
+    return named if tree.kind(named) == "file" and not named.startswith(("/", "..")) else ""
+
+
+def link_of(tree: Tree, path: str) -> str:
+    """Where a link points, as it is written, be it that it became a text on its way here; empty for what is none."""
+    return tree.link(path) or (tree.read(path).decode().strip() if named_by(tree, path) else "")
 
 
 def is_there(tree: Tree, path: str) -> bool:

@@ -12,26 +12,29 @@ from dataclasses import dataclass, field
 from functools import partial
 from math import inf
 from pathlib import Path
+from posixpath import dirname
 from typing import cast
 
 from pydantic import ByteSize, Field
 
-from controller.domain.errors import CertificateError, SourceMalformed
+from controller.domain.errors import CertificateError, EncryptedKey, SourceMalformed, WrongForm
 from controller.domain.finding import Reason
 from controller.domain.snapshot import Problem
 from controller.x509.bundles import Bundle, Bundles, FoundKey
 from controller.x509.chains import Pool, above
-from controller.x509.parsed import ParsedCertificate
+from controller.x509.parsed import Named, ParsedCertificate
 from sources.files import MIB, read_file
 from sources.layout import FileOptions, Layout, Read, StoreOptions, Tree
 from sources.pairs import Contents, RawPair, label_of
+from sources.pem_leftovers import BRING, explain, is_of_no_certificate
 
 _PASSWORD = "password-file"  # noqa: S105 -- the option, not a password
 _PARTIAL = ("~", ".tmp", ".part", ".partial", ".filepart", ".swp", ".next")
 """Endings of files that are not (yet) meant: half-written, an editor's, acme.sh's next key. Those of rsync begin with a dot."""
-_NEVER_EMPTY = (".pem", ".crt", ".cer", ".der", ".key")
-"""Endings of files that are being written while they are empty; others may well be empty for good."""
-_PKCS12 = (".p12", ".pfx")
+_DEEPER = ("certs", "keys", "private")
+"""Folders below which there is one for each name: of uacme, OPNsense and others."""
+_NOT_ORDERED = "bring the certificate; where one is being ordered, or an order failed, see the log of what orders it"
+_ANEW = "make it anew with -addext subjectAltName=DNS:<name>, or ask the issuer for one that names the host"
 
 
 class PemOptions(FileOptions):
@@ -52,12 +55,18 @@ class _Pool:
     keys: dict[str, tuple[str, FoundKey]] = field(default_factory=dict)
     leaves: dict[ParsedCertificate, tuple[str, float]] = field(default_factory=dict)
     """What may be a leaf, with the file that shows most of its chain, and how many certificates that file has."""
+    nameless: dict[ParsedCertificate, str] = field(default_factory=dict)
+    """Authorities, or leaves that say so without need; with their files."""
+    issuers: set[Named] = field(default_factory=set)
+    """The subjects of those who issued another certificate."""
     beside: dict[str, tuple[ParsedCertificate, ...]] = field(default_factory=dict)
     """What each of those files holds."""
     certified: set[str] = field(default_factory=set)
     """The public keys of all certificates."""
     in_focus: set[str] = field(default_factory=set)
     """The public keys that the file holds that was named."""
+    others: dict[str, str] = field(default_factory=dict)
+    """Files that hold something else, which is odd only beside half a pair; and what to say of each then."""
 
     def add(self, path: str, bundle: Bundle) -> None:
         """Take the content of one file."""
@@ -68,7 +77,11 @@ class _Pool:
             if certificate.is_authority:
                 self.authorities.add(certificate)
             self.certified.add(certificate.public_key_hash)
-            if length > self.leaves.get(certificate, ("", 0))[1] and (certificate.names or not certificate.is_authority):
+            if certificate.issuer != certificate.subject:
+                self.issuers.add(certificate.issuer)
+            if certificate.is_authority and not certificate.names:
+                self.nameless.setdefault(certificate, path)
+            elif length > self.leaves.get(certificate, ("", 0))[1]:
                 self.leaves[certificate] = (path, length)
                 self.beside[path] = bundle.certificates
         if path == self.focus:
@@ -98,7 +111,7 @@ def _read(bundles: Bundles, tree: Tree, options: StoreOptions) -> Contents:
         pool = _Pool(tree.focus)
         for path in _files(tree, contents):
             with contents.entry(label_of(path)):
-                pool.add(path, _open(tree, path, bundles, password))
+                pool.add(path, _open(tree, path, bundles, password, pool.others))
         _match(pool, contents)
     if tree.focus:
         contents.problems = [p for p in contents.problems if p.label.partition("#")[0] in (label_of(tree.focus), _PASSWORD)]
@@ -109,6 +122,7 @@ def _match(pool: _Pool, contents: Contents) -> None:
     """Put the pairs together, and tell what is left over."""
     contents.authorities = pool.authorities
     per_file = Counter(path for path, _ in pool.leaves.values())
+    halves: set[str] = set()
     paths = {
         leaf: above(leaf, pool.beside[path]) for leaf, (path, _) in pool.leaves.items() if leaf.public_key_hash in pool.keys
     }
@@ -118,21 +132,35 @@ def _match(pool: _Pool, contents: Contents) -> None:
             continue
         label = label_of(path if per_file[path] == 1 else f"{path}#{leaf.fingerprint[:12]}")
         if leaf in paths:
+            files = (path, pool.keys[leaf.public_key_hash][0])
             chain = b"".join(certificate.pem for certificate in (leaf, *paths[leaf]))
-            contents.pairs.append(RawPair(label, chain, pool.keys[leaf.public_key_hash][1].pem))
+            contents.pairs.append(RawPair(label, chain, pool.keys[leaf.public_key_hash][1].pem, files=files))
         elif not leaf.is_authority and leaf not in issuers:
-            text = (
-                f"{path} is a certificate without key: none of the files holds the key that fits; bring it, or remove this one"
-            )
+            text = f"{path} is a certificate without key: none of the files holds the key that fits; bring the key"
             contents.problems.append(Problem(label, Reason.KEY_MISMATCH, text))
+            halves.add(path)
+    with_keys = {path for path, _ in pool.keys.values()}
     for path, key in pool.keys.values():
-        if key.public_key_hash not in pool.certified:
-            text = f"{path} is a key without certificate: none of the files holds one for it; bring it, or remove the key"
+        if key.public_key_hash not in pool.certified and (path == pool.focus or not is_of_no_certificate(path, with_keys)):
+            text = f"{path} is a key without certificate: none of the files holds one for it; {_NOT_ORDERED}"
             contents.problems.append(Problem(label_of(path), Reason.KEY_MISMATCH, text))
+            halves.add(path)
+    _tell_nameless(pool, contents)
+    for path in pool.others.keys() - {pool.focus}:
+        if any(dirname(half) == dirname(path) for half in halves):
+            contents.problems.append(Problem(label_of(path), Reason.SOURCE_MALFORMED, pool.others[path]))
+
+
+def _tell_nameless(pool: _Pool, contents: Contents) -> None:
+    """Those that were meant to be a leaf: with their key here, and without anything that they issued."""
+    for certificate, path in pool.nameless.items():
+        if certificate.public_key_hash in pool.keys and certificate.subject not in pool.issuers:
+            text = f"{path} names no host in its subjectAltName, and clients look at nothing else; {_ANEW}"
+            contents.problems.append(Problem(label_of(path), Reason.NAME_MISMATCH, text))
 
 
 def _files(tree: Tree, contents: Contents) -> Iterator[str]:
-    """The files of the folder and of those directly below it; only of the folder when one file was named."""
+    """The files of the folder and of those directly below it, or one deeper; only of the folder when one file was named."""
     below: list[str] = []
     for name in (name for name in tree.names() if _may_hold(name) or name == tree.focus):
         if tree.kind(name) == "folder":
@@ -142,23 +170,28 @@ def _files(tree: Tree, contents: Contents) -> Iterator[str]:
     for folder in () if tree.focus else below:
         with contents.entry(label_of(folder)):
             paths = [f"{folder}/{name}" for name in filter(_may_hold, tree.names(folder))]
-            yield from (path for path in paths if tree.kind(path) != "folder")
+            kinds = {path: tree.kind(path) for path in paths}
+            yield from (path for path in paths if kinds[path] != "folder")
+            for deeper in (path for path in paths if kinds[path] == "folder" and folder in _DEEPER):
+                with contents.entry(label_of(deeper)):
+                    inside = [f"{deeper}/{name}" for name in filter(_may_hold, tree.names(deeper))]
+                    yield from (path for path in inside if tree.kind(path) != "folder")
 
 
 def _may_hold(name: str) -> bool:
     return not name.startswith(".") and not name.endswith(_PARTIAL)
 
 
-def _open(tree: Tree, path: str, bundles: Bundles, password: bytes | None) -> Bundle:
+def _open(tree: Tree, path: str, bundles: Bundles, password: bytes | None, others: dict[str, str]) -> Bundle:
     data = tree.read(path)
-    if not data and path.lower().endswith(_NEVER_EMPTY + _PKCS12):
-        raise SourceMalformed(f"{path} is empty; bring it again, or remove it")
     try:
         bundle = bundles.open(data, password)
-    except CertificateError as error:
+    except (EncryptedKey, WrongForm) as error:
         raise SourceMalformed(f"{path}: {error}") from error
-    if bundle == Bundle() and (path == tree.focus or path.lower().endswith(_PKCS12)):
-        raise SourceMalformed(f"{path} holds neither a certificate nor a key; bring the right file, or correct the path")
+    except CertificateError as error:
+        raise SourceMalformed(f"{path}: {error}; {BRING}") from error
+    if bundle == Bundle() and (odd := explain(tree, path, data)):
+        others[path] = odd
     return bundle
 
 
@@ -174,9 +207,9 @@ PEM = Layout(
     kind="pem",
     read=read,
     reader=reader,
-    remedy="bring the right file",
+    remedy=BRING,
     shape="either",
-    folders=("*",),
+    folders=("*", *(f"{folder}/*" for folder in _DEEPER)),
     patience=10.0,
     quiet=0.05,
     options=PemOptions,

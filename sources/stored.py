@@ -14,9 +14,11 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 
-from controller.domain.errors import SourceMalformed, SourceUnavailable
+from controller.domain.errors import OtherStore, SourceMalformed, SourceUnavailable
+from controller.domain.finding import Reason
 from controller.domain.snapshot import Entry, Problem, Snapshot
 from sources.layout import Layout, Storage, StoreOptions, Tree
+from sources.other_stores import other_store
 from sources.pairs import Contents, Known, next_change, printable, read_pairs
 
 MOST_PROBLEMS = 100
@@ -93,11 +95,20 @@ class StoredSource:
 
     def _read_contents(self, tree: Tree) -> Contents:
         try:
-            return self._read_layout(tree, self.options)
-        except (SourceUnavailable, SourceMalformed):
+            contents = self._read_layout(tree, self.options)
+        except (SourceUnavailable, SourceMalformed) as error:
+            self._tell_other_store(tree, only_here=not isinstance(error, OtherStore) and self.layout.shape != "file")
             raise
         except Exception as error:  # foreign names and bytes: whatever they lead to, the other sources must stay usable
             raise SourceUnavailable(f"{tree.where} cannot be read ({type(error).__name__}); correct what lies there") from error
+        if not contents.pairs:
+            self._tell_other_store(tree, only_here=any(p.reason is not Reason.KEY_MISMATCH for p in contents.problems))
+        return contents
+
+    def _tell_other_store(self, tree: Tree, *, only_here: bool) -> None:
+        """Raise what is there in place of a store of this kind, if that is known."""
+        if told := other_store(tree, self.layout.kind, only_here=only_here):
+            raise OtherStore(printable(told))
 
     def _wait(self, bad: Iterable[str], before: _Memory) -> tuple[dict[str, float], dict[str, float]]:
         """How many seconds each bad label may still take to become good, without those that took too long; and since when

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from controller.domain.errors import CertificateError, SourceMalformed, SourceUnavailable
+from controller.domain.errors import CertificateError, OtherStore, SourceMalformed, SourceUnavailable
 from controller.x509.leaves import parse_leaf
 from sources.foreign_json import parse_json
 from sources.layout import Layout, StoreOptions, Tree
@@ -57,7 +57,7 @@ def _read_folder(tree: Tree, folder: str, label: str, contents: Contents) -> Non
             continue
         where, _, description = label.partition("/")
         set_label = "/".join(part for part in (where, prefix.rstrip("-"), description) if part)
-        with contents.entry(set_label):
+        with contents.entry(set_label, lost="import the certificate again in DSM, with its key"):
             pair = _read_set(tree, folder, prefix, set_label)
             if pair.certificate_pem not in met and not _is_quickconnect(pair):
                 contents.pairs.append(pair)
@@ -74,13 +74,14 @@ def _holds(tree: Tree, folder: str, prefix: str) -> bool:
 
 def _read_set(tree: Tree, folder: str, prefix: str, label: str) -> RawPair:
     fullchain, cert, key = (f"{folder}/{file}" for file in _files(prefix))
-    chain = read_part(tree, fullchain if is_there(tree, fullchain) else cert)
+    file = fullchain if is_there(tree, fullchain) else cert
+    chain = read_part(tree, file)
     rest = f"{folder}/{prefix}chain.pem"
     if (
         chain.count(b"-----BEGIN CERTIFICATE") == 1 and tree.kind(rest) == "file"
     ):  # some scripts put the whole chain into cert.pem
-        chain += b"\n" + tree.read(rest)
-    return RawPair(label, chain, read_part(tree, key))
+        chain += b"\n" + read_part(tree, rest)
+    return RawPair(label, chain, read_part(tree, key), files=(file, key))
 
 
 def _is_quickconnect(pair: RawPair) -> bool:
@@ -133,7 +134,7 @@ def _check(tree: Tree, names: list[str], subfolders: list[str]) -> None:
             " name /usr/syno/etc/certificate/_archive"
         )
     if names and "INFO" not in names and not any(_holds(tree, folder, prefix) for folder in subfolders for prefix in _SETS):
-        raise SourceUnavailable(f"{tree.where} is no certificate archive of DSM: it holds no INFO; correct the path")
+        raise OtherStore(f"{tree.where} is no certificate archive of DSM: it holds no INFO; correct the path")
 
 
 SYNOLOGY = Layout(kind="synology", read=read, remedy="renew or import it again in DSM", folders=("*",))

@@ -14,9 +14,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import suppress
 
-from controller.domain.errors import MalformedPem, SourceMalformed
+from controller.domain.errors import SourceMalformed, WrongForm
 from controller.domain.finding import Reason
 from controller.domain.snapshot import Problem
 from controller.threads import step
@@ -25,7 +24,9 @@ from sources.foreign_base64 import decode_base64
 from sources.foreign_json import TooManyValues, parse_json
 from sources.pairs import Contents, RawPair, label_of
 
-REMEDY = "stop Traefik, remove this entry from its store and start it again, so that it orders a new certificate"
+REMEDY = "if its name is still needed, see the log of Traefik, which tries to order it anew at each start and once a day"
+"""Since v2 a pair that does not fit counts as one that is to be renewed (``provider.go``)."""
+_DAMAGED = "Traefik cannot read its store so, either: restore it from a backup"
 LARGEST_PART = MIB
 """Characters of a certificate or key in base64; the largest real ones have 30,000."""
 # A store has at least one of these, at the top or in a resolver; other JSON has not.
@@ -76,7 +77,7 @@ def _describe(error: json.JSONDecodeError) -> str:
         return "is binary or damaged, not JSON; correct the path, or restore it from a backup"
     if error.msg.startswith("Unterminated string") or not error.doc[error.pos :].strip():
         return f"ends in the middle (line {error.lineno}); if it stays so, restore it from a backup"
-    return f"is not JSON (line {error.lineno}, column {error.colno}: {error.msg}); if it stays so, restore it from a backup"
+    return f"is not JSON (line {error.lineno}, column {error.colno}); if it stays so, restore it from a backup"
 
 
 def _is_store(document: dict[str, object]) -> bool:
@@ -108,19 +109,20 @@ def _read_entry(contents: Contents, resolver: str, position: int, entry: object)
         certificate, key = older.get("certificate"), older.get("privatekey")
     if entry is None or (isinstance(entry, dict) and not (certificate and key)):
         return  # being ordered
+    contents.pairs.append(RawPair(label, _text(certificate), _text(key), decode=_decode))
+
+
+def _text(value: object) -> bytes:
+    return value.encode("utf-8", "replace") if isinstance(value, str) else b"?"
+
+
+def _decode(text: bytes, what: str) -> bytes:
+    if len(text) > LARGEST_PART:
+        raise WrongForm(f"the {what} is larger than {LARGEST_PART // MIB} MiB; {_DAMAGED}")
     try:
-        contents.pairs.append(RawPair(label, _decode(certificate, "certificate"), _decode(key, "private key")))
-    except MalformedPem as error:
-        contents.problems.append(_problem(label, str(error)))
-
-
-def _decode(value: object, what: str) -> bytes:
-    if isinstance(value, str):
-        if len(value) > LARGEST_PART:
-            raise MalformedPem(f"the {what} is larger than {LARGEST_PART // MIB} MiB")
-        with suppress(ValueError):
-            return decode_base64(value.encode("ascii"))
-    raise MalformedPem(f"the {what} is not base64 text")
+        return decode_base64(text)
+    except ValueError as error:
+        raise WrongForm(f"the {what} is not base64 text; {_DAMAGED}") from error
 
 
 def _fields(value: object) -> dict[str, object]:
@@ -134,4 +136,4 @@ def _label(resolver: str, name: str) -> str:
 
 
 def _problem(label: str, message: str) -> Problem:
-    return Problem(label, Reason.SOURCE_MALFORMED, f"{message}; {REMEDY}")
+    return Problem(label, Reason.SOURCE_MALFORMED, f"{message}; {_DAMAGED}")

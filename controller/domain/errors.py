@@ -3,10 +3,10 @@
     Error
     ├ ConfigError (SettingsError, LabelError)          the operator must act
     ├ TransientError                                   retried with backoff
-    │   ├ SourceUnavailable (SourceGone), SourceMalformed
+    │   ├ SourceUnavailable (SourceGone, OtherStore), SourceMalformed (PartMissing)
     │   └ EngineUnavailable, TargetGone, TargetNotRunning, ExecCut, ExecTimeout (StillRunning), ProbeUnavailable, WriteFailed
     └ PermanentError                                   retried only on new input or at the resync
-        ├ CertificateError (KeyMismatch, NameMissing (OnlyAddresses), MalformedPem, EncryptedKey,
+        ├ CertificateError (KeyMismatch, NameMissing (OnlyAddresses), MalformedPem (WrongForm), EncryptedKey,
         │   WeakKey, WeakSignature, WrongUsage)
         ├ WriteRefused (FilesUnreadable), CheckFailed, ReloadFailed, VerifyFailed, RollbackFailed
         └ DeliveryRefused
@@ -49,8 +49,16 @@ class SourceGone(SourceUnavailable):
     """What a source would be read from was removed."""
 
 
+class OtherStore(SourceUnavailable):
+    """What a source names is there, and is not what a store of its kind looks like."""
+
+
 class SourceMalformed(TransientError):
     """A source was read but does not parse; proxies write in place, so it is read again."""
+
+
+class PartMissing(SourceMalformed):
+    """A file of a pair is missing."""
 
 
 class EngineUnavailable(TransientError):
@@ -99,6 +107,10 @@ class CertificateError(PermanentError):
 
 class MalformedPem(CertificateError):
     """Not PEM, or PEM around something that is not a certificate or key."""
+
+
+class WrongForm(MalformedPem):
+    """Not what is wanted, but something that is known by name; the message says what helps."""
 
 
 class EncryptedKey(CertificateError):

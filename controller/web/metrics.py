@@ -59,6 +59,7 @@ class _StoreCollector(Collector):
         yield from self._collect_sources()
         yield from self._collect_targets()
         yield self._collect_certificates()
+        yield self._collect_trust()
 
     def _collect_sources(self) -> Iterator[GaugeMetricFamily]:
         up = _gauge("certferry_source_up", "Whether the last read succeeded.", labels=["source"])
@@ -90,6 +91,21 @@ class _StoreCollector(Collector):
         family = _gauge("certferry_certificate_not_after_timestamp_seconds", "When it ends.", labels=list(CERTIFICATE_LABELS))
         for labels, end in {**dict(self._source_leaves()), **dict(self._target_leaves())}.items():
             family.add_metric(list(labels), end)
+        return family
+
+    def _collect_trust(self) -> GaugeMetricFamily:
+        family = _gauge(
+            "certferry_certificate_trust",
+            "Which trust a certificate of a source has: 1.",
+            labels=["source", "name", "fingerprint", "trust"],
+        )
+        found = {
+            (name, *_series("source", entry.certificate.leaf)[0][4:], entry.certificate.trust.called)
+            for name, snapshot in self._store.snapshots.items()
+            for entry in snapshot.entries
+        }
+        for labels in sorted(found):
+            family.add_metric(list(labels), 1.0)
         return family
 
     def _source_leaves(self) -> Iterator[tuple[tuple[str, ...], float]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -12,10 +12,11 @@ from cryptography.exceptions import UnsupportedAlgorithm
 
 from controller.domain.errors import CertificateError, EncryptedKey, MalformedPem
 from controller.threads import step
-from controller.x509.blocks import CUT_OFF, blocks, has_blocks
+from controller.x509 import pkcs7
 from controller.x509.keys import PROTECTED, load_der_key, load_key, public_key_hash, to_pkcs8
 from controller.x509.parsed import ParsedCertificate, parse_der, parsed, parsing
 from controller.x509.pkcs12 import Opener
+from controller.x509.text import CUT_OFF, Block, blocks
 
 REMEMBERED = 32 * 2**20
 """Bytes of all files of a source whose parsed content is kept: a folder of thousands is not parsed anew for each change."""
@@ -107,20 +108,22 @@ def open_bundle(data: bytes, password: bytes | None = None) -> Bundle:
 
 
 def _open(data: bytes, password: bytes | None, opener: Opener) -> Bundle:
-    if has_blocks(data):
-        return _open_pem(data)
+    if found := list(blocks(data)):
+        return _open_pem(found)
+    if pkcs7.is_pkcs7(data):
+        return _open_pem([Block(is_certificate=True, pem=pem) for pem in pkcs7.certificates_of(data)])
     return _open_der(data, password, opener) if data.startswith(_DER) else Bundle()
 
 
-def _open_pem(data: bytes) -> Bundle:
+def _open_pem(found: Iterable[Block]) -> Bundle:
     certificates: list[ParsedCertificate] = []
     keys: list[FoundKey] = []
-    for block in blocks(data):
+    for block in found:
         step()
         if block.is_certificate:
-            certificates.append(_load_certificate(block.pem.replace(b"X509 ", b"")))
+            certificates.append(_load_certificate(block.pem))
         else:
-            keys.append(_found(load_key(block.pem + b"\n")))
+            keys.append(_found(load_key(block.pem)))
     return Bundle(tuple(certificates), tuple(keys))
 
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from itertools import islice
+from itertools import islice, pairwise
 
 from cryptography import x509
 
 from controller.domain.certificate import Trust
 from controller.x509 import openssl
-from controller.x509.chains import Path, Pool, paths
+from controller.x509.chains import Path, Pool, is_signed_by, paths
 from controller.x509.openssl import Fault, Refusal
 from controller.x509.parsed import ParsedCertificate
 from controller.x509.roots import Roots
@@ -60,14 +60,6 @@ class Judged:
     until: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Verified:
-    """A path, and what OpenSSL made of it: down from the leaf to the anchor."""
-
-    path: Path
-    whole: Path
-
-
 @dataclass(frozen=True)
 class _Question:
     """One leaf at one moment."""
@@ -76,11 +68,11 @@ class _Question:
     roots: Roots
     moment: datetime
 
-    def trusted(self, candidates: Iterable[Path]) -> _Verified | None:
+    def trusted(self, candidates: Iterable[Path]) -> Path | None:
         """The first path that a client with these roots accepts."""
         return self._first((path, self.roots.for_path(self.leaf, path)) for path in candidates)
 
-    def private(self, candidates: Iterable[Path], own_roots: Sequence[ParsedCertificate]) -> _Verified | None:
+    def private(self, candidates: Iterable[Path], own_roots: Sequence[ParsedCertificate]) -> Path | None:
         """The first that a client accepts that has a root which lies beside the leaf.
 
         One root at a time: of several with one name OpenSSL looks at the first alone.
@@ -89,35 +81,33 @@ class _Question:
             (path, (root,)) for path in candidates for root in own_roots if root.subject == (self.leaf, *path)[-1].issuer
         )
 
-    def up_to(self, candidates: Iterable[Path]) -> _Verified | None:
-        """The first of which everything but its root can be verified, and of whose root none that is known is no good."""
-        return self._first(((path, path[-1:]) for path in candidates if path and not self._has_bad_root(path)), partial=True)
+    def up_to(self, candidates: Iterable[Path]) -> Path | None:
+        """The first that ends where no issuer is at hand, and of which everything but its root can be verified.
+
+        Not one of whose root a known one has the name, and is no good.
+        """
+        candidates = tuple(candidates)
+        begun = {path[:-1] for path in candidates}
+        whole = (path for path in candidates if path and path not in begun and not self._has_bad_root(path))
+        return self._first(((path, path[-1:]) for path in whole), partial=True)
 
     def _has_bad_root(self, path: Path) -> bool:
         if not self.roots.pool.named(path[-1].issuer):
             return False
         found = self.verify(path, self.roots.for_path(self.leaf, path))
-        return isinstance(found, Refusal) and found.fault is not Fault.NO_ISSUER
+        return found is not None and found.fault is not Fault.NO_ISSUER
 
-    def _first(
-        self, candidates: Iterable[tuple[Path, Sequence[ParsedCertificate]]], *, partial: bool = False
-    ) -> _Verified | None:
+    def _first(self, candidates: Iterable[tuple[Path, Sequence[ParsedCertificate]]], *, partial: bool = False) -> Path | None:
         """The first of several paths with their anchors; those without any are passed over."""
         likely = ((path, known) for path, known in candidates if known)
         for path, known in islice(likely, MOST_VERIFIED):
-            found = self.verify(path, known, partial=partial)
-            if not isinstance(found, Refusal):
-                return _Verified(path, found)
+            if self.verify(path, known, partial=partial) is None:
+                return path
         return None
 
-    def verify(self, path: Path, anchors: Sequence[ParsedCertificate], *, partial: bool = False) -> Path | Refusal:
-        found = openssl.verify(self.leaf, path, anchors, self.moment, partial=partial)
-        if isinstance(found, Refusal):
-            return found
-        below = (*path, *found[1:-1])  # OpenSSL may do without the last ones of a path, but a server loads them
-        weak = next((one for one in (*below, found[-1]) if weak_key(one)), None)
-        weak = weak or next((one for one in below if weak_signature(one)), None)
-        return Refusal(Fault.OTHER, weak) if weak else found
+    def verify(self, path: Path, anchors: Sequence[ParsedCertificate], *, partial: bool = False) -> Refusal | None:
+        """Why a client refuses a path."""
+        return openssl.verify(self.leaf, path, anchors, self.moment, partial=partial)
 
 
 def judge(
@@ -131,25 +121,48 @@ def judge(
 
     An ended leaf is judged as it was at its end, one that has not begun as it will be: its own dates are told elsewhere.
     """
-    beside = Pool(one for one in own if one != leaf)
-    everything = Pool((*beside, *(pool or ())))
-    theirs, all_paths = list(paths(leaf, beside)), list(paths(leaf, everything))
     question = _Question(leaf, roots, min(max(moment, leaf.not_before), leaf.not_after))
+    if _is_in_order(leaf, own) and question.trusted(_in_time([tuple(own)], question.moment)):
+        return Judged(tuple(own), Trust.PUBLIC, until=_next_change([tuple(own)], moment))
+    weak = [one for one in own if _is_weak(one)]
+    beside = Pool(one for one in own if one != leaf and one not in weak)
+    everything = Pool((*beside, *(one for one in pool or () if not _is_weak(one))))
+    theirs, all_paths = list(paths(leaf, beside)), list(paths(leaf, everything))
     judged = _judge(question, _longest_first(theirs, question.moment), _in_time(all_paths, question.moment), everything)
     if judged is None:
         judged = _refused(question, max(theirs, key=len), everything)
+    if judged.trust is not Trust.PUBLIC and (issuer := _issuer_among(weak, leaf, judged.chain)):
+        judged = replace(judged, trust=Trust.REFUSED, why=_say(Refusal(Fault.OTHER, issuer)), root_unknown=False)
     return replace(_with_mark(leaf, judged), until=_next_change(all_paths, moment))
+
+
+def _is_weak(one: ParsedCertificate) -> bool:
+    """An OpenSSL server does not even start with such an intermediate; nobody asks for a root's signature."""
+    return bool(weak_key(one) or (not one.is_root and weak_signature(one)))
+
+
+def _issuer_among(weak: Sequence[ParsedCertificate], leaf: ParsedCertificate, chain: Path) -> ParsedCertificate | None:
+    last = (leaf, *chain)[-1]
+    return next((one for one in weak if one.subject == last.issuer and is_signed_by(last, one)), None)
+
+
+def _is_in_order(leaf: ParsedCertificate, own: Sequence[ParsedCertificate]) -> bool:
+    """Whether what stands beside a leaf is its chain and nothing else, as almost always; its own signature OpenSSL verifies."""
+    if not own or leaf.issuer != own[0].subject or leaf.issuer_key_id is None or leaf.issuer_key_id != own[0].key_id:
+        return False
+    links = all(one.issuer == issuer.subject and is_signed_by(one, issuer) for one, issuer in pairwise(own))
+    return links and len({leaf, *own}) == len(own) + 1 and not any(one.is_root or _is_weak(one) for one in own)
 
 
 def _judge(question: _Question, theirs: Sequence[Path], others: Sequence[Path], everything: Pool) -> Judged | None:
     """By the best path that is valid; ``None`` where none is."""
-    if found := question.trusted(theirs) or question.trusted(others):
-        return Judged(found.path, Trust.PUBLIC)
+    if (found := question.trusted(theirs)) is not None or (found := question.trusted(others)) is not None:
+        return Judged(found, Trust.PUBLIC)
     own_roots = [one for one in everything if one.is_root]
-    if found := question.private(theirs, own_roots) or question.private(others, own_roots):
-        return Judged(found.path, Trust.PRIVATE, _private(found.whole[-1].shown))
+    if (found := question.private(theirs, own_roots)) is not None or (found := question.private(others, own_roots)) is not None:
+        return Judged(found, Trust.PRIVATE, _private((question.leaf, *found)[-1].issuer_shown))
     if found := question.up_to(theirs) or question.up_to(others):
-        return _root_unknown(question, found.path)
+        return _root_unknown(question, found)
     return None
 
 
@@ -184,8 +197,8 @@ def _refused(question: _Question, path: Path, everything: Pool) -> Judged:
     """No path is valid: the producer's chain is delivered all the same, and this is what a client says of it."""
     anchors = question.roots.for_path(question.leaf, path) or [one for one in everything if one.is_root] or path[-1:]
     found = question.verify(path, anchors, partial=True) if anchors else Refusal(Fault.NO_ISSUER, question.leaf)
-    if path or not isinstance(found, Refusal) or found.fault is not Fault.NO_ISSUER:
-        return Judged(path, Trust.REFUSED, _say(found) if isinstance(found, Refusal) else _NO_PATH)
+    if path or found is None or found.fault is not Fault.NO_ISSUER:
+        return Judged(path, Trust.REFUSED, _say(found) if found else _NO_PATH)
     name = question.leaf.issuer_shown
     if _is_public(question, path):
         return Judged(path, Trust.INCOMPLETE, f"the chain is incomplete: the intermediate {name} is missing; {_COMPLETE}")

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum, auto
+from functools import lru_cache
 
 from cryptography.hazmat.bindings.openssl.binding import Binding
 from OpenSSL.crypto import X509, Error, X509Store, X509StoreContext, X509StoreContextError, X509StoreFlags
@@ -67,8 +68,8 @@ def verify(
     moment: datetime,
     *,
     partial: bool = False,
-) -> tuple[ParsedCertificate, ...] | Refusal:
-    """The chain that OpenSSL finds at a moment, from the leaf to the anchor that ends it; or why it finds none.
+) -> Refusal | None:
+    """Why OpenSSL finds no chain from a leaf to one of the anchors at a moment; ``None`` where it does.
 
     For a TLS server; host names are not judged. `partial`: an anchor need not be a root.
     """
@@ -81,13 +82,14 @@ def verify(
     try:
         for anchor in anchors:
             store.add_cert(_converted(anchor))
-        found = X509StoreContext(store, _converted(leaf), list(map(_converted, chain))).get_verified_chain()
+        X509StoreContext(store, _converted(leaf), list(map(_converted, chain))).verify_certificate()
     except X509StoreContextError as error:
         return Refusal(_FAULTS.get(error.errors[0], Fault.OTHER), parsed(error.certificate.to_cryptography()))
     except Error:  # a certificate that this library takes and OpenSSL does not
         return Refusal(Fault.OTHER, leaf)
-    return tuple(parsed(one.to_cryptography()) for one in found)
+    return None
 
 
+@lru_cache(maxsize=32)
 def _converted(certificate: ParsedCertificate) -> X509:
     return X509.from_cryptography(certificate.x509)

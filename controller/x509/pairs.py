@@ -32,8 +32,6 @@ def parse_certificate(chain_pem: bytes, key_pem: bytes, moment: datetime, pool: 
     if (refused := usage.refusal(leaf)) is not None:
         raise refused
     judged = judge(leaf, own, trusted_roots(), moment, pool)
-    if (refused := usage.refusal_of_chain(judged.chain)) is not None:
-        raise refused
     return Certificate(
         leaf=facts,
         leaf_pem=leaf.pem,

@@ -14,6 +14,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509 import ExtensionType
 
 from controller.domain.certificate import KeyType, Leaf
 from controller.domain.errors import MalformedPem
@@ -42,7 +43,7 @@ UNPARSABLE = (
 Named = Canonical | str
 """A name as it is compared."""
 
-E = TypeVar("E", bound=x509.ExtensionType)
+E = TypeVar("E", bound=ExtensionType)
 T = TypeVar("T")
 U = TypeVar("U")
 
@@ -170,7 +171,12 @@ class ParsedCertificate:
 
     def extension(self, kind: type[E]) -> E | None:
         """What an extension says; ``None`` where it is missing, or one of them does not parse."""
-        return _fact(lambda: _extension(self.x509, kind), None)
+        found = self._extensions.get(kind)
+        return found if isinstance(found, kind) else None
+
+    @cached_property
+    def _extensions(self) -> dict[type[ExtensionType], ExtensionType]:
+        return _fact(lambda: {type(one.value): one.value for one in self.x509.extensions}, {})
 
     @cached_property
     def leaf(self) -> Leaf:

@@ -16,6 +16,7 @@ from controller.x509.bundles import open_bundle
 from controller.x509.chains import Pool
 from controller.x509.distinguished_names import organisation, subject_of
 from controller.x509.parsed import UNPARSABLE, ParsedCertificate, parsed
+from controller.x509.usage import weak_key
 
 _SYSTEM = "/etc/ssl/certs/ca-certificates.crt"
 """Where Debian and Alpine have them."""
@@ -31,8 +32,8 @@ class Roots:
 
     @classmethod
     def of(cls, certificates: Iterable[ParsedCertificate]) -> Roots:
-        """These, and no others."""
-        pool = Pool(certificates)
+        """These, and no others; those with weak keys are none that clients trust."""
+        pool = Pool(one for one in certificates if not weak_key(one))
         return cls(pool, frozenset(filter(None, map(_organisation, pool))))
 
     def for_path(self, leaf: ParsedCertificate, path: Iterable[ParsedCertificate]) -> tuple[ParsedCertificate, ...]:

@@ -14,7 +14,7 @@ What some clients refuse, and others accept, is used last: see `warnings`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -32,6 +32,7 @@ _EKU_NAMES = {
     ExtendedKeyUsageOID.CLIENT_AUTH: "client authentication",
     ExtendedKeyUsageOID.EMAIL_PROTECTION: "mail signing (S/MIME)",
     ExtendedKeyUsageOID.CODE_SIGNING: "code signing",
+    ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE: "any use, which OpenSSL and Thunderbird do not accept",
 }
 
 
@@ -43,15 +44,6 @@ def refusal(leaf: ParsedCertificate) -> CertificateError | None:
         return WeakSignature(f"{why}, which OpenSSL and Thunderbird refuse; let its CA sign it with SHA-256")
     if why := _wrong_usage(leaf):
         return WrongUsage(why)
-    return None
-
-
-def refusal_of_chain(chain: Iterable[ParsedCertificate]) -> CertificateError | None:
-    """Why clients refuse what is to stand above a leaf, and most servers with OpenSSL do not start with it, if so."""
-    for one in chain:
-        for weakness, error in ((weak_key, WeakKey), (weak_signature, WeakSignature)):
-            if why := weakness(one):
-                return error(f"its chain holds {one.shown}, and {why}; OpenSSL loads no such chain: ask its CA for a newer one")
     return None
 
 

@@ -7,16 +7,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from unittest.mock import patch
 
-from controller.x509.chains import Pool
-from controller.x509.judging import judge as judge_chain
-from controller.x509.parsed import parsed
-from controller.x509.roots import Roots
 from cryptography import x509
 
 from controller.domain.certificate import Certificate, Trust
 from controller.domain.errors import CertificateError
 from controller.selection import select
 from controller.x509 import pairs
+from controller.x509.chains import Pool
+from controller.x509.judging import judge as judge_chain
+from controller.x509.parsed import parsed
+from controller.x509.roots import Roots
 from tests.differential.plans import host_of
 from tests.differential.worlds import NOW, World, pem
 from tests.unit.made import snapshot, target
@@ -45,10 +45,10 @@ def judge(world: World) -> Verdict:
     return Verdict(not lost, lost or made.why, made.trust, delivered, made.key_pem)
 
 
-def trust_of(chain: Sequence[x509.Certificate], roots: Sequence[x509.Certificate]) -> Verdict:
+def trust_of(chain: Sequence[x509.Certificate], roots: Roots) -> Verdict:
     """What is said of a chain, leaf first, by some roots."""
     leaf, *above = map(parsed, chain)
-    judged = judge_chain(leaf, above, Roots.of(map(parsed, roots)), NOW)
+    judged = judge_chain(leaf, above, roots, NOW)
     return Verdict(True, judged.why, judged.trust, [one.x509 for one in (leaf, *judged.chain)])
 
 

@@ -17,7 +17,7 @@ _MAKERS: dict[str, Callable[[], Key]] = {
     "p224": lambda: ec.generate_private_key(ec.SECP224R1()),
     "k1": lambda: ec.generate_private_key(ec.SECP256K1()),
     "rsa2048": lambda: rsa.generate_private_key(65537, 2048),
-    "rsa1024": lambda: rsa.generate_private_key(65537, 1024),  # noqa: S505 - clients refuse it, and so must certferry
+    "rsa1024": lambda: rsa.generate_private_key(65537, 1024),
     "ed25519": ed25519.Ed25519PrivateKey.generate,
     "ed448": ed448.Ed448PrivateKey.generate,
 }

@@ -17,6 +17,7 @@ from controller.domain.certificate import Certificate, Trust
 from controller.domain.errors import ReloadFailed
 from controller.domain.target import Target
 from controller.x509.chains import is_signed_by
+from controller.x509.openssl import _converted
 from controller.x509.parsed import parsed
 from tests.unit.fleet import Fleet, on, renewed, supervised
 from tests.unit.made import DOMAIN, IMAPS, authority, snapshot
@@ -101,7 +102,7 @@ def _measure(fleet: Fleet, supervisor: object, number: int) -> Measure:
         "queue again": queue._again,
         "queue failures": queue._failures,
     }
-    for bounded in (parsed, is_signed_by):  # they fill up to a fixed size first
+    for bounded in (parsed, is_signed_by, _converted):  # they fill up to a fixed size first
         bounded.cache_clear()
     gc.collect()
     return Measure(number, tracemalloc.get_traced_memory()[0] / 1024, {name: len(entries) for name, entries in held.items()})

@@ -51,7 +51,8 @@ def pair(*names: str, days: float = 90, hours_old: float = 1, kind: str = "ecdsa
 
 @cache
 def parsed(made: Pair, trust: Trust) -> Certificate:
-    return replace(made.certificate, trust=trust)
+    why = "" if trust is Trust.PUBLIC else made.certificate.why
+    return replace(made.certificate, trust=trust, why=why, root_unknown=False)
 
 
 def certificate(*names: str, trust: Trust = Trust.PUBLIC, **options: Any) -> Certificate:

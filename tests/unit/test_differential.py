@@ -68,9 +68,13 @@ MET = {
     "a root that names another key": (Plan(LeafPlan(0), (replace(ROOT, aki=Aki.WRONG_KEY),), (LEAF,), (0,)), "1 delivered"),
     "an intermediate signed with SHA-1": (
         Plan(LeafPlan(2), (ROOT, replace(INTERMEDIATE, quirk=Quirk.SHA1)), (LEAF, 1), (0,)),
-        "refused",
+        "1 delivered",
     ),
-    "an intermediate with a short key": (Plan(LeafPlan(7), (ROOT, AuthorityPlan(7, 0)), (LEAF, 1), ()), "refused"),
+    "an intermediate with a short key": (Plan(LeafPlan(7), (ROOT, AuthorityPlan(7, 0)), (LEAF, 1), ()), "1 delivered"),
+    "a trusted root with a short key": (
+        Plan(LeafPlan(7), (AuthorityPlan(7, 7, trusted=True),), (LEAF,), ()),
+        "no client accepts it",
+    ),
     "a cross-sign of the root with SHA-1": (
         Plan(LeafPlan(2), (ROOT, INTERMEDIATE, AuthorityPlan(0, 1, quirk=Quirk.SHA1)), (LEAF, 1, 2), ()),
         "2 delivered",

@@ -36,7 +36,6 @@ PUBLIC = {
     "Certificate.chain_pem": "certificates are shown to every client",
     "Served.chain_pem": "certificates are shown to every client",
     "Opened.certificates": "certificates are shown to every client",
-    "Block.label": "the word after BEGIN",
     "Authority.pem": "its certificate; the key is another field",
     "SmtpLine.text": "what a server says to strangers before TLS",
     "Layout.options": "a class, not its values",

@@ -37,7 +37,7 @@ def made(organisation: str = "Let's Encrypt", *, age: float, by: str = "", **opt
     """A certificate whose life of 90 days began `age` days ago; `by` is the name of the intermediate."""
     begun = datetime.now(NOW.tzinfo) - NOW + timedelta(days=age)
     pair = authority(organisation, by).issue(*options.pop("names", (DOMAIN,)), age=begun, **options)
-    return replace(pair.certificate, trust=TRUST.get(organisation, Trust.PRIVATE))
+    return replace(pair.certificate, trust=TRUST.get(organisation, Trust.PRIVATE), root_unknown=False)
 
 
 @pytest.fixture(autouse=True)

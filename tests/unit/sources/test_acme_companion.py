@@ -17,6 +17,7 @@ from tests.unit.sources.planted import Reader, Step, plant, play, rewrite
 from tests.unit.sources.recorded import DATA, MAIL, WILD, labels_and_names
 
 NAME = "mail.example.test"
+ORDERED = "it is being ordered, or the last order failed: see the log of the companion"
 
 
 @pytest.fixture
@@ -103,7 +104,7 @@ async def test_a_first_issue_is_no_problem_while_it_is_written(root):
     for file, content in (("cert.pem", pair.chain), ("chain.pem", authority.intermediate_pem), ("key.pem", pair.key)):
         for step in rewrite(folder / file, content):
             step()
-            assert name not in await reader.leaves()
+            assert (await reader.leaves()).get(name, pair.certificate.fingerprint) == pair.certificate.fingerprint
     (folder / "fullchain.pem").write_bytes(pair.chain)
     assert (await reader.leaves())[name] == pair.certificate.fingerprint
     for ending, file in (("crt", "fullchain"), ("key", "key"), ("chain.pem", "chain")):
@@ -118,12 +119,27 @@ async def test_what_stays_half_is_told_after_a_while(root):
     assert await reader.problems() == {}
     assert [e.label for e in (await reader.load()).entries].count(NAME) == 1
     reader.seconds += 10
-    assert await reader.problems() == {NAME: f"SourceMalformed: {NAME}/key.pem is missing"}
+    assert await reader.problems() == {NAME: f"SourceMalformed: {NAME}/key.pem is missing; {ORDERED}"}
     assert [e.label for e in (await reader.load()).entries].count(NAME) == 0
 
 
 class TestOfTheOperator:
     """Pairs beside those of the companion."""
+
+    @pytest.mark.parametrize("linked", [True, False], ids=["links", "texts of links"])
+    async def test_a_folder_as_the_maintainer_describes_it_is_read(self, tmp_path, linked):
+        """nginx-proxy/acme-companion#696: ``cert.pem key.pem chain.pem``, and links to them."""
+        authority = Authority()
+        pair = authority.issue(NAME)
+        (tmp_path / NAME).mkdir()
+        contents = {"cert.pem": pair.certificate.leaf_pem, "key.pem": pair.key, "chain.pem": authority.intermediate_pem}
+        for file, content in contents.items():
+            (tmp_path / NAME / file).write_bytes(content)
+        for ending, file in (("crt", "cert.pem"), ("key", "key.pem"), ("chain.pem", "chain.pem")):
+            link, target = tmp_path / f"{NAME}.{ending}", f"./{NAME}/{file}"
+            link.symlink_to(target) if linked else link.write_text(target)
+        (entry,) = (await Reader(ACME_COMPANION, tmp_path).load()).entries
+        assert (entry.label, entry.certificate.fullchain_pem) == (NAME, pair.chain)
 
     async def test_files_without_folder_are_found(self, root):
         pair = Authority().issue("own.example.test")

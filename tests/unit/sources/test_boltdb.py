@@ -125,7 +125,7 @@ class TestWhatIsWrong:
                 f" has no key {KEY.decode()} in its bucket traefik (yet); name Traefik's acme.storage by the option key",
             ),
             (store(b"", bucket=b"edge"), " has no bucket traefik but edge; name Traefik's by the option bucket"),
-            (b'{"Account": {}}', " is no BoltDB file; name that of Traefik's [boltdb] section"),
+            (b'{"x": {}}', " is no BoltDB file; name that of Traefik's [boltdb] section"),
             (
                 store(b"x" * 10),
                 f", key {KEY.decode()} is neither gzip nor base64 nor JSON; name the key of Traefik's acme.storage",

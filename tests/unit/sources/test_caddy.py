@@ -19,6 +19,7 @@ from tests.unit.sources.recorded import labels_and_names
 
 NAME = "mail.example.test"
 ISSUER = "localhost-14200-dir"
+ORDERED = "Caddy is ordering it, or its last order failed: see its log"
 V1 = "acme/acme-v02.api.letsencrypt.org/sites"
 
 
@@ -154,7 +155,7 @@ async def test_half_a_pair_and_the_rest_of_the_storage(tmp_path):
     (root / "certificates" / "stray").touch()
     reader = Reader(CADDY, root)
     file = f"certificates/localhost-14000-dir/{NAME}/{NAME}.crt"
-    assert await reader.problems() == {f"localhost-14000-dir/{NAME}": f"SourceMalformed: {file} is missing"}
+    assert await reader.problems() == {f"localhost-14000-dir/{NAME}": f"SourceMalformed: {file} is missing; {ORDERED}"}
     assert len((await reader.load()).entries) == 3
 
 
@@ -165,8 +166,6 @@ async def test_half_a_pair_and_the_rest_of_the_storage(tmp_path):
         ("home", "is a folder above Caddy's; name {path}/.local/share/caddy"),
         ("old", "is a folder above Caddy's; name {path}/.caddy"),
         ("data/caddy/certificates", "is a part of Caddy's folder; name the one above it, {parent}"),
-        ("data/caddy/certificates/local", "holds neither certificates nor acme; name the folder that does"),
-        ("old/.caddy/acme/acme-v02.api.letsencrypt.org", "holds neither certificates nor acme; name the folder that does"),
         ("data/caddy/pki", "is no storage of Caddy: it holds neither certificates nor acme; name the folder that does"),
         ("none", "does not exist; mount it into certferry's container, or correct the path"),
     ],
@@ -182,6 +181,31 @@ async def test_a_path_to_something_else_is_told_with_the_right_one(tmp_path, pat
     with pytest.raises(SourceUnavailable) as caught:
         await Reader(CADDY, tmp_path / path).load()
     assert str(caught.value).endswith(hint.format(path=tmp_path / path, parent=(tmp_path / path).parent))
+
+
+@pytest.mark.parametrize(
+    ("tree", "issuer", "site"),
+    [
+        ("caddy-2.6.2/data", "certificates/localhost-14000-dir", f"{NAME}/{NAME}"),
+        ("caddy-2.6.2/data", "certificates/local", "wildcard_.wild.example.test/wildcard_.wild.example.test"),
+        ("caddy-v1-reconstructed", V1.removesuffix("/sites"), f"sites/{NAME}/{NAME}"),
+    ],
+)
+async def test_the_folder_of_one_issuer_is_read_and_watched(tmp_path, tree, issuer, site):
+    """As it is mounted by itself (caddyserver/caddy-docker#89)."""
+    root = plant(tree, tmp_path) / issuer
+    reader = Reader(CADDY, root)
+    label = site.rpartition("/")[2].replace("wildcard_", "*")
+    before = await reader.leaves()
+    assert len(before) == 2
+    new = Authority().issue(NAME)
+    async with reader.source.subscribe() as hints:
+        (root / f"{site}.key").write_bytes(new.key)
+        (root / f"{site}.crt").write_bytes(new.chain)
+        async with asyncio.timeout(30):
+            async for _ in hints:
+                if (await reader.leaves())[label] == new.certificate.fingerprint:
+                    break
 
 
 async def test_a_storage_without_certificates_holds_none(tmp_path):

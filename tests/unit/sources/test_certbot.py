@@ -150,11 +150,32 @@ async def test_a_folder_of_certbot_without_certificates_holds_none(tmp_path):
     assert await Reader(CERTBOT, tmp_path).leaves() == {}
 
 
+async def test_what_requests_that_failed_leave_is_passed_over(root):
+    """Nginx Proxy Manager calls its certificates npm-1, npm-2, and leaves the folder of a request that failed empty."""
+    for folder in ("live/npm-2", "archive/npm-2"):
+        (root / folder).mkdir()
+    (root / "live/npm-2/README").touch()
+    assert len(await Reader(CERTBOT, root).leaves()) == 3
+
+
+async def test_links_that_became_text_on_their_way_are_followed(root):
+    """Copies by programs and to file systems that know no links; what leads out of the folder is told."""
+    for link in (root / "live").rglob("*.pem"):
+        text = str(link.readlink())
+        link.unlink()
+        link.write_text(text)
+    assert len(await Reader(CERTBOT, root).leaves()) == 3
+    (root / "live" / NAME / "fullchain.pem").write_text("../../../elsewhere/fullchain.pem")
+    (message,) = (await Reader(CERTBOT, root).problems()).values()
+    assert message.startswith(f"SourceMalformed: live/{NAME}/fullchain.pem: it holds the text of a symbolic link")
+
+
 @pytest.mark.parametrize("file", ["fullchain1.pem", "privkey1.pem"])
 async def test_a_file_that_is_missing_is_named_and_the_others_are_used(root, file):
     (root / "archive" / NAME / file).unlink()
     reader = Reader(CERTBOT, root)
-    assert await reader.problems() == {NAME: f"SourceMalformed: archive/{NAME}/{file} is missing"}
+    helps = f"certbot renews it by: certbot renew --force-renewal --cert-name {NAME}"
+    assert await reader.problems() == {NAME: f"SourceMalformed: archive/{NAME}/{file} is missing; {helps}"}
     assert [entry.label for entry in (await reader.load()).entries] == [IMAP[0], "wild.example.test"]
 
 

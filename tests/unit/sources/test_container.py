@@ -68,7 +68,10 @@ class Engine:
     async def get_archive(self, container_id: str, path: PurePosixPath, *, limit: int) -> bytes | None:
         self.asked.append(str(path))
         file = self._at(path)
-        return tar(file) if file.exists() or file.is_symlink() else None
+        archive = tar(file) if file.exists() or file.is_symlink() else None
+        if archive and len(archive) > limit:
+            raise SourceUnavailable(f"{path} holds more than {limit} bytes")
+        return archive
 
     async def own_path(self, container_id: str, path: PurePosixPath) -> Path | None:
         return self.own
@@ -333,6 +336,36 @@ class TestTransfers:
         it = storage(engine)
         assert len((await source(it).load()).entries) == 1
         assert it.counts.fetches == 0
+
+
+class TestTheWrongFolder:
+    """What lies there instead is told, and not fetched again and again."""
+
+    @pytest.mark.parametrize(
+        ("file", "kind", "said"),
+        [
+            ("acme.json", "certbot", "holds Traefik's acme.json; use docker://proxy/data/acme.json?kind=traefik"),
+            ("acme/acme.json", "certbot", "holds Traefik's acme.json; use docker://proxy/data/acme/acme.json?kind=traefik"),
+            ("x/.companion", "caddy", "is the folder of acme-companion; use docker://proxy/data?kind=acme-companion"),
+        ],
+    )
+    async def test_is_told_with_the_right_url(self, engine, file, kind, said):
+        path = engine.root / "data" / file
+        path.parent.mkdir(parents=True)
+        path.write_bytes(acme_json(Authority().issue("mail.example.test")))
+        age(engine.root)
+        it = source(storage(engine, "/data", kind))
+        for _ in range(3):
+            with pytest.raises(SourceUnavailable) as caught:
+                await it.load()
+            assert str(caught.value) == f"proxy:/data {said}"
+        assert engine.asked.count("/data") == 1
+
+    async def test_that_is_large_is_not_transferred_whole(self, engine, monkeypatch):
+        monkeypatch.setattr(container, "INSTEAD", 0)
+        (engine.root / "data").mkdir()
+        (engine.root / "data/acme.json").write_bytes(acme_json(Authority().issue("mail.example.test")))
+        assert (await source(storage(engine, "/data", "certbot")).load()).entries == ()
 
 
 class TestHints:

@@ -59,12 +59,12 @@ def swapped(pair: certs.Pair) -> bytes:
         (
             lambda ca, good: certs.Pair(b"garbage", good.key),
             Reason.SOURCE_MALFORMED,
-            "no certificate in PEM form, or one that does not parse; do this",
+            "the certificate: it holds neither a certificate nor a key; do this",
         ),
         (
             lambda ca, good: certs.Pair(good.chain, b"\0\xff"),
             Reason.SOURCE_MALFORMED,
-            "no private key in PEM form, or one that does not parse; do this",
+            "the private key: it holds neither a certificate nor a key; do this",
         ),
         (
             lambda ca, good: certs.Pair(good.chain, certs.key_pem(certs.new_key())),
@@ -94,6 +94,32 @@ def test_each_mistake_is_one_line_with_its_remedy_and_hides_no_other_pair(make, 
     reading = read_pairs([raw(make(authority, good), "bad"), raw(good, "good")], {}, remedy=REMEDY)
     assert [(p.label, p.reason, p.message) for p in reading.problems] == [("bad", reason, message)]
     assert [(e.label, e.certificate) for e in reading.entries] == [("good", good.certificate)]
+
+
+def test_what_is_wrong_with_a_file_is_told_with_its_name_and_what_helps_by_the_cause(good):
+    swapped = RawPair("a", good.key, good.chain, files=("x/cert.pem", "x/key.pem"))
+    utf16 = RawPair("b", good.chain, good.key.decode().encode("utf-16"), files=("x/cert.pem", "x/key.pem"))
+    damaged = RawPair("c", good.chain[:90] + good.chain[91:], good.key, files=("x/cert.pem", "x/key.pem"))
+    told = {p.label: p.message for p in read_pairs([swapped, utf16, damaged], {}, remedy=REMEDY).problems}
+    assert told["a"] == "x/cert.pem: it holds a private key and no certificate; were the two files swapped?"
+    assert told["b"].startswith("x/key.pem: it is UTF-16 text, as PowerShell makes it by >")
+    assert told["c"] == "x/cert.pem: a certificate in it is cut off or damaged: that is no base64; do this"
+
+
+def test_what_can_be_put_right_as_text_is_used(good):
+    indented = b"".join(b"    " + line + b"\r\n" for line in good.key.splitlines())
+    (entry,) = read_pairs([RawPair("a", good.chain.replace(b"\n", b"\r"), indented)], {}, remedy=REMEDY).entries
+    assert entry.certificate == good.certificate
+
+
+def test_a_certificate_for_addresses_is_skipped_quietly(authority, good):
+    """Traefik and Caddy order such since 2026, and nobody asks for an address."""
+    address, both = authority.issue("192.0.2.10"), authority.issue("192.0.2.10", "mail.example.test")
+    reading = read_pairs([raw(address, "ip"), raw(both, "both"), raw(good, "good")], {}, remedy=REMEDY)
+    assert reading.problems == ()
+    assert [entry.label for entry in reading.entries] == ["both", "good"]
+    again = read_pairs([raw(address, "ip")], reading.known, remedy=REMEDY)
+    assert (again.entries, again.problems) == ((), ())
 
 
 def test_a_chain_in_the_wrong_order_is_delivered_in_the_right_one(good):
@@ -127,7 +153,7 @@ def test_only_the_changed_pair_is_parsed_again(authority, good, parsed):
 
 
 def test_a_bad_pair_is_remembered_as_bad_under_each_label(good, parsed):
-    bad = certs.Pair(good.chain, b"garbage")
+    bad = certs.Pair(good.chain, certs.key_pem(certs.new_key()))
     first = read_pairs([raw(bad, "a")], {}, remedy=REMEDY)
     second = read_pairs([raw(bad, "b"), raw(bad, "c")], first.known, remedy=REMEDY)
     assert len(parsed) == 1

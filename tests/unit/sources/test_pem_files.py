@@ -8,7 +8,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
-from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat, pkcs12
+from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat, PublicFormat, pkcs7, pkcs12
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -215,8 +215,14 @@ class TestLeftOvers:
     @pytest.mark.parametrize(
         ("content", "message"),
         [
-            (b"-----BEGIN CERTIFICATE-----\nxx\n-----END CERTIFICATE-----\n", "bad: a certificate that does not parse"),
-            (b"-----BEGIN PRIVATE KEY-----\nxx\n-----END PRIVATE KEY-----\n", "bad: no private key in PEM form"),
+            (
+                b"-----BEGIN CERTIFICATE-----\nxx\n-----END CERTIFICATE-----\n",
+                "bad: a certificate in it is cut off or damaged: that is no base64; bring the right file",
+            ),
+            (
+                b"-----BEGIN PRIVATE KEY-----\nxx\n-----END PRIVATE KEY-----\n",
+                "bad: a private key in it is cut off or damaged: that is no base64; bring the right file",
+            ),
             (b"-----BEGIN CERTIFICATE-----\nMIIB", "bad: it ends in the middle"),
             (key_pem(new_key(), b"secret"), "bad: the private key is protected by a password; store it without one"),
             (PROTECTED_DER, "bad: the private key is protected by a password; store it without one"),
@@ -234,16 +240,146 @@ class TestLeftOvers:
     @pytest.mark.parametrize(
         ("name", "content", "message"),
         [
-            ("mail.pem", b"", "mail.pem is empty; bring it again, or remove it"),
-            ("MAIL.PFX", b"", "MAIL.PFX is empty; bring it again, or remove it"),
+            ("mail.pem", b"", "mail.pem is empty; bring the right file"),
+            ("MAIL.PFX", b"", "MAIL.PFX is empty; bring the right file"),
             ("mail.pfx", b"\x30\x80\x02\x01", "mail.pfx holds neither a certificate nor a key; bring the right file"),
-            ("mail.p12", b"<html>", "mail.p12 holds neither a certificate nor a key; bring the right file"),
+            ("mail.p12", b"<html>", "mail.p12: it is a web page, as a download that failed leaves it"),
+            ("mail.crt", b"hello", "mail.crt holds neither a certificate nor a key; bring the right file"),
         ],
     )
     async def test_a_file_that_promises_more_than_it_holds_is_told(self, tmp_path, name, content, message):
         (tmp_path / name).write_bytes(content)
         (found,) = (await Reader(PEM, tmp_path).problems()).items()
         assert (found[0], found[1].startswith(f"SourceMalformed: {message}")) == (name, True), found
+
+
+class TestBesideThePairs:
+    """What programs keep beside the files that are meant."""
+
+    @pytest.mark.parametrize(
+        "path",
+        [
+            "account.key",
+            "ca/account.key",
+            "accounts/me.pem",
+            "users/default.key",
+            "acme_account+key",
+            "le.account.key",
+            "account_key.pem",
+            "private/letsencrypt.key",
+            "mail/privkey-1763000000.pem",
+            "mail/privkey.roll.pem",
+            "mail/newkey.pem",
+            "mail/key-1763000000.pem",
+        ],
+    )
+    async def test_keys_of_accounts_and_of_orders_are_no_problem(self, tmp_path, pair, path):
+        """acme.sh, lego, dehydrated, Caddy, autocert, HAProxy, simp_le, ldez/traefik-certs-dumper, uacme."""
+        (tmp_path / "mail.pem").write_bytes(pair.chain + pair.key)
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_bytes(key_pem(new_key()))
+        assert await Reader(PEM, tmp_path).leaves() == {"mail.pem": leaf(pair)}
+
+    @pytest.mark.parametrize(
+        "path", ["mail.key", "private/key.pem", "accounting.example.test.key", "key-1.pem", "keys/x/mail.key"]
+    )
+    async def test_keys_that_may_be_of_a_host_are_told(self, tmp_path, pair, path):
+        (tmp_path / "other.pem").write_bytes(pair.chain + pair.key)
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(key_pem(new_key()))
+        (message,) = (await Reader(PEM, tmp_path).problems()).values()
+        assert message.startswith(
+            f"KeyMismatch: {path} is a key without certificate: none of the files holds one for it; bring"
+        )
+        assert message.endswith("see the log of what orders it")
+
+    async def test_the_key_of_an_account_that_is_named_is_told(self, tmp_path):
+        (tmp_path / "account.key").write_bytes(key_pem(new_key()))
+        assert [*await Reader(PEM, tmp_path / "account.key").problems()] == ["account.key"]
+
+    async def test_what_uacme_writes_is_read(self, tmp_path, pair):
+        """``<name>/cert.pem``, ``private/<name>/key.pem``, and the account's key in ``private``."""
+        for file, content in ((f"{NAME}/cert.pem", pair.chain), (f"private/{NAME}/key.pem", pair.key)):
+            (tmp_path / file).parent.mkdir(parents=True)
+            (tmp_path / file).write_bytes(content)
+        (tmp_path / "private/key.pem").write_bytes(key_pem(new_key()))
+        reader = Reader(PEM, tmp_path)
+        assert await reader.leaves() == {f"{NAME}/cert.pem": leaf(pair)}
+        new = AUTHORITY.issue(NAME)
+        async with reader.source.subscribe() as hints:
+            (tmp_path / f"private/{NAME}/key.pem").write_bytes(new.key)
+            (tmp_path / f"{NAME}/cert.pem").write_bytes(new.chain)
+            async with asyncio.timeout(30):
+                async for _ in hints:
+                    if (await reader.leaves()) == {f"{NAME}/cert.pem": leaf(new)}:
+                        break
+
+    async def test_what_an_order_of_dehydrated_that_failed_leaves_is_no_problem(self, tmp_path, pair):
+        folder = tmp_path / NAME
+        folder.mkdir()
+        (folder / "fullchain-1758000000.pem").write_bytes(pair.chain)
+        (folder / "privkey-1758000000.pem").write_bytes(pair.key)
+        for kind in ("fullchain", "privkey"):
+            (folder / f"{kind}.pem").symlink_to(f"{kind}-1758000000.pem")
+        (folder / "cert-1763000000.pem").touch()
+        (folder / "privkey-1763000000.pem").write_bytes(key_pem(new_key()))
+        assert [*(await Reader(PEM, tmp_path).leaves()).values()] == [leaf(pair)]
+
+    async def test_texts_of_links_are_passed_over_where_what_they_name_is_read(self, tmp_path, pair):
+        (tmp_path / "mail-1.pem").write_bytes(pair.chain + pair.key)
+        (tmp_path / "mail.pem").write_text("./mail-1.pem")
+        assert await Reader(PEM, tmp_path).leaves() == {"mail-1.pem": leaf(pair)}
+        (tmp_path / "mail.pem").write_text("../elsewhere/mail-1.pem\n")
+        (message,) = (await Reader(PEM, tmp_path).problems()).values()
+        assert message.startswith("SourceMalformed: mail.pem: it holds the text of a symbolic link, which was copied as a file")
+
+    @pytest.mark.parametrize("form", ["mail.p7b", "chain.p7c", "mail.crt"])
+    async def test_chains_in_pkcs7_are_read(self, tmp_path, pair, form):
+        certificates = x509.load_pem_x509_certificates(pair.chain)
+        (tmp_path / form).write_bytes(pkcs7.serialize_certificates(certificates, Encoding.DER))
+        (tmp_path / "mail.key").write_bytes(pair.key)
+        (entry,) = (await Reader(PEM, tmp_path).load()).entries
+        assert (entry.label, entry.certificate.fullchain_pem) == (form, pair.chain)
+
+    async def test_a_public_key_is_odd_only_beside_half_a_pair(self, tmp_path, pair):
+        public = (
+            serialization.load_pem_private_key(pair.key, None)
+            .public_key()
+            .public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        )
+        (tmp_path / "mail.crt").write_bytes(pair.chain)
+        (tmp_path / "mail.pub.pem").write_bytes(public)
+        told = await Reader(PEM, tmp_path).problems()
+        assert [*told] == ["mail.crt", "mail.pub.pem"]
+        assert told["mail.pub.pem"] == (
+            "SourceMalformed: mail.pub.pem: it is a public key; bring the private key that belongs to it"
+        )
+        (tmp_path / "mail.key").write_bytes(pair.key)
+        assert await Reader(PEM, tmp_path).leaves() == {"mail.crt": leaf(pair)}
+
+
+class TestNamesNoHost:
+    """As most tutorials make them: ``openssl req -x509`` without a subjectAltName."""
+
+    @pytest.mark.parametrize("authority", [True, False])
+    async def test_is_told(self, tmp_path, authority):
+        key = new_key()
+        made = Authority._sign("mail.example.test", key, "mail.example.test", key, authority=authority)
+        (tmp_path / "m.crt").write_bytes(Authority._pem(made))
+        (tmp_path / "m.key").write_bytes(key_pem(key))
+        (message,) = (await Reader(PEM, tmp_path).problems()).values()
+        assert message.startswith("NameMismatch: ")
+        assert "names no host in its subjectAltName" in message
+
+    async def test_is_no_fault_of_an_authority_that_issued_the_pair(self, tmp_path):
+        """A home CA keeps its key beside the certificates."""
+        key, leaf_key = new_key(), new_key()
+        root = Authority._sign("home CA", key, "home CA", key, authority=True)
+        made = Authority._sign(NAME, leaf_key, "home CA", key, names=(NAME,))
+        for file, content in (("ca.crt", Authority._pem(root)), ("ca.key", key_pem(key))):
+            (tmp_path / file).write_bytes(content)
+        (tmp_path / "mail.pem").write_bytes(Authority._pem(made) + key_pem(leaf_key))
+        assert [*await Reader(PEM, tmp_path).leaves()] == ["mail.pem"]
 
 
 class TestOneFile:
@@ -268,11 +404,11 @@ class TestOneFile:
         (tmp_path / "other.key").write_bytes(key_pem(new_key()))
         assert [*await Reader(PEM, tmp_path / "mail.crt").problems()] == ["mail.crt"]
 
-    @pytest.mark.parametrize("content", [b"", b"text"])
-    async def test_that_holds_nothing_is_told(self, tmp_path, pair, content):
+    @pytest.mark.parametrize(("content", "said"), [(b"", "is empty"), (b"text", "holds neither a certificate nor a key")])
+    async def test_that_holds_nothing_is_told(self, tmp_path, pair, content, said):
         (tmp_path / "other.pem").write_bytes(pair.chain + pair.key)
         (tmp_path / "mail").write_bytes(content)
-        message = "SourceMalformed: mail holds neither a certificate nor a key; bring the right file, or correct the path"
+        message = f"SourceMalformed: mail {said}; bring the right file, or correct the path"
         assert await Reader(PEM, tmp_path / "mail").problems() == {"mail": message}
 
     async def test_may_have_a_name_that_is_passed_over_elsewhere(self, tmp_path, pair):

@@ -133,6 +133,9 @@ async def test_a_chain_apart_is_put_behind_the_leaf(root):
     assert after.entries == before.entries
 
 
+LOST = "import the certificate again in DSM, with its key"
+
+
 @pytest.mark.parametrize(
     ("lost", "message"),
     [(("privkey.pem",), "privkey.pem is missing"), (("fullchain.pem", "cert.pem"), "cert.pem is missing")],
@@ -141,7 +144,7 @@ async def test_a_file_that_is_missing_is_named_and_the_others_are_used(root, los
     for file in lost:
         (root / "aB3xYz" / file).unlink()
     reader = Reader(SYNOLOGY, root)
-    assert await reader.problems() == {f"{USERS}/mail.example.test": f"SourceMalformed: aB3xYz/{message}"}
+    assert await reader.problems() == {f"{USERS}/mail.example.test": f"SourceMalformed: aB3xYz/{message}; {LOST}"}
     assert labels_and_names((await reader.load()).entries) == [WILDCARD, OWN]
 
 

@@ -115,7 +115,7 @@ async def test_a_bad_entry_is_a_problem_and_the_others_are_used(source, path, pa
     assert [(p.label, p.reason) for p in snapshot.problems] == [("le/mail.example.test", Reason.KEY_MISMATCH)]
     assert snapshot.problems[0].message == (
         "the private key belongs to another certificate;"
-        " stop Traefik, remove this entry from its store and start it again, so that it orders a new certificate"
+        " if its name is still needed, see the log of Traefik, which tries to order it anew at each start and once a day"
     )
 
 

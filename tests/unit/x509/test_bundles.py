@@ -22,10 +22,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat
 
 from controller.domain.errors import EncryptedKey, MalformedPem
 from controller.threads import OwnThread
-from controller.x509 import blocks as pem_blocks
 from controller.x509 import bundles
 from controller.x509 import pkcs12 as opener
-from controller.x509.blocks import blocks
 from controller.x509.bundles import Bundle, Bundles, open_bundle
 from tests.certs import Authority, Pair, key_pem, new_key
 
@@ -79,37 +77,6 @@ def _header(der: bytes) -> tuple[int, int]:
 def _sequence(*parts: bytes) -> bytes:
     content = b"".join(parts)
     return b"\x30\x82" + len(content).to_bytes(2, "big") + content
-
-
-class TestBlocks:
-    def test_are_found_in_order_with_what_stands_between_them_passed_over(self):
-        text = b"subject=x\n" + pair().chain + b"-----BEGIN EC PARAMETERS-----\nx\n-----END EC PARAMETERS-----\n" + pair().key
-        assert [block.is_certificate for block in blocks(text)] == [True, True, False]
-        assert b"\n".join(block.pem for block in blocks(text)) + b"\n" == pair().chain + pair().key
-
-    @pytest.mark.parametrize(
-        "text",
-        [
-            pair().chain + BEGIN,
-            BEGIN + pair().chain,
-            pair().key[:60],
-            pair().key[:60] + b"\n-----END CERTIFICATE-----\n",
-            BEGIN + b"-----BEGIN DH PARAMETERS-----\n-----END DH PARAMETERS-----\n",
-        ],
-    )
-    def test_that_do_not_end_are_told(self, text):
-        with pytest.raises(MalformedPem, match="it ends in the middle"):
-            open_bundle(text)
-
-    def test_that_do_not_end_and_do_not_matter_are_passed_over(self):
-        text = b"-----BEGIN DH PARAMETERS-----\n" + pair().chain + b"-----BEGIN OPENSSH PRIVATE KEY-----\n"
-        assert len(open_bundle(text).certificates) == 2
-
-    def test_are_looked_for_in_steps(self, monkeypatch):
-        steps = []
-        monkeypatch.setattr(pem_blocks, "step", lambda: steps.append(1))
-        assert not pem_blocks.has_blocks(b"-----BEGIN X-----\n" * 5000)
-        assert len(steps) == 5
 
 
 class TestPkcs12:
@@ -253,6 +220,7 @@ class TestMemory:
             ("chains.py", "@lru_cache(maxsize=64)"),  # who signed whom
             ("files.py", "@cache"),  # which devices are the kernel's
             ("network.py", "@lru_cache(maxsize=3)"),  # contexts of TLS without a key of ours
+            ("openssl.py", "@lru_cache(maxsize=32)"),  # the same, as OpenSSL has them
             ("parsed.py", "@lru_cache(maxsize=32)"),  # certificates without keys
             ("roots.py", "@lru_cache(maxsize=1)"),  # the system's roots
         ]

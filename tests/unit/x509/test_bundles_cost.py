@@ -10,10 +10,10 @@ import pytest
 
 from controller.domain.errors import CertificateError, MalformedPem
 from controller.x509 import chains
-from controller.x509.blocks import MOST
 from controller.x509.bundles import open_bundle
 from controller.x509.chains import MOST_ISSUERS, Pool, paths
 from controller.x509.parsed import ParsedCertificate
+from controller.x509.text import MOST
 from tests.certs import Authority, Pair
 from tests.unit.costs import costs_at_most, seconds
 

@@ -141,7 +141,7 @@ def weak_rsa() -> Pair:
 
 
 def not_for_tls() -> Pair:
-    return Pair(pair().chain, pkcs8(dsa.generate_private_key(1024)))  # noqa: S505 -- any size will do
+    return Pair(pair().chain, pkcs8(dsa.generate_private_key(1024)))
 
 
 def swapped() -> Pair:
