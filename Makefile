@@ -33,7 +33,7 @@ ONLY ?=
 # What these inputs cost is judged; measuring which branches are taken costs as much again.
 COSTS = tests/unit/test_fuzz_corpus.py tests/unit/x509/test_bundles_cost.py
 # Decide without waiting for anything; every branch of them is tested.
-PURE = controller/domain/*,controller/adoption.py,controller/attempts.py,controller/labels.py,controller/label_values.py,controller/policies.py,controller/reasons.py,controller/remarks.py,controller/resting.py,controller/rollback.py,controller/selection.py,controller/targets.py,controller/workqueue.py
+PURE = controller/domain/*,controller/adoption.py,controller/attempts.py,controller/endings.py,controller/expiry.py,controller/labels.py,controller/label_values.py,controller/policies.py,controller/reasons.py,controller/remarks.py,controller/renewals.py,controller/renewers.py,controller/resting.py,controller/rollback.py,controller/selection.py,controller/targets.py,controller/workqueue.py
 # Under another name, so that make -n does not run these lines.
 AGAIN = $(MAKE) --no-print-directory
 # After a command in the background: it ends with the recipe, whatever happens.

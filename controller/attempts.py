@@ -37,11 +37,11 @@ class Attempts:
         failure = self._failures.get(key)
         return failure.finding if failure and failure.input == given and now < failure.again_at else None
 
-    def failed(self, key: TargetKey, given: Hashable, finding: Finding, now: float) -> None:
-        """Remember that this input failed, and how."""
+    def failed(self, key: TargetKey, given: Hashable, finding: Finding, now: float, longest: float = LONGEST) -> None:
+        """Remember that this input failed, and how; it waits for `longest` at most."""
         failure = self._failures.get(key)
         count = failure.count + 1 if failure and failure.input == given else 1
-        again_at = now + min(self._first * 2 ** min(count - 1, 20), LONGEST)
+        again_at = now + min(self._first * 2 ** min(count - 1, 20), longest, LONGEST)
         self._failures[key] = _Failure(given, finding, count, again_at)
 
     def forget(self, key: TargetKey) -> None:

@@ -25,7 +25,7 @@ def choose(facts: Facts, snapshots: Mapping[str, Snapshot]) -> Facts:
     """
 
     judged = judge_all(facts.target, snapshots, facts.at)
-    installed = {place: leaf.key_type for place in facts.target.places if (leaf := installed_leaf(place, facts.observed))}
+    installed = {place: leaf for place in facts.target.places if (leaf := installed_leaf(place, facts.observed))}
     origins: dict[Place, Origin] = {}
     facts = replace(facts, origins=origins)
     gone = frozenset(source for source in facts.known.gone if facts.known.is_gone(source))

@@ -163,12 +163,13 @@ def probe(
         str, typer.Option(help="Ports and protocols to ask instead of the usual ones, as in 25/smtp,993/imaps.")
     ] = "",
     server_name: Annotated[
-        str, typer.Option(help="The name to ask for (SNI) and to judge by; the host itself if not given.")
+        str,
+        typer.Option("--as", "--server-name", help="What clients call the server, as in mail.example.com; else the host."),
     ] = "",
     min_days: Annotated[int, typer.Option(min=0, help="Fail when a certificate ends within so many days.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Show what hosts serve on their mail ports; 1 when something there would be refused by a client."""
+    """Show what hosts serve on their mail ports, and judge it as a client does; 1 when one would refuse something."""
     from controller import running, views
     from controller.domain.mail_ports import STANDARD_PORTS, parse_probe_list
     from controller.probe import examine_all
@@ -179,6 +180,8 @@ def probe(
     for host in hosts:
         with _usage("HOST"):
             _check_host(host)
+    with _usage("--as"):
+        _check_host(server_name or hosts[0])
 
     async def ask() -> list[dict[str, Any]]:
         answers = await examine_all(hosts, wanted, server_name=server_name)

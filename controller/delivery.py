@@ -27,8 +27,9 @@ from controller.domain.errors import (
     WriteRefused,
 )
 from controller.domain.finding import Finding, Reason
-from controller.domain.observed import Acted, Failure, Receipt, Served
+from controller.domain.observed import Acted, Expected, Failure, Receipt, Served
 from controller.domain.target import Place, Reload, Target
+from controller.installed import pair_in
 from controller.noticing import is_done, seconds_to_wait
 from controller.policies import Decision, Facts
 from controller.ports import Sink
@@ -55,12 +56,13 @@ SILENT_LIMIT = SILENT_MOMENTS[-1]
 @dataclass(frozen=True, slots=True)
 class Delivered:
     """What the ports hand out; why the target is not ready although the new pair stays: services that do not run are `stopped`,
-    and a reload that `failed` is not to be repeated at once."""
+    and a reload that `failed`, or left what is served `incomplete`, is not to be repeated at once."""
 
     served: tuple[Served, ...]
     finding: Finding | None = None
     stopped: tuple[str, ...] = ()
     failed: bool = False
+    incomplete: bool = False
 
 
 @dataclass
@@ -73,6 +75,8 @@ class _Done:
     failures: tuple[Failure, ...] = ()
     finding: Finding | None = None
     """Why the target is not ready although nothing speaks against the new pair."""
+    incomplete: bool = False
+    """That is because intermediates are missing at a port."""
 
 
 class _Failed(Exception):
@@ -129,9 +133,9 @@ class Delivery:
 
     async def _ask_patiently(self, facts: Facts) -> Facts:
         """Which ports were silent before the reload must be sure: those asked in a hurry are asked again at length."""
-        hurried = [served.port for served in facts.served if served.way == HURRIED]
-        answers = {served.port: served for served in await self._prover.ask(facts.target, hurried)}
-        return replace(facts, served=tuple(answers.get(served.port, served) for served in facts.served))
+        hurried = [served.ask for served in facts.served if served.way == HURRIED]
+        answers = {served.ask: served for served in await self._prover.ask(facts.target, hurried)}
+        return replace(facts, served=tuple(answers.get(served.ask, served) for served in facts.served))
 
     async def _act(self, facts: Facts, decision: Decision, done: _Done) -> None:
         """Put the files in place and have them checked; where the container needs it, reload in the same breath."""
@@ -180,7 +184,7 @@ class Delivery:
         if _by_itself(target):
             if (served := await self._noticed(facts, done)) is not None:
                 return served
-            contents = _internal_contents(facts) if target.internal else {}
+            contents = _internal_contents(facts, done.written) if target.internal else {}
             done.reload = target.internal_reload
             acted = await self._act_inside(facts, contents, done.reload)
             done.receipts += [acted.receipt] if acted.receipt else []
@@ -208,10 +212,14 @@ class Delivery:
             log.warning("reload.not_noticed", target=target.name, seconds=patience)
             return None
         try:
-            return await self._verify(facts, done, self._verify_timeout if target.detector and not reloaded else patience)
+            served = await self._verify(facts, done, self._verify_timeout if target.detector and not reloaded else patience)
         except _Failed:
             if not target.internal_reload:
                 raise
+        else:
+            if not (done.incomplete and target.internal_reload):
+                return served
+            done.finding, done.incomplete = None, False
         log.warning("reload.not_noticed", target=target.name, seconds=patience)
         return None
 
@@ -232,10 +240,10 @@ class Delivery:
 
     async def _verify(self, facts: Facts, done: _Done, seconds: float) -> tuple[Served, ...]:
         """A port that handed out nothing before is no reason to take a new pair back; the next look deals with it."""
-        ports = [served.port for served in facts.served if facts.target.probe_required or not (served.refused or served.plain)]
-        chosen = [c.certificate.leaf for _, c in facts.selection.chosen]
-        dead = [served.port for served in facts.served if served.leaf is None] if done.receipts else ()
-        asked = questions(ports, chosen, policies.expected_leaves(facts), dead=dead)
+        ports = dict.fromkeys(s.port for s in facts.served if facts.target.probe_required or not (s.refused or s.plain))
+        answered = {served.port for served in facts.served if served.leaf}
+        dead = [port for port in ports if port not in answered] if done.receipts else ()
+        asked = questions(ports, policies.key_types(facts), policies.expected(facts), dead=dead)
         began = self._clock()
         verified = await self._prover.verify(facts.target, asked, seconds=seconds)
         if verified.quiet:
@@ -248,6 +256,8 @@ class Delivery:
             late = next((failure.error for failure in done.failures if failure.overdue), None)
             wrong = VerifyFailed(f"after {self._clock() - began:.0f} s: {verified.problems}")
             raise _Failed(late or wrong, verified.served)
+        elif verified.incomplete:
+            done.finding, done.incomplete = Finding(Reason.SERVED_DIFFERS, verified.problems), True
         if served := dict.fromkeys(str(answer.port) for answer in verified.served if answer.leaf):
             log.info("target.served", target=facts.target.name, ports=", ".join(served))
         return verified.served
@@ -294,7 +304,7 @@ class Delivery:
             return Delivered(served, not_running(stopped), stopped)
         if done.failures:
             return Delivered(served, describe(done.failures[0].error), failed=True)
-        return Delivered(served, done.finding)
+        return Delivered(served, done.finding, incomplete=done.incomplete)
 
     async def _give_up(self, facts: Facts, done: _Done, failed: _Failed) -> Error:
         """Put the previous files back and into use, where they are worth it; returns the error to report."""
@@ -328,14 +338,14 @@ class Delivery:
 
     async def _use_previous(self, facts: Facts, steps: Sequence[Reload], failures: Sequence[Failure]) -> None:
         """What the services serve counts, where that can be seen."""
-        before = {s.leaf.fingerprint: s.leaf for s in facts.served if s.leaf}
-        answering = [s.port for s in facts.served if s.leaf]
+        before = [Expected(s.leaf) for s in facts.served if s.leaf]
+        answering = dict.fromkeys(s.port for s in facts.served if s.leaf)
         ended = [replace(failure, overdue=False) for failure in failures]  # where no port answers, nothing else will tell
         if not answering and (error := rollback.against(facts, ended)):
             raise _Failed(error)
         patience = max((step.patience for step in steps), default=0.0) or self._verify_timeout
         began = self._clock()
-        verified = await self._prover.verify(facts.target, questions(answering, [], before), seconds=patience)
+        verified = await self._prover.verify(facts.target, questions(answering, (None,), before), seconds=patience)
         if verified.quiet:
             verified = await self._ask_silent_again(facts.target, verified, began)
         if verified.wrong:
@@ -374,12 +384,16 @@ def _by_itself(target: Target) -> bool:
     return any(step.kind == "self" for step in target.reload)
 
 
-def _internal_contents(facts: Facts) -> dict[PurePosixPath, bytes]:
+def _internal_contents(facts: Facts, written: Mapping[PurePosixPath, bytes]) -> dict[PurePosixPath, bytes]:
+    """The copies of what stands in the places after the act: of what was not written, the chain may be another good one."""
     inside: dict[Place, Place] = dict(zip(facts.target.places, facts.target.internal, strict=False))
     contents: dict[PurePosixPath, bytes] = {}
     for place, candidate in facts.selection.chosen:
         if place in inside:
-            contents |= inside[place].contents(candidate.certificate)
+            certificate = candidate.certificate
+            if not written.keys() & set(place.paths):
+                certificate = replace(certificate, chain_pem=pair_in(place, facts.observed).chain_pem)
+            contents |= inside[place].contents(certificate)
     for place in inside.keys() & set(policies.unfilled(facts)):
         contents |= dict.fromkeys(inside[place].paths, b"")
     return contents

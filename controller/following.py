@@ -14,6 +14,7 @@ from controller.domain.errors import SourceGone, SourceMalformed, SourceUnavaila
 from controller.domain.finding import Finding, Reason
 from controller.domain.snapshot import Problem, Snapshot, SourceStatus
 from controller.ending import GrowingLimit, end, pass_on_cancellation
+from controller.expiry import longest_pause
 from controller.faults import Faults
 from controller.ports import Source
 from controller.store import Store
@@ -249,8 +250,10 @@ class Follower:
         return max(self._pace.wait_after(away), min(after_faults, LONGEST_AWAY)) * self._jitter()
 
     def _until_next_look(self) -> float:
-        resync = self._pace.resync * self._jitter()
-        again = self._store.snapshots[self._source.name].again
+        snapshot = self._store.snapshots[self._source.name]
+        longest = min((longest_pause(entry.certificate.leaf) for entry in snapshot.entries), default=self._pace.resync)
+        resync = min(self._pace.resync, longest) * self._jitter()
+        again = snapshot.again
         return resync if again is None else min(resync, again)
 
     def _loaded(self, snapshot: Snapshot, note: str = "") -> None:

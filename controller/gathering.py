@@ -6,7 +6,7 @@ A port is asked once, and not at all where that is known: each handshake is some
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -14,9 +14,10 @@ import structlog
 
 from controller import choosing, policies
 from controller.clocks import Clocks
+from controller.domain.certificate import KeyType
 from controller.domain.container import State
 from controller.domain.moment import Moment, read_clocks
-from controller.domain.observed import Observed, Served
+from controller.domain.observed import Ask, Observed, Served
 from controller.domain.snapshot import Snapshot
 from controller.domain.target import InvalidTarget, ProbePort, Target
 from controller.installed import installed_fingerprints
@@ -24,6 +25,7 @@ from controller.memory import Memory, input_of
 from controller.policies import Facts
 from controller.ports import Sink, Targets
 from controller.proof import REMEMBERED, Prover
+from controller.renewers import find_renewers
 from controller.selection import Selection, count_held
 from controller.store import Store
 
@@ -72,6 +74,7 @@ class Gatherer:
         )
         beside = count_held(target, snapshots.values()) > MANY
         facts = await asyncio.to_thread(choosing.choose, facts, snapshots) if beside else choosing.choose(facts, snapshots)
+        facts = replace(facts, renewers=find_renewers(facts, self.store))
         facts = replace(facts, loaded=memory.in_use == input_of(facts), differs_for=self._differs_for(facts, memory))
         return replace(facts, served=await self._served(facts, memory))
 
@@ -103,23 +106,26 @@ class Gatherer:
         target, observed = facts.target, facts.observed
         if target.container.state is not State.RUNNING:
             return ()
-        ports = policies.wanted_ports(target, observed.listening)
         decision = policies.decide(facts)
+        acting = bool(decision.write) or decision.pause is not None
+        known = self._known(target, observed, memory, acting=acting)
+        ports = policies.wanted_ports(target, observed.listening)
+        kinds = (None,) if acting else policies.key_types(facts)  # before a write it is enough that something is handed out
+        asks = [ask for port in ports for ask in ([a for a in known if acting and a.port == port] or _asks(port, kinds))]
         hurry = HURRY if decision.write else None
-        known = self._known(target, observed, memory, acting=bool(decision.write) or decision.pause is not None)
-        asked = await self.prover.ask(target, [port for port in ports if port not in known], seconds=hurry)
-        answers = known | {served.port: served for served in asked}
-        return tuple(answers[port] for port in ports)
+        asked = await self.prover.ask(target, [ask for ask in asks if ask not in known], seconds=hurry)
+        answers = known | {served.ask: served for served in asked}
+        return tuple(answers[ask] for ask in asks)
 
-    def _known(self, target: Target, observed: Observed, memory: Memory, *, acting: bool) -> dict[ProbePort, Served]:
+    def _known(self, target: Target, observed: Observed, memory: Memory, *, acting: bool) -> dict[Ask, Served]:
         """What needs no asking: before a write, certferry's or another's, ports that were right since the container's start and
         still listen; at a second look, those that were right at the first."""
         known, settled = memory.known(target), memory.settled
         memory.settled, memory.partly = frozenset(), bool(settled)
         if acting:
             listening = observed.listening or frozenset()
-            return {port: replace(was, way=REMEMBERED) for port, was in known.items() if port.port in listening}
-        return {port: served for port, served in known.items() if port in settled}
+            return {ask: replace(was, way=REMEMBERED) for ask, was in known.items() if ask.port.port in listening}
+        return {ask: served for ask, served in known.items() if ask in settled}
 
     def _what_time_it_is(self, snapshots: Mapping[str, Snapshot]) -> Moment:
         """As far as that is known; a doubt is logged once, and again when it is over."""
@@ -142,3 +148,7 @@ class Gatherer:
         if memory.started is None or memory.started[0] != started:
             memory.started = started, elapsed - max(target.container.age or 0.0, 0.0)
         return elapsed - memory.started[1]
+
+
+def _asks(port: ProbePort, kinds: Iterable[KeyType | None]) -> list[Ask]:
+    return [Ask(port, kind) for kind in kinds]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from math import inf
 from pathlib import PurePosixPath
 
 from controller.domain.container import State
-from controller.domain.observed import Served
-from controller.domain.target import Place, ProbePort, Reload, Target
+from controller.domain.observed import Ask, Served
+from controller.domain.target import Place, Reload, Target
+from controller.endings import Ending
 from controller.locks import Area
 from controller.policies import Facts
 
@@ -57,11 +60,11 @@ class Memory:
     """The input of an act whose commands were cut off, and how often in a row."""
     in_use: Input | None = None
     """The input that the services loaded last."""
-    verified: dict[ProbePort, Served] = field(default_factory=dict)
-    """What each port handed out when it was last right, since the container's start at `verified_since`."""
+    verified: dict[Ask, Served] = field(default_factory=dict)
+    """What each port handed out, leaf and chain, when it was last right, since the container's start at `verified_since`."""
     verified_since: datetime | None = None
-    settled: frozenset[ProbePort] = frozenset()
-    """Ports that need not be asked again at the next look: they were right a moment ago."""
+    settled: frozenset[Ask] = frozenset()
+    """What need not be asked again at the next look: it was right a moment ago."""
     partly: bool = False
     """The last look was such a one."""
     confirm_at: float | None = None
@@ -76,20 +79,24 @@ class Memory:
     """What the files were first seen to differ from, and since when."""
     beside: tuple[PurePosixPath, ...] = ()
     """Files that its container was found to use at the last look: read at once at the next."""
+    told_endings: dict[str, float] = field(default_factory=dict)
+    """At which step of its life something was last said of an installed leaf, by its fingerprint."""
     leads_to: frozenset[PurePosixPath] = frozenset()
     """Where the symbolic links among its paths led at the last look."""
     areas: frozenset[Area] = frozenset()
     """What it may share with others, links included."""
 
-    def known(self, target: Target) -> dict[ProbePort, Served]:
+    def known(self, target: Target) -> dict[Ask, Served]:
         """Ports that were right since the container was started, and what they handed out."""
         if self.verified_since != target.container.started_at or target.container.state is not State.RUNNING:
             return {}
-        return {port: served for port, served in self.verified.items() if port in target.probe}
+        return {ask: served for ask, served in self.verified.items() if ask.port in target.probe}
 
     def learn(self, target: Target, served: tuple[Served, ...]) -> None:
         """Ports that are right now."""
-        self.verified = self.known(target) | {one.port: one for one in served if one.leaf}
+        ports = {one.port for one in served if one.leaf}
+        others = {ask: one for ask, one in self.known(target).items() if ask.port not in ports}
+        self.verified = others | {one.ask: one for one in served if one.leaf}
         self.verified_since = target.container.started_at
 
     def count_cut(self, given: Input) -> int:
@@ -97,6 +104,13 @@ class Memory:
         before = self.cut_off[1] if self.cut_off and self.cut_off[0] == given else 0
         self.cut_off = given, before + 1
         return before + 1
+
+    def not_told(self, all_endings: Iterable[Ending]) -> list[Ending]:
+        """Those at a step at which nothing was said of them yet; from now on it was."""
+        all_endings = tuple(all_endings)
+        new = [ending for ending in all_endings if ending.step < self.told_endings.get(ending.leaf.fingerprint, inf)]
+        self.told_endings = {ending.leaf.fingerprint: ending.step for ending in all_endings}
+        return new
 
     def pause(self, shortest: float, longest: float) -> float:
         """Seconds until the next of many looks: each time twice as long."""

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import timedelta
 from pathlib import PurePosixPath
 
 from controller import policies
 from controller.domain.observed import Served
+from controller.expiry import TWENTIETH
 from controller.policies import Facts
-
-GOOD_FOR = timedelta(days=2)
-"""What is served for at least so much longer does no harm while the detector takes its time."""
 
 SOON = 5.0
 """Seconds between two looks of a detector that comes soon enough even where what is served is wrong."""
@@ -53,10 +50,12 @@ def is_done(facts: Facts, written: Collection[PurePosixPath]) -> bool:
 
 
 def _is_good(served: Served, facts: Facts) -> bool:
-    """Whether clients can live for a while with what a port does; one that is closed, silent or without TLS says nothing."""
+    """Whether clients can live for a while with what a port does, so with a certificate that has a twentieth of its life left;
+    one that is closed, silent or without TLS says nothing."""
     if served.leaf is None:
         return served.refused or served.plain or served.silent or served.unknown
     leaf = served.leaf
     if any(c.stand_in and c.certificate.fingerprint == leaf.fingerprint for c in facts.selection.candidates):
         return False
-    return leaf.issuer != leaf.subject and policies.is_good_until(leaf, facts, GOOD_FOR)
+    complete = not policies.chain_problem(served, policies.acceptable(facts))
+    return complete and leaf.issuer != leaf.subject and policies.is_good_until(leaf, facts, TWENTIETH)

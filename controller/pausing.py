@@ -8,15 +8,15 @@ from controller.domain.certificate import Leaf
 from controller.domain.container import State
 from controller.domain.finding import Finding, Reason
 from controller.installed import installed_leaf
-from controller.policies import Decision, Facts, daemons_up, expected_leaves
+from controller.policies import Decision, Facts, acceptable, chain_problem, daemons_up, is_expected, not_askable
 from controller.x509.hostnames import covers
 
 
 def judge(facts: Facts, decision: Decision) -> tuple[Finding | None, str]:
     """Why the target is not ready, ``None`` where clients accept what it serves; and the sentence that says so.
 
-    Accepted is a leaf that is valid now, covers every name asked for, and is the installed or the chosen one. Where no port is
-    to be asked, or the container does not run, the installed files are judged.
+    Accepted is a leaf that is valid now, covers every name asked for, is the installed or the chosen one, and comes with its
+    chain. Where no port is to be asked, or the container does not run, the installed files are judged.
     """
     watched = f"paused ({facts.target.paused_by}), so nothing is touched; {intention(decision)}"
     problem = next(_problems(facts), None)
@@ -48,20 +48,25 @@ def _problems(facts: Facts) -> Iterator[Finding]:
 def _served_problems(facts: Facts) -> Iterator[Finding]:
     if not daemons_up(facts):
         yield Finding(Reason.RELOAD_PENDING, "waiting for the ports to open after the start")
-    known = {leaf.fingerprint for leaf in (*expected_leaves(facts).values(), *_installed(facts))}
+    known = acceptable(facts)
     for served in facts.served:
         where = f"port {served.port}"
+        if served.unknown:
+            continue
         if served.leaf is None:
             excused = (served.refused or served.plain) and not facts.target.probe_required
-            reason = Reason.PORTS_NOT_ASKABLE if served.unknown else Reason.SERVED_DIFFERS
             if not excused:
-                yield Finding(reason, served.error if served.unknown else f"{where}: {served.error}")
-        elif served.leaf.fingerprint not in known:
+                yield Finding(Reason.SERVED_DIFFERS, f"{where}: {served.error}")
+        elif not is_expected(served, known):
             yield Finding(
                 Reason.SERVED_DIFFERS, f"{where} hands out {served.leaf.short}, which is neither installed nor chosen"
             )
         else:
             yield from _refusals(facts, served.leaf, f"{where} hands out {served.leaf.short},")
+            if text := chain_problem(served, known):
+                yield Finding(Reason.SERVED_DIFFERS, text)
+    for served in not_askable(facts):
+        yield Finding(Reason.PORTS_NOT_ASKABLE, served.error)
     if not any(served.leaf for served in facts.served):
         yield Finding(Reason.NOTHING_LISTENS, "no port hands out a certificate")
 

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import PurePosixPath
 
-from controller.domain.certificate import Certificate, Leaf, Trust
+from controller.domain.certificate import Certificate, KeyType, Leaf, Trust
 from controller.domain.container import Mount, State
 from controller.domain.finding import Finding, Reason
 from controller.domain.moment import EARLIEST, Moment
-from controller.domain.observed import InstalledFile, Observed, Served
-from controller.domain.origin import Known
+from controller.domain.observed import Expected, InstalledFile, Observed, Served
+from controller.domain.origin import Known, Renewer
 from controller.domain.snapshot import Snapshot
 from controller.domain.target import Place, ProbePort, Target
+from controller.expiry import when
 from controller.installed import installed_leaf, pair_in
 from controller.selection import Candidate, Selection
+from controller.served_chain import gap
 from controller.switching import NO_SWITCH, Origin, Verdict, judge
 from controller.x509.hostnames import covers
 
@@ -28,9 +30,6 @@ UNFINISHED_LIMIT = 5.0
 
 READ_ONLY_LIMIT = 10.0
 """Seconds that whoever keeps files which are read-only here is given before it is told that they cannot be written."""
-
-LAST_PART = 0.2
-"""The part of a certificate's life within which it should have been renewed (design §4)."""
 
 EARLY = timedelta(hours=48)
 """A certificate may begin by so much after it was signed (CA/Browser Forum, Baseline Requirements 7.1.2.7)."""
@@ -56,6 +55,8 @@ class Facts:
     known: Known = field(default_factory=Known)
     origins: Mapping[Place, Origin] = field(default_factory=dict, repr=False)
     """Who delivered what works in a place; `controller.choosing` finds it out where that matters."""
+    renewers: Mapping[str, Renewer] = field(default_factory=dict, repr=False)
+    """Who should renew what is installed, by the leaf's fingerprint."""
     unused: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Containers that look like proxies, by name, and what makes sources of them."""
     loaded: bool = False
@@ -130,13 +131,12 @@ def _decide_without_writing(facts: Facts, *, running: bool) -> Decision:
         return Decision()
     if not daemons_up(facts):
         return Decision((Finding(Reason.RELOAD_PENDING, "waiting for the ports to open after the start"),), wait=True)
-    stale = stale_ports(facts)
-    silent = bool(stale) and not any(
-        served.leaf for served in facts.served if port_problem(served, expected_leaves(facts), facts.target)
-    )
+    problems = _port_problems(facts)
+    silent = bool(problems) and not any(served.leaf for served, _ in problems)
     if facts.observed.pending and not facts.loaded and not _shown(facts):
         return Decision((Finding(Reason.RELOAD_PENDING, "a reload after the last change was not confirmed"),), reload=True)
-    if stale:
+    if problems:
+        stale = dict.fromkeys(text for _, text in problems)
         return Decision((Finding(Reason.SERVED_DIFFERS, "; ".join(stale)),), reload=True, silent=silent)
     return Decision()
 
@@ -228,7 +228,7 @@ def _mount_of(path: PurePosixPath, facts: Facts) -> Mount | None:
 
 
 def _is_near_its_end(leaf: Leaf, facts: Facts) -> bool:
-    return facts.at.is_after(leaf.not_after - (leaf.not_after - leaf.not_before) * LAST_PART)
+    return facts.at.is_after(leaf.late)
 
 
 def differs(facts: Facts) -> bool:
@@ -241,10 +241,16 @@ def compare_files(facts: Facts, place: Place, certificate: Certificate) -> list[
     present = {path: file for path in place.paths if (file := facts.observed.files.get(path))}
     if missing := [str(path) for path in place.paths if path not in present]:
         return [Finding(Reason.NOT_INSTALLED, f"missing: {', '.join(missing)}")]
-    different = [path for path, content in place.contents(certificate).items() if present[path].content != content]
+    different = _differing(facts, place, certificate)
     if different and not pair_in(place, facts.observed).means(certificate, facts.now):
         return [_name_difference(facts, place, certificate, different)]
     return _compare_modes(facts.target, place, present)
+
+
+def _differing(facts: Facts, place: Place, certificate: Certificate) -> list[PurePosixPath]:
+    """The files of a place that are not byte by byte as the certificate would have them."""
+    files = facts.observed.files
+    return [path for path, content in place.contents(certificate).items() if (f := files.get(path)) and f.content != content]
 
 
 def _name_difference(facts: Facts, place: Place, certificate: Certificate, different: list[PurePosixPath]) -> Finding:
@@ -298,7 +304,7 @@ def _less_accepted(facts: Facts, place: Place, candidate: Candidate, trust: Trus
         return None
     if trust > certificate.trust and not _has_a_new_root(facts, place, candidate):
         return _less_trusted(pair.leaf, trust, certificate)
-    if trust <= certificate.trust and certificate.warnings and not pair.warnings:
+    if trust is certificate.trust and certificate.warnings and not pair.warnings:
         text = f"{certificate.leaf.short} would replace {pair.leaf.short}, which all clients accept: {certificate.warnings[0]}"
         return Finding(Reason.SOME_CLIENTS_REFUSE, text)
     return _less_trusted(pair.leaf, trust, certificate) if certificate.trust is trust is Trust.SELF_SIGNED else None
@@ -322,7 +328,7 @@ def _less_trusted(installed: Leaf, trust: Trust, certificate: Certificate) -> Fi
     if trust > certificate.trust:
         return Finding(
             Reason.UNTRUSTED_ISSUER,
-            f"{certificate.leaf.short} of {certificate.leaf.issuer} ({certificate.trust.word}) would replace"
+            f"{certificate.leaf.short} of {certificate.leaf.issuer} ({certificate.vouched.word}) would replace"
             f" {installed.short} of {installed.issuer} ({trust.word}), valid until {installed.not_after:%Y-%m-%d}",
         )
     if certificate.trust is trust is Trust.SELF_SIGNED and certificate.leaf.issuer != installed.issuer:
@@ -365,10 +371,10 @@ def works(place: Place, facts: Facts) -> bool:
     return _covers_all(installed, facts.target.domains) and pair_in(place, facts.observed).key_fits
 
 
-def is_good_until(leaf: Leaf, facts: Facts, rest: timedelta) -> bool:
-    """Whether a leaf names what is asked for, and is valid now and for so much longer."""
+def is_good_until(leaf: Leaf, facts: Facts, part: float) -> bool:
+    """Whether a leaf names what is asked for, and is valid now and until so much of its life is left."""
     begun = not facts.at.is_before(leaf.not_before)
-    return begun and not facts.at.is_after(leaf.not_after - rest) and _covers_all(leaf, facts.target.domains)
+    return begun and not facts.at.is_after(when(leaf, part)) and _covers_all(leaf, facts.target.domains)
 
 
 def _covers_all(leaf: Leaf, domains: Sequence[str]) -> bool:
@@ -376,14 +382,38 @@ def _covers_all(leaf: Leaf, domains: Sequence[str]) -> bool:
     return all(covers(names, domain) for domain in domains)
 
 
-def expected_leaves(facts: Facts) -> dict[str, Leaf]:
-    """Every leaf that a port may rightly hand out, by fingerprint: the chosen ones, and those of places left as they are."""
-    leaves = {c.certificate.fingerprint: c.certificate.leaf for _, c in facts.selection.chosen}
+def expected(facts: Facts) -> tuple[Expected, ...]:
+    """All that a port may rightly hand out: what is chosen, and what stands in places left as they are.
+
+    Of a pair that means the same as the chosen one and so stays, the chain in the files counts.
+    """
+    found = []
+    for place, candidate in facts.selection.chosen:
+        certificate = candidate.certificate
+        otherwise = _differing(facts, place, certificate) and not compare_files(facts, place, certificate)
+        chain = pair_in(place, facts.observed).chain_pem if otherwise else certificate.chain_pem
+        found.append(Expected(certificate.leaf, chain))
     chosen_places = [place for place, _ in facts.selection.chosen]
-    for place in facts.target.places:
-        if (place not in chosen_places or facts.target.written_by) and (leaf := installed_leaf(place, facts.observed)):
-            leaves[leaf.fingerprint] = leaf
-    return leaves
+    left = [place for place in facts.target.places if place not in chosen_places or facts.target.written_by]
+    return (*found, *_standing(left, facts))
+
+
+def acceptable(facts: Facts) -> tuple[Expected, ...]:
+    """The same, and whatever is installed now."""
+    return (*expected(facts), *_standing(facts.target.places, facts))
+
+
+def _standing(places: Iterable[Place], facts: Facts) -> Iterator[Expected]:
+    for place in places:
+        pair = pair_in(place, facts.observed)
+        if pair.leaf:
+            yield Expected(pair.leaf, pair.chain_pem)
+
+
+def key_types(facts: Facts) -> tuple[KeyType | None, ...]:
+    """The key types to ask each port for. A handshake shows one certificate, so where two are chosen it takes one for each."""
+    types = dict.fromkeys(c.certificate.leaf.key_type for _, c in facts.selection.chosen)
+    return tuple(types) if len(types) > 1 and KeyType.OTHER not in types else (None,)
 
 
 def wanted_ports(target: Target, listening: frozenset[int] | None) -> tuple[ProbePort, ...]:
@@ -393,23 +423,42 @@ def wanted_ports(target: Target, listening: frozenset[int] | None) -> tuple[Prob
     return tuple(port for port in target.probe if port.port in listening)
 
 
-def stale_ports(facts: Facts) -> list[str]:
-    """One sentence for each port that does not hand out what it should."""
-    expected = expected_leaves(facts)
-    return [text for served in facts.served if (text := port_problem(served, expected, facts.target))]
+def _port_problems(facts: Facts) -> list[tuple[Served, str]]:
+    """Each port that does not hand out what it should, with a sentence."""
+    wanted = expected(facts)
+    return [(served, text) for served in facts.served if (text := port_problem(served, wanted, facts.target))]
 
 
-def port_problem(served: Served, expected: dict[str, Leaf], target: Target) -> str:
+def port_problem(served: Served, wanted: Sequence[Expected], target: Target) -> str:
     """What is wrong with one port, or nothing. A port that is closed or without TLS matters if the operator listed it."""
     if served.unknown:
         return ""
     if served.leaf is None:
         excused = (served.refused or served.plain) and not target.probe_required
         return "" if excused else f"port {served.port}: {served.error}"
-    if served.leaf.fingerprint in expected:
+    if not is_expected(served, wanted):
+        leaves = " or ".join(dict.fromkeys(each.leaf.short for each in wanted))
+        return f"port {served.port} hands out {served.leaf.short}, not {leaves}"
+    return chain_problem(served, wanted)
+
+
+def is_expected(served: Served, wanted: Iterable[Expected]) -> bool:
+    """Whether the leaf that was handed out is a right one."""
+    return served.leaf is not None and any(each.leaf.fingerprint == served.leaf.fingerprint for each in wanted)
+
+
+def chain_problem(served: Served, wanted: Iterable[Expected]) -> str:
+    """What is missing behind a right leaf; nothing where one of the chains that may stand there is complete."""
+    if served.leaf is None:
         return ""
-    wanted = " or ".join(leaf.short for leaf in expected.values())
-    return f"port {served.port} hands out {served.leaf.short}, not {wanted}"
+    gaps = [gap(each.chain_pem, served.chain_pem) for each in wanted if each.leaf.fingerprint == served.leaf.fingerprint]
+    return f"port {served.port} hands out {served.leaf.short} {gaps[0]}" if gaps and all(gaps) else ""
+
+
+def not_askable(facts: Facts) -> list[Served]:
+    """Ports of which nothing is known. Where one certificate was seen, it is only said that another could not be asked for."""
+    answered = {served.port for served in facts.served if served.leaf}
+    return [served for served in facts.served if served.unknown and served.port not in answered]
 
 
 def daemons_up(facts: Facts) -> bool:
@@ -425,4 +474,4 @@ def _shown(facts: Facts) -> bool:
     before = replace(facts.observed, files=facts.observed.files | facts.observed.previous)
     replaced = {leaf.fingerprint for place in facts.target.places if (leaf := installed_leaf(place, before))}
     served = {served.leaf.fingerprint for served in facts.served if served.leaf}
-    return bool(served & expected_leaves(facts).keys() - replaced)
+    return bool(served & {each.leaf.fingerprint for each in expected(facts)} - replaced)

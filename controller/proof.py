@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from controller.domain.certificate import KeyType, Leaf
+from controller.domain.certificate import KeyType
 from controller.domain.errors import ProbeUnavailable
-from controller.domain.observed import Served
+from controller.domain.observed import Ask, Expected, Served
 from controller.domain.target import ProbePort, Target
-from controller.policies import port_problem
+from controller.policies import is_expected, port_problem
 from controller.ports import Probe
 from controller.together import together
 
@@ -25,28 +25,27 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One handshake: which port, for which key type (``None``: whatever the server prefers), and the leaves that are right.
+    """One handshake: which port, for which key type (``None``: whatever the server prefers), and what is right.
 
     `was_dead`: the port handed out nothing before, so that what is done now is not to blame when it still does not.
     """
 
     port: ProbePort
     key_type: KeyType | None
-    expected: dict[str, Leaf]
+    expected: tuple[Expected, ...]
     was_dead: bool = False
 
 
 def questions(
-    ports: Iterable[ProbePort], chosen: Sequence[Leaf], expected: dict[str, Leaf], *, dead: Collection[ProbePort] = ()
+    ports: Iterable[ProbePort],
+    key_types: Sequence[KeyType | None],
+    expected: Sequence[Expected],
+    *,
+    dead: Collection[ProbePort] = (),
 ) -> list[Question]:
-    """One question a port; with two certificates of different types one for each type, since a handshake shows only one.
-
-    The `dead` ones handed out nothing before, and may stay so.
-    """
-    types = {leaf.key_type for leaf in chosen}
-    if len(types) < 2:
-        return [Question(port, None, expected, port in dead) for port in ports]
-    return [Question(port, leaf.key_type, {leaf.fingerprint: leaf}, port in dead) for port in ports for leaf in chosen]
+    """One question for each port and key type; the `dead` ports handed out nothing before, and may stay so."""
+    right = {kind: tuple(each for each in expected if kind in (None, each.leaf.key_type)) for kind in key_types}
+    return [Question(port, kind, right[kind], port in dead) for port in ports for kind in key_types]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +60,13 @@ class Verified:
 
     @property
     def wrong(self) -> tuple[Served, ...]:
-        return tuple(served for _, served, problem in self.answers if problem)
+        """What speaks against a pair. A right leaf does not, whatever is missing behind it: see `incomplete`."""
+        return tuple(s for question, s, problem in self.answers if problem and not is_expected(s, question.expected))
+
+    @property
+    def incomplete(self) -> bool:
+        """Nothing is wrong but that intermediates are missing behind right leaves."""
+        return bool(self.problems) and not self.wrong
 
     @property
     def quiet(self) -> bool:
@@ -81,9 +86,9 @@ class Prover:
         self._probe = probe
         self._clock = clock
 
-    async def ask(self, target: Target, ports: Iterable[ProbePort], *, seconds: float | None = None) -> tuple[Served, ...]:
+    async def ask(self, target: Target, asks: Iterable[Ask], *, seconds: float | None = None) -> tuple[Served, ...]:
         """What every port hands out now, all asked at once; what takes longer than `seconds` counts as silent."""
-        return tuple(await together(self._ask_within(target, port, seconds) for port in ports))
+        return tuple(await together(self._ask_within(target, ask, seconds) for ask in asks))
 
     async def verify(self, target: Target, asked: Sequence[Question], *, seconds: float) -> Verified:
         """Ask until every answer is right, or `seconds` have passed."""
@@ -113,21 +118,22 @@ class Prover:
             pause = min(pause * 2, _LONGEST_PAUSE)
 
     async def _answer(self, target: Target, question: Question) -> _Answer:
-        served = await self._ask(target, question.port, question.key_type)
+        served = await self._ask(target, Ask(question.port, question.key_type))
         return question, served, _problem(served, question, target)
 
-    async def _ask_within(self, target: Target, port: ProbePort, seconds: float | None) -> Served:
+    async def _ask_within(self, target: Target, ask: Ask, seconds: float | None) -> Served:
         try:
             async with asyncio.timeout(seconds):
-                return await self._ask(target, port, None)
+                return await self._ask(target, ask)
         except TimeoutError:
-            return Served(port, None, HURRIED, f"no answer within {seconds:g} s", silent=True)
+            return Served(ask.port, None, HURRIED, f"no answer within {seconds:g} s", silent=True, key_type=ask.key_type)
 
-    async def _ask(self, target: Target, port: ProbePort, key_type: KeyType | None) -> Served:
+    async def _ask(self, target: Target, ask: Ask) -> Served:
         try:
-            return await self._probe.served(target, port, key_type=key_type)
+            served = await self._probe.served(target, ask.port, key_type=ask.key_type)
         except ProbeUnavailable as error:
-            return Served(port, None, "none", str(error), unknown=True)
+            return Served(ask.port, None, "none", str(error), unknown=True, key_type=ask.key_type)
+        return served if served.key_type is ask.key_type else replace(served, key_type=ask.key_type)
 
 
 _Answer = tuple[Question, Served, str]

@@ -14,7 +14,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from controller import pausing, policies
-from controller.attempts import Attempts
+from controller.attempts import LONGEST, Attempts
 from controller.choosing import tell_unused
 from controller.clocks import Clocks
 from controller.delivery import SILENT_LIMIT, SILENT_MOMENTS, Delivered, Delivery, not_running
@@ -38,7 +38,10 @@ from controller.domain.errors import (
 from controller.domain.finding import Finding, Reason
 from controller.domain.observed import Served
 from controller.domain.target import InvalidTarget, ProbePort, Target, TargetKey
+from controller.endings import endings, next_word
+from controller.expiry import longest_pause
 from controller.gathering import Gatherer
+from controller.installed import installed_leaf
 from controller.locks import Area, Locks, areas_of, meet
 from controller.memory import Memory, input_of
 from controller.policies import Decision, Facts
@@ -273,6 +276,8 @@ class Reconciler:
         target, decision = facts.target, policies.decide(facts)
         if facts.observed.litter:
             await self._clear(facts, confirmed=False)
+        if not decision.write and decision.pause is None:
+            self._tell_endings(facts)
         if decision.refused:
             self._report.not_ready(facts, self._or_source_trouble(decision.refused, facts))
             return Outcome(Result.REFUSED, self._until_change(facts))
@@ -290,7 +295,6 @@ class Reconciler:
 
     async def _try(self, facts: Facts, decision: Decision) -> Outcome:
         """Act, and report what comes of it."""
-        target = facts.target
         try:
             return await self._act(facts, decision)
         except TargetNotRunning as error:
@@ -303,9 +307,14 @@ class Reconciler:
             return await self._cut_off(facts, error)
         except (WriteRefused, CheckFailed, ReloadFailed, VerifyFailed, RollbackFailed) as error:
             finding = describe(error)
-            self._attempts.failed(target.key, input_of(facts), finding, self._clocks.elapsed())
+            self._note_failure(facts, finding)
             self._report.not_ready(facts, finding)
             return Outcome(Result.FAILED, FAILED_PAUSE)
+
+    def _note_failure(self, facts: Facts, finding: Finding) -> None:
+        """It is not tried again for a while; of a short life a day is too long a part for that."""
+        longest = min((longest_pause(c.certificate.leaf) for _, c in facts.selection.chosen), default=LONGEST)
+        self._attempts.failed(facts.target.key, input_of(facts), finding, self._clocks.elapsed(), longest)
 
     async def _cut_off(self, facts: Facts, error: ExecCut) -> Outcome:
         """Commands are cut off when their container stops, and then tried again. Where it goes on running, a command that ends
@@ -315,7 +324,7 @@ class Reconciler:
             raise error
         text = f"{error}, again and again, though the container runs on: does a command of its labels end its own shell?"
         finding = Finding(Reason.RELOAD_FAILED, text)
-        self._attempts.failed(target.key, given, finding, self._clocks.elapsed())
+        self._note_failure(facts, finding)
         self._report.not_ready(facts, finding)
         return Outcome(Result.FAILED, FAILED_PAUSE)
 
@@ -323,9 +332,14 @@ class Reconciler:
         """Of a paused target the report is all that changes."""
         decision = self._decide_without_acting(facts)
         problem, message = pausing.judge(facts, decision)
+        self._tell_endings(facts)
         self._report.paused(facts, problem, message)
         others = policies.OTHERS_LIMIT if decision.pause is not None else None  # once, since each look asks every port
         return Outcome(Result.PAUSED, _sooner(self._until_started(facts), self._until_change(facts), others))
+
+    def _tell_endings(self, facts: Facts) -> None:
+        """Once for each step of a certificate towards its end, and not while what replaces it is being brought."""
+        self._report.endings(facts, self._memory[facts.target.key].not_told(endings(facts)))
 
     async def _clear(self, facts: Facts, *, confirmed: bool) -> None:
         """Clear away what is left over. What stays says nothing about the certificate, so it is only told."""
@@ -358,9 +372,7 @@ class Reconciler:
                 writer != facts.target.key and meet((area,), self._memory[facts.target.key].areas)
                 for area, writer in self._writers.items()
             )
-        if before.pairs == wanted.pairs or before.started_at != wanted.started_at:
-            return True
-        return shown and before.leaves != wanted.leaves  # a port shows the leaf, and nothing of the chain behind it
+        return shown or before.pairs == wanted.pairs or before.started_at != wanted.started_at
 
     def _put_off(self, facts: Facts, decision: Decision) -> Outcome | None:
         """Why nothing is to be done yet: the same failed a short while ago, or a silent port may come back by itself."""
@@ -368,7 +380,8 @@ class Reconciler:
         if key in self._hurried:
             return None
         failure = self._attempts.standing(key, input_of(facts), self._clocks.elapsed())
-        if failure and (decision.write or failure.reason is not Reason.WRITE_REFUSED):  # else another has written them
+        if failure and _holds_off(failure, decision):
+            self._tell_endings(facts)
             self._report.not_ready(facts, failure)
             return Outcome(Result.REFUSED, FAILED_PAUSE)
         if decision.silent and (rest := self._until_revived(key)):
@@ -376,7 +389,7 @@ class Reconciler:
             text = f"{text} it is asked again in {rest:.0f} s, and a reload is tried {SILENT_LIMIT:.0f} s after it fell silent"
             self._report.not_ready(facts, Finding(decision.findings[0].reason, text))
             self._memory[key].learn(facts.target, facts.served)
-            self._memory[key].settled = frozenset(served.port for served in facts.served if served.leaf)
+            self._memory[key].settled = frozenset(served.ask for served in facts.served if served.leaf)
             return Outcome(Result.WAITING, rest)
         return None
 
@@ -394,7 +407,7 @@ class Reconciler:
             self._report.not_ready(facts, decision.findings[0])
             pause = decision.pause or (STARTING_PAUSE if facts.observed.listening is not None else SHORTEST_LOOK)
             return Outcome(Result.WAITING, pause)
-        if found := await self._with_stopped(facts, unready(facts, memory.known(target))):
+        if found := await self._with_stopped(facts, unready(facts, (ask.port for ask in memory.known(target)))):
             self._report.not_ready(facts, found.finding)
             longest = SHORTEST_LOOK if self._is_starting(facts) else LONGEST_LOOK
             again = memory.pause(SHORTEST_LOOK, longest) if found.again else None
@@ -441,15 +454,18 @@ class Reconciler:
         """Daemons start one after the other: look again, every few seconds at last, until the start must be over."""
         if facts.age is None or not self._is_starting(facts):
             return None
-        self._memory[facts.target.key].settled = frozenset(served.port for served in facts.served if served.leaf)
+        self._memory[facts.target.key].settled = frozenset(served.ask for served in facts.served if served.leaf)
         return min(self._timing.start_grace - facts.age, max(facts.age, STARTING_PAUSE), SHORTEST_LOOK)
 
     def _until_change(self, facts: Facts) -> float | None:
-        """Seconds until the choice may be another one, if before the resync: the chosen ends, or what was too early begins."""
+        """Seconds until the choice may be another one, if before the resync: the chosen ends, or what was too early begins;
+        or there will be something to say of its end, or too long a part of its life would pass."""
         moments = [c.certificate.leaf.not_after for _, c in facts.selection.chosen]
         moments += [c.certificate.leaf.not_before for c in facts.selection.candidates if c.reason is Reason.NOT_YET_VALID]
+        moments += [moment for moment in (next_word(facts),) if moment]
         rests = [(moment - facts.now).total_seconds() + 1 for moment in moments if moment > facts.now]
         rests += [] if facts.selection.again is None else [facts.selection.again + 1]
+        rests += [longest_pause(leaf) for place in facts.target.places if (leaf := installed_leaf(place, facts.observed))]
         return min((rest for rest in rests if rest < self._timing.resync), default=None)
 
     async def _act(self, facts: Facts, decision: Decision) -> Outcome:
@@ -469,7 +485,7 @@ class Reconciler:
             memory.written = given
         if decision.reload:
             memory.in_use, memory.owed = given, None
-        if not decision.write and not delivered.failed:
+        if not (decision.write or delivered.failed or delivered.incomplete):
             memory.reloaded = given
         if delivered.finding:
             return self._installed_but_not_ready(facts, delivered)
@@ -482,11 +498,13 @@ class Reconciler:
         finding, memory = delivered.finding, self._memory[facts.target.key]
         assert finding is not None  # noqa: S101 -- that is why it is called
         memory.stopped = {name: memory.stopped.get(name, self._now()) for name in delivered.stopped}
+        parked = delivered.failed or delivered.incomplete
+        if parked:
+            self._note_failure(facts, finding)
         if delivered.failed:
-            self._attempts.failed(facts.target.key, input_of(facts), finding, self._clocks.elapsed())
             memory.in_use, memory.owed = None, input_of(facts)
         self._report.not_ready(facts, finding, delivered.served)
-        return Outcome(Result.FAILED, FAILED_PAUSE if delivered.failed else SHORTEST_LOOK)
+        return Outcome(Result.FAILED, FAILED_PAUSE if parked else SHORTEST_LOOK)
 
     def _check_repetition(self, facts: Facts, decision: Decision) -> None:
         """Whatever undoes a write or a reload at once would cost a reload at every look."""
@@ -519,7 +537,7 @@ class Reconciler:
         """Submission can die some seconds after a reload, since it asks Dovecot who may log in: it is asked once more."""
         text = f"served by every port that answers; confirming after {self._timing.settle:g} s"
         self._report.not_ready(facts, Finding(Reason.RELOAD_PENDING, text), served)
-        self._memory[facts.target.key].settled = frozenset(one.port for one in served if one.leaf and not _logs_in(one.port))
+        self._memory[facts.target.key].settled = frozenset(one.ask for one in served if one.leaf and not _logs_in(one.port))
         return Outcome(Result.CHANGED, rest)
 
     def _or_source_trouble(self, finding: Finding, facts: Facts) -> Finding:
@@ -531,6 +549,14 @@ class Reconciler:
             if status and status.reason and name not in self._store.snapshots:
                 return Finding(status.reason, "; ".join((f"source {name}: {status.message}", *tell_unused(facts))))
         return finding
+
+
+def _holds_off(failure: Finding, decision: Decision) -> bool:
+    """Whether what failed a short while ago speaks against what is to be done now: after a write that was refused another may
+    have written the files; and a chain that a port does not hand out says nothing of a write."""
+    if decision.write:
+        return failure.reason is not Reason.SERVED_DIFFERS
+    return failure.reason is not Reason.WRITE_REFUSED
 
 
 def _logs_in(port: ProbePort) -> bool:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 
 from controller.domain.target import Target
+from controller.endings import endings
 from controller.policies import Facts
 
 
 def remarks(facts: Facts) -> tuple[str, ...]:
     """A sentence for each."""
-    return (*_open_keys(facts), *_without_a_way_back(facts))
+    return (*(ending.message for ending in endings(facts)), *_open_keys(facts), *_without_a_way_back(facts))
 
 
 def _open_keys(facts: Facts) -> tuple[str, ...]:

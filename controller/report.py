@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 
 import structlog
@@ -11,6 +11,8 @@ from controller.domain.condition import Condition
 from controller.domain.finding import Finding, Reason
 from controller.domain.observed import Served
 from controller.domain.target import InvalidTarget, Target, TargetKey
+from controller.endings import Ending, endings
+from controller.expiry import ENDED, say_rest
 from controller.installed import installed_leaf
 from controller.policies import Facts, unfilled
 from controller.store import Store, TargetStatus
@@ -32,14 +34,8 @@ class Reporter:
 
     def ready(self, facts: Facts) -> None:
         """The target is as desired."""
-        said = (
-            _ready_message(facts),
-            *_distrust(facts),
-            *_stand_ins(facts),
-            *_empty(facts),
-            *_doubts(facts),
-            *facts.target.notes,
-        )
+        more = (*_distrust(facts), *_stand_ins(facts), *_empty(facts), *_unseen(facts), *_endings(facts), *_doubts(facts))
+        said = (_ready_message(facts), *more, *facts.target.notes)
         self._set(facts, facts.served, None, "; ".join(said))
 
     def not_ready(self, facts: Facts, finding: Finding, served: tuple[Served, ...] | None = None) -> None:
@@ -51,9 +47,26 @@ class Reporter:
         """The target is only watched; `message` says whether clients accept what it serves, and what would be done."""
         text = "; ".join((message, *_doubts(facts)))
         before = self._store.targets.get(facts.target.key)
-        self._set(facts, facts.served, problem.reason if problem else None, text)
-        if before is None or before.condition.message != text:
+        self._set(facts, facts.served, problem.reason if problem else None, "; ".join((text, *_endings(facts))))
+        if before is None or before.condition.message != "; ".join((text, *before.endings)):  # that time passes is no news
             log.info("target.watched", target=facts.target.name, message=text)
+
+    def endings(self, facts: Facts, new: Iterable[Ending]) -> None:
+        """Installed certificates that were not renewed are at a further step towards their end."""
+        for ending in new:
+            leaf = ending.leaf
+            fields = {
+                "target": facts.target.name,
+                "fingerprint": leaf.short,
+                "names": ", ".join(leaf.names),
+                "not_after": leaf.not_after.isoformat(),
+                "source": ", ".join(ending.sources),
+                "message": ending.message,
+            }
+            if ending.step == ENDED:
+                log.error("certificate.expired", **fields)
+            else:
+                log.warning("certificate.expires_soon", left=say_rest(ending.rest), **fields)
 
     def failed(self, key: TargetKey, finding: Finding, found: Target | InvalidTarget | None = None) -> None:
         """The target could not even be looked at; what was known of it before stays. `found` tells its name."""
@@ -85,6 +98,7 @@ class Reporter:
             chosen=tuple((c.source, c.certificate.leaf) for _, c in facts.selection.chosen),
             installed=tuple(leaf for place in target.places if (leaf := installed_leaf(place, facts.observed))),
             served=served,
+            endings=_endings(facts),
         )
         self._put(target.key, target.name, target, reason, message, known)
 
@@ -110,12 +124,13 @@ class Reporter:
             chosen=facts.chosen if facts else (),
             installed=facts.installed if facts else (),
             served=facts.served if facts else (),
+            endings=facts.endings if facts else (),
             last_success=self._now() if reason is None else (before.last_success if before else None),
         )
 
 
 def _ready_message(facts: Facts) -> str:
-    ports = ", ".join(str(served.port) for served in facts.served if served.leaf)
+    ports = ", ".join(dict.fromkeys(str(served.port) for served in facts.served if served.leaf))
     chosen = [c.certificate.leaf for _, c in facts.selection.chosen]
     held = [installed_leaf(place, facts.observed) for place, _ in facts.selection.chosen]
     there = [leaf for leaf in held if leaf] if facts.target.written_by else chosen
@@ -132,7 +147,7 @@ def _ready_message(facts: Facts) -> str:
 def _distrust(facts: Facts) -> tuple[str, ...]:
     """Which trust it is, where clients do not accept it, and why some may not."""
     chosen = [candidate.certificate for _, candidate in facts.selection.chosen if not candidate.stand_in]
-    whose = [f"{one.trust.called}: {one.leaf.short}: {one.why}" for one in chosen if one.why]
+    whose = [f"{one.vouched.called}: {one.leaf.short}: {one.why}" for one in chosen if one.why]
     return tuple(dict.fromkeys((*whose, *(f"{one.leaf.short}: {text}" for one in chosen for text in one.warnings))))
 
 
@@ -145,6 +160,15 @@ def _empty(facts: Facts) -> tuple[str, ...]:
     """Places for a second key type that nothing was found for."""
     paths = ", ".join(str(path) for place in unfilled(facts) for path in place.paths)
     return (f"{paths} empty, until a source holds a certificate with another key type",) if paths else ()
+
+
+def _endings(facts: Facts) -> tuple[str, ...]:
+    return tuple(ending.message for ending in endings(facts))
+
+
+def _unseen(facts: Facts) -> tuple[str, ...]:
+    """Certificates that a port could not be asked for."""
+    return tuple(served.error for served in facts.served if served.unknown)
 
 
 def _doubts(facts: Facts) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from controller.domain.container import State
 from controller.domain.finding import Finding, Reason
 from controller.domain.target import ProbePort
-from controller.policies import Facts
+from controller.policies import Facts, not_askable
 
 SHORTEST_LOOK, LONGEST_LOOK = 5.0, 60.0
 """Seconds between two looks at a container in which something does not run or listen: no event tells when it does again."""
@@ -34,8 +34,8 @@ def unready(facts: Facts, known: Iterable[ProbePort]) -> Unready | None:
 
 
 def _not_askable(facts: Facts) -> Unready | None:
-    unknown = [served.error for served in facts.served if served.unknown]
-    return Unready(Finding(Reason.PORTS_NOT_ASKABLE, unknown[0])) if unknown else None
+    unknown = not_askable(facts)
+    return Unready(Finding(Reason.PORTS_NOT_ASKABLE, unknown[0].error)) if unknown else None
 
 
 def _nothing_listens(facts: Facts) -> Unready | None:

@@ -2,20 +2,21 @@
 
 The order (design §4): the names must fit, the dates, the key type; then higher trust, what all clients accept before what some
 refuse, more than a fifth of its life left, a source that is not gone, an exact name before a wildcard, the key type that is
-installed, the newest `not_before`, and last the order of the sources. What must not replace the installed files
+installed, the newest `not_before`, the latest end, and the order of the sources; of what is as good, what is installed, so
+that the order inside a store decides nothing. What must not replace the installed files
 (`controller.policies` knows) gives way to the next.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, KeysView, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, KeysView, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
 from typing import NamedTuple
 
-from controller.domain.certificate import Certificate, KeyType, Trust
+from controller.domain.certificate import Certificate, Leaf, Trust
 from controller.domain.finding import Finding, Reason
 from controller.domain.moment import Moment
 from controller.domain.snapshot import Problem, Snapshot
@@ -70,7 +71,12 @@ class _Rank(NamedTuple):
     exact: int
     kept_type: bool
     begin: datetime
+    end: datetime
     order: int
+    kept: bool
+    alike: tuple[str, str, bytes]
+    """What tells two apart that are as good as each other, so that the order inside a store never decides: programs write their
+    stores anew, and each change would be a reload."""
 
 
 _Ranks = Mapping[int, _Rank]
@@ -79,9 +85,9 @@ _Ranks = Mapping[int, _Rank]
 
 @dataclass(frozen=True, slots=True)
 class Preferences:
-    """What else makes one candidate better than another: the key types that are installed, and which sources are gone."""
+    """What else makes one candidate better than another: what is installed, and which sources are gone."""
 
-    installed: Mapping[Place, KeyType] = field(default_factory=dict, repr=False)
+    installed: Mapping[Place, Leaf] = field(default_factory=dict, repr=False)
     gone: frozenset[str] = frozenset()
 
 
@@ -188,17 +194,20 @@ def _rank(candidate: Candidate, domains: Sequence[str], moment: Moment, gone: fr
     exact = len(frozenset(leaf.names).intersection(domains))
     lasting = not moment.is_after(leaf.late)
     sound = not candidate.certificate.warnings
-    return _Rank(
-        candidate.certificate.trust, sound, lasting, candidate.source not in gone, exact, False, leaf.not_before, order
-    )
+    alike = leaf.fingerprint, candidate.label, candidate.certificate.chain_pem
+    there, dates = candidate.source not in gone, (leaf.not_before, leaf.not_after)
+    return _Rank(candidate.certificate.trust, sound, lasting, there, exact, False, *dates, order, False, alike)
 
 
-def _for_place(rank: _Rank, candidate: Candidate, installed: KeyType | None) -> _Rank:
-    return rank._replace(kept_type=candidate.certificate.leaf.key_type is installed)
+def _for_place(rank: _Rank, candidate: Candidate, installed: Leaf | None) -> _Rank:
+    leaf = candidate.certificate.leaf
+    if installed is None:
+        return rank
+    return rank._replace(kept_type=leaf.key_type is installed.key_type, kept=leaf.fingerprint == installed.fingerprint)
 
 
-def _in_order(usable: Sequence[Candidate], ranks: _Ranks, installed: KeyType | None) -> list[Candidate]:
-    """The best first, for a place where a key of some type is installed."""
+def _in_order(usable: Sequence[Candidate], ranks: _Ranks, installed: Leaf | None) -> list[Candidate]:
+    """The best first, for a place where that is installed."""
     return sorted(usable, key=lambda c: _for_place(ranks[id(c)], c, installed), reverse=True)
 
 
@@ -243,10 +252,13 @@ def _lost_against(loser: Candidate, chosen: _Chosen, ranks: _Ranks, preferences:
         "exact": f"it fits by a wildcard, {winner} by name",
         "kept_type": f"its key is {kind}; a key of the type that {winner} has is installed",
         "begin": f"it is older than {winner}",
+        "end": f"it ends before {winner}",
         "order": f"{winner} stands in an earlier place",
+        "kept": f"{winner} is as good and installed",
+        "alike": f"{winner} is as good, and one has to be taken",
     }
     differs = (name for name in _Rank._fields if getattr(ours, name) != getattr(theirs, name))
-    return told[next(differs, "order")]
+    return told[next(differs, "alike")]
 
 
 def _why_none(
@@ -294,7 +306,12 @@ def _some(names: Sequence[str]) -> str:
 
 def has_problem_with(snapshot: Snapshot, names: frozenset[str]) -> bool:
     """Whether a source holds something for one of these names that cannot be used."""
-    return any(_concerns(problem, names) for problem in snapshot.problems)
+    return any(problems_with(snapshot, names))
+
+
+def problems_with(snapshot: Snapshot, names: frozenset[str]) -> Iterator[Problem]:
+    """What it holds for one of these names that cannot be used."""
+    return (problem for problem in snapshot.problems if _concerns(problem, names))
 
 
 def _concerns(problem: Problem, wanted: frozenset[str]) -> bool:

@@ -5,9 +5,9 @@ Nothing here is needed to act rightly: a new process reads all of it anew.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 
 from controller.domain.certificate import Leaf
 from controller.domain.condition import Condition
@@ -15,7 +15,9 @@ from controller.domain.observed import Served
 from controller.domain.origin import Known
 from controller.domain.snapshot import Snapshot, SourceStatus
 from controller.domain.target import Target, TargetKey
+from controller.expiry import first_word, usual_part
 from controller.origins import Origins
+from controller.renewals import Renewals
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,12 @@ class TargetStatus:
     installed: tuple[Leaf, ...] = ()
     served: tuple[Served, ...] = ()
     last_success: datetime | None = None
+    endings: tuple[str, ...] = ()
+    """What is said of installed certificates that were not renewed in time."""
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
 
 
 @dataclass
@@ -46,6 +54,9 @@ class Store:
     unused: dict[str, str] = field(default_factory=dict, repr=False)
     """Those of them that would be sources did the operator say so: what was found, and the label that says it."""
     origins: Origins = field(default_factory=Origins)
+    renewals: Renewals = field(default_factory=Renewals)
+    now: Callable[[], datetime] = field(default=_utc_now, repr=False)
+    """The wall clock."""
     engine_up: bool = False
     engine_message: str = "not asked yet"
 
@@ -60,6 +71,7 @@ class Store:
         before = self.snapshots.get(snapshot.source) or Snapshot(snapshot.source)
         self.snapshots[snapshot.source] = snapshot
         self.origins.changed(before, snapshot)
+        self.renewals.changed(before, snapshot, self.now())
         self.origins.is_not_gone(snapshot.source)
         return before
 
@@ -74,6 +86,12 @@ class Store:
     def known(self, leaves: Iterable[str]) -> Known:
         """See `controller.origins.Origins.known`."""
         return self.origins.known(leaves, self.sources.keys() - self.snapshots.keys())
+
+    def first_word(self, source: str, leaf: Leaf) -> float:
+        """At which part of its life a source should have renewed a certificate; see `controller.expiry.first_word`."""
+        snapshot = self.snapshots.get(source)
+        usual = usual_part(leaf, snapshot.schedule) if snapshot else None
+        return first_word(self.renewals.seen(source, leaf), usual)
 
     @property
     def all_ready(self) -> bool:

@@ -14,7 +14,7 @@ from controller.app import Plan, Unplanned
 from controller.domain.finding import Finding, Reason
 from controller.domain.observed import Served
 from controller.domain.target import InvalidTarget, Reload
-from controller.probe import judge
+from controller.probe import Judgement, judge
 from controller.remarks import remarks
 from controller.selection import Candidate
 
@@ -70,7 +70,7 @@ def _candidate(candidate: Candidate) -> Json:
         "names": list(leaf.names),
         "key_type": str(leaf.key_type),
         "issuer": leaf.issuer,
-        "trust": candidate.certificate.trust.name.lower(),
+        "trust": candidate.certificate.vouched.name.lower(),
         "why": candidate.certificate.why,
         "warnings": list(candidate.certificate.warnings),
         "not_before": leaf.not_before.isoformat(),
@@ -82,7 +82,11 @@ def _candidate(candidate: Candidate) -> Json:
 
 
 def describe_probe(host: str, served: Served, *, name: str, min_days: int, required: bool) -> Json:
-    """One port of a host. A closed port is a problem only when it was asked for by number."""
+    """One port of a host, as a client judges it that calls the host by a `name`.
+
+    Of each judgement there is a sentence, empty where it is good. A closed port is a problem only when it was asked for by
+    number.
+    """
     verdict = judge(served, name, datetime.now(UTC))
     problems = list(verdict.problems) if required or not served.refused else []
     if verdict.days_left is not None and 0 <= verdict.days_left < min_days:
@@ -100,6 +104,9 @@ def describe_probe(host: str, served: Served, *, name: str, min_days: int, requi
         "days_left": round(verdict.days_left, 1) if verdict.days_left is not None else None,
         "fingerprint": leaf.fingerprint if leaf else None,
         "trust": verdict.trust.name.lower() if verdict.trust is not None else None,
+        "as": name,
+        "judgements": {str(one): verdict.found.get(one, "") for one in Judgement} if leaf else {},
+        "warnings": list(verdict.warnings),
         "problems": problems,
     }
 
@@ -122,11 +129,12 @@ def plans(described: list[Json]) -> RenderableType:
 def _plan_lines(plan: Json) -> list[str]:
     lines = [f"  {finding['reason']}: {finding['message']}" for finding in plan["findings"]]
     lines += [f"  note: {line}" for line in _distrust([one for one in plan["candidates"] if one["chosen"]])]
+    notes = [f"  note: {note}" for note in plan.get("notes", [])]
     if plan["refused"]:
-        return [*lines, f"  would do nothing: {plan['refused']['reason']}: {plan['refused']['message']}"]
+        return [*lines, f"  would do nothing: {plan['refused']['reason']}: {plan['refused']['message']}", *notes]
     lines += [f"  would write {path}" for path in plan["write"]]
     lines += [f"  would run   {command}" for command in plan["run"]]
-    lines += [f"  note: {note}" for note in plan.get("notes", [])]
+    lines += notes
     lines += [f"  paused ({plan['paused']}): certferry does none of it"] if plan.get("paused") else []
     return lines if plan["write"] or plan["run"] or plan["findings"] else [*lines, "  nothing to do"]
 
@@ -152,12 +160,14 @@ def targets(described: Json) -> RenderableType:
         if target.get("paused"):
             state.append(", paused", "yellow")
         installed = ", ".join(leaf["fingerprint"][:12] for leaf in target["installed"])
-        ports = ", ".join(str(served["port"]) for served in target["served"] if served["fingerprint"])
+        ports = ", ".join(dict.fromkeys(str(served["port"]) for served in target["served"] if served["fingerprint"]))
         table.add_row(target["name"], ", ".join(target["domains"]), state, installed, ports)
         if not condition["ready"]:
             remarks.append(Text(f"{target['name']}: {condition['reason']}: {condition['message']}", "red"))
         elif target.get("paused"):
             remarks.append(Text(f"{target['name']}: {condition['message']}", "yellow"))
+        if not target.get("paused"):  # else its message says it
+            remarks += [Text(f"{target['name']}: {ending}", "yellow") for ending in target.get("endings", ())]
         remarks += [Text(f"{target['name']}: note: {note}", "yellow") for note in target["notes"]]
     return Group(table, *remarks)
 
@@ -194,10 +204,14 @@ def _certificates(certificates: list[Json]) -> Table:
             f"{entry['key_type']} {entry['key_bits']}",
             f"{entry['issuer']} ({entry['trust'].replace('_', '-')})",
             entry["not_before"][:10],
-            entry["not_after"][:10],
+            _until(entry["not_after"][:10], entry.get("expires", "")),
             entry["fingerprint"][:12],
         )
     return table
+
+
+def _until(day: str, expires: str) -> Text:
+    return Text(f"{day}, {expires}", "red" if expires == "expired" else "yellow") if expires else Text(day)
 
 
 def _distrust(certificates: list[Json]) -> list[str]:
@@ -227,13 +241,18 @@ def probes(described: list[Json]) -> RenderableType:
     table = _table("host", "port", "names", "issuer", "until", "days", "verdict")
     for row in described:
         if row["fingerprint"]:
-            verdict = Text("; ".join(row["problems"]), "red") if row["problems"] else Text("good", "green")
             names = ", ".join(row["names"])
             until = row["not_after"][:10]
-            table.add_row(row["host"], row["port"], names, row["issuer"], until, str(row["days_left"]), verdict)
+            table.add_row(row["host"], row["port"], names, row["issuer"], until, str(row["days_left"]), _verdict(row))
         else:
             table.add_row(row["host"], row["port"], "", "", "", "", Text(row["error"], "red" if row["problems"] else "dim"))
     return table
+
+
+def _verdict(row: Json) -> Text:
+    if row["problems"]:
+        return Text("; ".join(row["problems"]), "red")
+    return Text(f"good, but {'; '.join(row['warnings'])}", "yellow") if row["warnings"] else Text("good", "green")
 
 
 def _table(*columns: str) -> Table:

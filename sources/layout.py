@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 
 from pydantic import ByteSize, Field
 
-from controller.domain.snapshot import Problem
+from controller.domain.snapshot import Problem, Schedule
 from controller.threads import OwnThread
 from sources.files import MIB
 from sources.pairs import Contents
@@ -85,7 +85,7 @@ class Layout:
     glob patterns of the folders below the root that matter, apart from the root. `parts` are the paths below the root that hold
     all of it, so that nothing else is fetched from a container. `patience` is how long, in seconds, something may be unusable
     before that is news: programs write the files of a pair one after the other. `locked`: the program locks a file (``flock``)
-    while it writes.
+    while it writes. `schedule` is when the program renews, where that is later than at a quarter of a life.
     """
 
     kind: str
@@ -101,6 +101,7 @@ class Layout:
     quiet: float = 0.05
     options: type[FileOptions] = FileOptions
     locked: bool = False
+    schedule: Schedule = ()
 
 
 class Storage(Protocol):

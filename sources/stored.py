@@ -89,7 +89,7 @@ class StoredSource:
         reported = _at_most(tuple(problem for problem in problems if problem.label not in rests))
         memory = _Memory(reading.known, not contents.blank, good | kept, bad_since)
         again = min((*rests.values(), *filter(None, [next_change(entries, moment)])), default=None)
-        snapshot = Snapshot(self.name, entries, (*self.storage.problems(), *reported), again)
+        snapshot = Snapshot(self.name, entries, (*self.storage.problems(), *reported), again, self.layout.schedule)
         snapshot.by_name  # noqa: B018 -- made here, since the loop would be held by that: a store may have millions of names
         return snapshot, memory
 

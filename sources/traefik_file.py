@@ -6,6 +6,8 @@ from it yet; afterwards it means "read again". Entries are never removed by Trae
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from sources.layout import Layout, StoreOptions, Tree
 from sources.pairs import Contents
 from sources.traefik_store import REMEDY, read_store
@@ -23,5 +25,10 @@ def read(tree: Tree, _options: StoreOptions) -> Contents:
     return read_store(data, where=f"{tree.where.rstrip('/')}/{tree.focus}")
 
 
+_DAYS = ((365, 120), (90, 30), (30, 10), (6, 2), (1, 1 / 4), (0, 1 / 72))
+SCHEDULE = tuple((timedelta(days=life), timedelta(days=left)) for life, left in _DAYS)
+"""Traefik v3 renews a certificate that lives so long when so much is left (``getCertificateRenewDurations``). Of 64 days
+that is less than a sixth. Where the authority tells when to renew, it does so earlier."""
+
 # The file is rewritten as a whole, so an entry in it is never half of anything: no patience.
-TRAEFIK = Layout(kind="traefik", read=read, remedy=REMEDY, shape="file", patience=0.0, quiet=0.02)
+TRAEFIK = Layout(kind="traefik", read=read, remedy=REMEDY, shape="file", patience=0.0, quiet=0.02, schedule=SCHEDULE)

@@ -28,7 +28,7 @@ class Trust(IntEnum):
     REFUSED = 2
     """Its chain is invalid whoever has its root: an intermediate has ended, or may not issue it."""
     INCOMPLETE = 3
-    """A public authority issued it, and the intermediate is missing."""
+    """What issued it is neither beside it nor a known root: the intermediate is missing."""
     PRIVATE = 4
     ROOT_UNKNOWN = 5
     """A public authority issued it, by a root that this system does not have."""
@@ -123,6 +123,11 @@ class Certificate:
     def digest(self) -> str:
         """SHA-256 of everything that is delivered of it, hex: another key form or chain makes it another one."""
         return hashlib.sha256(self.combined_pem).hexdigest()
+
+    @property
+    def vouched(self) -> Trust:
+        """Which trust it is, for people: whether a root that nobody here knows is private or new, nobody can say."""
+        return Trust.ROOT_UNKNOWN if self.root_unknown else self.trust
 
     @property
     def fingerprint(self) -> str:

@@ -53,8 +53,9 @@ MEANING: dict[Reason, tuple[str, str]] = {
     Reason.MODE_DIFFERS: ("owner or mode of a file are not what the labels ask for", "nothing; they are just being set"),
     Reason.RELOAD_PENDING: ("the files are right, the services have not been seen to use them for good", "wait some seconds"),
     Reason.SERVED_DIFFERS: (
-        "a port hands out another certificate than the installed one, or does not answer",
-        "if it stays: look at the mail server's own log; Postfix throttles a failed service for 60 s",
+        "a port hands out another certificate than the installed one, or not its whole chain, or does not answer",
+        "if it stays: does the server's configuration name the file with the whole chain? Look at the mail server's own log;"
+        " Postfix throttles a failed service for 60 s",
     ),
     Reason.NO_MATCHING_CERTIFICATE: (
         "no source holds a certificate for all the names asked for",

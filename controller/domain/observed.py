@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
-from controller.domain.certificate import Leaf
+from controller.domain.certificate import KeyType, Leaf
 from controller.domain.errors import Error
 from controller.domain.target import ProbePort, Reload, Target
 
@@ -98,6 +98,21 @@ class Acted:
     failures: tuple[Failure, ...] = ()
 
 
+class Ask(NamedTuple):
+    """One handshake: with which port, and for which of its certificates; ``None``: the one that the server prefers."""
+
+    port: ProbePort
+    key_type: KeyType | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What a port may rightly hand out: a leaf, and behind it these intermediates."""
+
+    leaf: Leaf
+    chain_pem: bytes = b""
+
+
 @dataclass(frozen=True, slots=True)
 class Served:
     """What one port handed out, or why it handed out nothing. `way` is ``network`` or ``exec``."""
@@ -113,6 +128,13 @@ class Served:
     silent: bool = False
     """Something listens there and does not answer: a service that hangs, or is throttled."""
     unknown: bool = False
-    """The port could be asked by no way, so nothing is known about it."""
+    """The port could be asked by no way, or not for this key type, so nothing is known about it."""
     chain_pem: bytes = b""
     """Leaf and whatever the server sent behind it."""
+    key_type: KeyType | None = None
+    """The key type that was asked for; ``None`` where it was left to the server."""
+
+    @property
+    def ask(self) -> Ask:
+        """The handshake that this is the answer to."""
+        return Ask(self.port, self.key_type)

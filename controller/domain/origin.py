@@ -28,3 +28,14 @@ class Known:
     def is_gone(self, source: str) -> bool:
         """Whether it was removed long enough ago."""
         return self.gone.get(source, 0.0) >= GONE_AFTER
+
+
+@dataclass(frozen=True, slots=True)
+class Renewer:
+    """Who should renew an installed certificate: the `sources` that hold it or held it, none where nobody knows."""
+
+    sources: tuple[str, ...]
+    first: float
+    """The part of its life that is left when they should have done so; see `controller.expiry.first_word`."""
+    trouble: str = ""
+    """What stands in the way, where that is known."""

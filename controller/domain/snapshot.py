@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 
 from controller.domain.certificate import Certificate, Trust
 from controller.domain.finding import Reason
+
+Schedule = tuple[tuple[timedelta, timedelta], ...]
+"""When a program renews: a certificate that lives at least so long, when so much is left; the longest lives first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +40,15 @@ class Problem:
 class Snapshot:
     """All usable certificates of one source, and what was not usable.
 
-    `again`: the source is being written to just now and wants to be read once more, after so many seconds.
+    `again`: the source is being written to just now and wants to be read once more, after so many seconds. `schedule`: when the
+    program that keeps it renews, where that is fixed and known.
     """
 
     source: str
     entries: tuple[Entry, ...] = ()
     problems: tuple[Problem, ...] = ()
     again: float | None = field(default=None, compare=False)
+    schedule: Schedule = field(default=(), compare=False, repr=False)
 
     @cached_property
     def issued(self) -> datetime | None:

@@ -2,15 +2,17 @@
 
 `failure` says why not, `lookup` finds a host's addresses, `connect` takes the first of them that answers, `channel` is the
 connection, `starttls` what is said before TLS, `network` and `inside` (by exec) the two ways, `reach` the addresses that may be
-dialled, `container` the `Probe` port that chooses between the ways, `examine` the same for any host.
+dialled, `container` the `Probe` port that chooses between the ways, `examine` the same for any host, `verdict` what a client
+says of it.
 """
 
 from controller.probe.container import ContainerProbe
-from controller.probe.examine import Verdict, examine, examine_all, judge
+from controller.probe.examine import examine, examine_all
 from controller.probe.failure import Failure, HandshakeError
 from controller.probe.inside import Execute
 from controller.probe.network import Handshake, handshake
 from controller.probe.reach import Nearby, Reach
+from controller.probe.verdict import Judgement, Verdict, judge
 
 __all__ = [
     "ContainerProbe",
@@ -18,6 +20,7 @@ __all__ = [
     "Failure",
     "Handshake",
     "HandshakeError",
+    "Judgement",
     "Nearby",
     "Reach",
     "Verdict",

@@ -8,6 +8,8 @@ A container in another one's network namespace (``network_mode: container:…``)
 from __future__ import annotations
 
 import asyncio
+import ssl
+from dataclasses import replace
 
 from controller.domain.certificate import KeyType
 from controller.domain.container import Container
@@ -41,11 +43,35 @@ class ContainerProbe:
             TargetGone, TargetNotRunning, EngineUnavailable, ExecTimeout: the exec way failed on the engine's side.
         """
         question = Question(port, server_name_of(target), self._timeout, key_type)
-        addresses = self._reach.addresses(target.container)
+        try:
+            return await self._ask(target.container, question)
+        except HandshakeError:
+            return await self._ask_by_tls13(target.container, question)
+
+    async def _ask(self, container: Container, question: Question) -> Served:
+        """What the port said.
+
+        Raises:
+            HandshakeError: it does not speak the version of TLS by which a key type was asked for.
+        """
+        addresses = self._reach.addresses(container)
         seen = await self._by_network(addresses, question) if addresses else None
         if seen is not None and not seen.refused:
             return seen
-        return await self._by_exec(target.container, question, refused=seen is not None, asked=addresses)
+        return await self._by_exec(container, question, refused=seen is not None, asked=addresses)
+
+    async def _ask_by_tls13(self, container: Container, question: Question) -> Served:
+        """From inside: only ``openssl s_client`` can say which certificate it wants then. Without it what the server prefers
+        is seen, and of another certificate it is only known that nobody knows."""
+        try:
+            return await self._by_exec(container, replace(question, version=ssl.TLSVersion.TLSv1_3), refused=False, asked=())
+        except ProbeUnavailable as error:
+            seen = await self._ask(container, replace(question, key_type=None))
+            if seen.leaf is None or question.key_type in (None, seen.leaf.key_type):
+                return seen
+            asked = f"its {question.key_type.upper()} certificate was not seen"
+            text = f"port {question.port} speaks no TLS 1.2, so {asked}: {error.__cause__ or error}"
+            return Served(question.port, None, EXEC, text, unknown=True)
 
     async def _by_network(self, addresses: tuple[str, ...], question: Question) -> Served | None:
         """What the port said; ``None`` when it could not be reached."""
@@ -59,6 +85,8 @@ class ContainerProbe:
                 key_type=question.key_type,
             )
         except HandshakeError as error:
+            if error.kind is Failure.TLS_VERSION:
+                raise
             return None if error.kind is Failure.UNREACHABLE else failed(question.port, error, NETWORK)
         return await read(question.port, shaken.chain_pem, NETWORK)
 
@@ -69,6 +97,8 @@ class ContainerProbe:
             try:
                 chain = await handshake_inside(self._execute, container.id, question, host)
             except HandshakeError as error:
+                if error.kind is Failure.TLS_VERSION:
+                    raise
                 answer = failed(question.port, error, EXEC)
                 if answer.refused:
                     continue  # a service may listen on one address and not on the other

@@ -26,6 +26,8 @@ class Failure(StrEnum):
     """The server does not offer STARTTLS."""
     TLS = "tls"
     """TLS was begun and failed."""
+    TLS_VERSION = "tls-version"
+    """The server does not speak TLS 1.2, by which one of its certificates was asked for."""
     NO_CERTIFICATE = "no-certificate"
     """TLS stands, without a certificate that could be read."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -29,6 +30,13 @@ MAXIMUM_OUTPUT = 2**20
 """Bytes of what ``openssl s_client`` prints; a chain has at most 100 KiB and is printed twice at most."""
 COMPLAINTS = 32 * 1024
 """Bytes of each output that are searched for the reason when there is no certificate; it is about one line."""
+
+TLS12 = {key_type: ("-tls1_2", "-cipher", ciphers) for key_type, ciphers in CIPHERS.items()}
+TLS13 = {
+    KeyType.RSA: ("-tls1_3", "-sigalgs", "RSA-PSS+SHA256:RSA-PSS+SHA384:RSA-PSS+SHA512"),
+    KeyType.ECDSA: ("-tls1_3", "-sigalgs", "ECDSA+SHA256:ECDSA+SHA384:ECDSA+SHA512"),
+}
+"""How a server is asked for one of its certificates: by the ciphers of TLS 1.2, or by the signatures that TLS 1.3 offers."""
 
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----\r?\n[A-Za-z0-9+/=\r\n]+-----END CERTIFICATE-----")
 _NO_SUCH_PROGRAM = re.compile(
@@ -60,12 +68,13 @@ class Execute(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What to ask of which port; `timeout` in seconds for one handshake."""
+    """What to ask of which port; `timeout` in seconds for one handshake. A key type is asked for by the `version` of TLS."""
 
     port: ProbePort
     server_name: str
     timeout: float
     key_type: KeyType | None = None
+    version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2
 
 
 async def handshake_inside(execute: Execute, container_id: str, question: Question, host: str = LOOPBACK) -> bytes:
@@ -109,7 +118,8 @@ def s_client(question: Question, host: str) -> tuple[str, ...]:
     if name := sni_of(question.server_name):
         command += ["-servername", name]
     if question.key_type in CIPHERS:
-        command += ["-tls1_2", "-cipher", CIPHERS[question.key_type]]
+        by = TLS12 if question.version is ssl.TLSVersion.TLSv1_2 else TLS13
+        command += by[question.key_type]
     return tuple(command)
 
 
@@ -147,7 +157,7 @@ def _failure(result: ExecResult, output: bytes, question: Question) -> Handshake
         return HandshakeError(Failure.SILENT, f"no TLS within {question.timeout:g} s, asked from inside the container")
     if b"no peer certificate available" in output and result.exit_code == 0:
         return HandshakeError(Failure.NO_CERTIFICATE, "TLS stands, but the server sent no certificate")
-    return handshake_failed(_reason(result), PROTOCOLS[question.port.protocol], question.key_type)
+    return handshake_failed(_reason(result), PROTOCOLS[question.port.protocol], question.key_type, question.version)
 
 
 def _reason(result: ExecResult) -> str:

@@ -172,14 +172,22 @@ def _silent(channel: Channel, protocol: Protocol, step: str, seconds: float) -> 
     return HandshakeError(Failure.SILENT, f"{text} ({seconds:.3g} s){hint}")
 
 
-def handshake_failed(reason: str, protocol: Protocol, key_type: KeyType | None) -> HandshakeError:
-    """TLS was begun and failed; `reason` is OpenSSL's, such as ``wrong version number``."""
+def handshake_failed(
+    reason: str, protocol: Protocol, key_type: KeyType | None, version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2
+) -> HandshakeError:
+    """TLS was begun and failed; `reason` is OpenSSL's, such as ``wrong version number``, `version` that of a `key_type`."""
     if protocol.implicit and reason in {"wrong version number", "record layer failure"}:
         return HandshakeError(Failure.TLS, "speaks plain text where TLS was expected; does the port want STARTTLS?")
+    if reason == "sslv3 alert handshake failure" and key_type is None:
+        hint = "has the server a certificate, with a key of a kind and on a curve that clients know?"
+        return HandshakeError(Failure.TLS, f"the TLS handshake failed; {hint} It says: {reason}")
     if reason in {"excessive message size", "certificate list too long"}:
         return HandshakeError(Failure.TLS, f"sent a chain of certificates that is larger than {MAXIMUM_HANDSHAKE}")
-    return HandshakeError(Failure.TLS, f"the TLS handshake failed{_wanted(key_type)}: {reason}")
+    too_old = key_type in CIPHERS and version is ssl.TLSVersion.TLSv1_2 and "alert protocol version" in reason
+    kind = Failure.TLS_VERSION if too_old else Failure.TLS
+    return HandshakeError(kind, f"the TLS handshake failed{_wanted(key_type, version)}: {reason}")
 
 
-def _wanted(key_type: KeyType | None) -> str:
-    return f" when asked for its {key_type.upper()} certificate by TLS 1.2" if key_type in CIPHERS else ""
+def _wanted(key_type: KeyType | None, version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2) -> str:
+    by = "1.2" if version is ssl.TLSVersion.TLSv1_2 else "1.3"
+    return f" when asked for its {key_type.upper()} certificate by TLS {by}" if key_type in CIPHERS else ""

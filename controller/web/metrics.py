@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from controller.domain.certificate import Leaf
+from controller.expiry import part_left
 from controller.store import Store, TargetStatus
 
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -58,7 +60,7 @@ class _StoreCollector(Collector):
         yield _gauge("certferry_queue_depth", "Containers waiting to be worked on.", float(self._queue_depth()))
         yield from self._collect_sources()
         yield from self._collect_targets()
-        yield self._collect_certificates()
+        yield from self._collect_certificates()
         yield self._collect_trust()
 
     def _collect_sources(self) -> Iterator[GaugeMetricFamily]:
@@ -87,11 +89,18 @@ class _StoreCollector(Collector):
                 success.add_metric([name], status.last_success.timestamp())
         yield from (ready, success)
 
-    def _collect_certificates(self) -> GaugeMetricFamily:
-        family = _gauge("certferry_certificate_not_after_timestamp_seconds", "When it ends.", labels=list(CERTIFICATE_LABELS))
-        for labels, end in {**dict(self._source_leaves()), **dict(self._target_leaves())}.items():
-            family.add_metric(list(labels), end)
-        return family
+    def _collect_certificates(self) -> Iterator[GaugeMetricFamily]:
+        end = _gauge("certferry_certificate_not_after_timestamp_seconds", "When it ends.", labels=list(CERTIFICATE_LABELS))
+        left = _gauge(
+            "certferry_certificate_life_left_ratio",
+            "The part of its life that is left, whether that is 90 days or six; 0 when it has expired.",
+            labels=list(CERTIFICATE_LABELS),
+        )
+        now = datetime.fromtimestamp(self._clock(), UTC)
+        for labels, leaf in {**dict(self._source_leaves()), **dict(self._target_leaves())}.items():
+            end.add_metric(list(labels), leaf.not_after.timestamp())
+            left.add_metric(list(labels), part_left(leaf, now))
+        yield from (end, left)
 
     def _collect_trust(self) -> GaugeMetricFamily:
         family = _gauge(
@@ -100,7 +109,7 @@ class _StoreCollector(Collector):
             labels=["source", "name", "fingerprint", "trust"],
         )
         found = {
-            (name, *_series("source", entry.certificate.leaf)[0][4:], entry.certificate.trust.called)
+            (name, *_series("source", entry.certificate.leaf)[0][4:], entry.certificate.vouched.called)
             for name, snapshot in self._store.snapshots.items()
             for entry in snapshot.entries
         }
@@ -108,12 +117,12 @@ class _StoreCollector(Collector):
             family.add_metric(list(labels), 1.0)
         return family
 
-    def _source_leaves(self) -> Iterator[tuple[tuple[str, ...], float]]:
+    def _source_leaves(self) -> Iterator[tuple[tuple[str, ...], Leaf]]:
         for name, snapshot in self._store.snapshots.items():
             for entry in snapshot.entries:
                 yield _series("source", entry.certificate.leaf, source=name)
 
-    def _target_leaves(self) -> Iterator[tuple[tuple[str, ...], float]]:
+    def _target_leaves(self) -> Iterator[tuple[tuple[str, ...], Leaf]]:
         for name, status in self._targets().items():
             for leaf in status.installed:
                 yield _series("installed", leaf, target=name)
@@ -130,6 +139,6 @@ def _gauge(name: str, text: str, value: float | None = None, *, labels: list[str
     return GaugeMetricFamily(name, text, value=value, labels=labels)
 
 
-def _series(where: str, leaf: Leaf, *, source: str = "", target: str = "", port: str = "") -> tuple[tuple[str, ...], float]:
+def _series(where: str, leaf: Leaf, *, source: str = "", target: str = "", port: str = "") -> tuple[tuple[str, ...], Leaf]:
     name = leaf.names[0] if leaf.names else leaf.subject
-    return (where, source, target, port, name, leaf.short), leaf.not_after.timestamp()
+    return (where, source, target, port, name, leaf.short), leaf

@@ -132,7 +132,7 @@ def judge(
     if judged is None:
         judged = _refused(question, max(theirs, key=len), everything)
     if judged.trust is not Trust.PUBLIC and (issuer := _issuer_among(weak, leaf, judged.chain)):
-        judged = replace(judged, trust=Trust.REFUSED, why=_say(Refusal(Fault.OTHER, issuer)), root_unknown=False)
+        judged = replace(judged, trust=Trust.REFUSED, why=say(Refusal(Fault.OTHER, issuer)), root_unknown=False)
     return replace(_with_mark(leaf, judged), until=_next_change(all_paths, moment))
 
 
@@ -183,10 +183,10 @@ def _next_change(candidates: Iterable[Path], moment: datetime) -> datetime | Non
 def _root_unknown(question: _Question, path: Path) -> Judged:
     """All but the root was verified."""
     name = path[-1].issuer_shown
-    if _is_public(question, path):
-        why = f"{name}, which its chain ends at, is not among this system's trusted roots, and may be newer than they are"
-        return Judged(path, Trust.ROOT_UNKNOWN, f"{why}; {_ADD_ROOT}", root_unknown=True)
-    return Judged(path, Trust.PRIVATE, _private(name), root_unknown=True)
+    public = _is_public(question, path)
+    which = "it may be newer than they are" if public else "it is a private CA's, or newer than they are"
+    why = f"its root {name} is not among this system's trusted roots: {which}; {_ADD_ROOT}"
+    return Judged(path, Trust.ROOT_UNKNOWN if public else Trust.PRIVATE, why, root_unknown=True)
 
 
 def _private(root: str) -> str:
@@ -198,12 +198,12 @@ def _refused(question: _Question, path: Path, everything: Pool) -> Judged:
     anchors = question.roots.for_path(question.leaf, path) or [one for one in everything if one.is_root] or path[-1:]
     found = question.verify(path, anchors, partial=True) if anchors else Refusal(Fault.NO_ISSUER, question.leaf)
     if path or found is None or found.fault is not Fault.NO_ISSUER:
-        return Judged(path, Trust.REFUSED, _say(found) if found else _NO_PATH)
+        return Judged(path, Trust.REFUSED, say(found) if found else _NO_PATH)
     name = question.leaf.issuer_shown
     if _is_public(question, path):
         return Judged(path, Trust.INCOMPLETE, f"the chain is incomplete: the intermediate {name} is missing; {_COMPLETE}")
     why = f"the chain is incomplete: {name}, which issued it, is neither beside it nor among this system's trusted roots"
-    return Judged(path, Trust.PRIVATE, f"{why}; {_COMPLETE}; {_ADD_ROOT}")
+    return Judged(path, Trust.INCOMPLETE, f"{why}; {_COMPLETE}; {_ADD_ROOT}")
 
 
 def _is_public(question: _Question, path: Path) -> bool:
@@ -231,7 +231,8 @@ def _with_mark(leaf: ParsedCertificate, judged: Judged) -> Judged:
     return judged
 
 
-def _say(refusal: Refusal) -> str:
+def say(refusal: Refusal) -> str:
+    """What a client says of a chain that OpenSSL refuses."""
     one = refusal.certificate
     text = _WHY.get(refusal.fault, "") or weak_key(one) or weak_signature(one) or "OpenSSL does not accept it"
     return f"clients refuse its chain because of {one.shown}: {text.format(begin=one.not_before, end=one.not_after)}"

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property, lru_cache
+from ipaddress import IPv4Address, IPv6Address
 from typing import TypeVar
 
 from cryptography import x509
@@ -29,7 +30,7 @@ at most; public authorities put 100 to 2,000 names into one.
 
 # Odd serial numbers and the like are the issuer's business. Said once, when this module is loaded: to say it anew around each
 # call is nothing for threads, which put back each other's filters until the last one stays for ever.
-warnings.filterwarnings("ignore", module=r"controller\.x509\.")
+warnings.filterwarnings("ignore", module=r"(controller\.x509|OpenSSL)\.")
 
 UNPARSABLE = (
     ValueError,
@@ -39,6 +40,8 @@ UNPARSABLE = (
     x509.DuplicateExtension,
     x509.UnsupportedGeneralNameType,
 )
+
+IPAddress = IPv4Address | IPv6Address
 
 Named = Canonical | str
 """A name as it is compared."""
@@ -152,10 +155,16 @@ class ParsedCertificate:
             return dns_names(self.x509)
 
     @cached_property
+    def addresses(self) -> tuple[IPAddress, ...]:
+        """The IP addresses of the subjectAltName."""
+        found = self.extension(x509.SubjectAlternativeName)
+        values = found.get_values_for_type(x509.IPAddress) if found else ()
+        return tuple(value for value in values if isinstance(value, IPAddress))
+
+    @property
     def has_addresses(self) -> bool:
         """It is for IP addresses, perhaps beside names."""
-        found = self.extension(x509.SubjectAlternativeName)
-        return found is not None and bool(found.get_values_for_type(x509.IPAddress))
+        return bool(self.addresses)
 
     @property
     def not_before(self) -> datetime:

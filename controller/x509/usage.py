@@ -42,7 +42,7 @@ def refusal(leaf: ParsedCertificate) -> CertificateError | None:
         return WeakKey(f"{why}; let its program make a new one: RSA with 2048 bits at least, or the curve P-256")
     if not leaf.is_self_issued and (why := weak_signature(leaf)):
         return WeakSignature(f"{why}, which OpenSSL and Thunderbird refuse; let its CA sign it with SHA-256")
-    if why := _wrong_usage(leaf):
+    if why := wrong_usage(leaf):
         return WrongUsage(why)
     return None
 
@@ -84,7 +84,8 @@ def allows_servers(certificate: ParsedCertificate) -> bool:
     return usages is None or _SERVER in usages
 
 
-def _wrong_usage(leaf: ParsedCertificate) -> str:
+def wrong_usage(leaf: ParsedCertificate) -> str:
+    """Why its extensions make it no server's; empty where they do not."""
     if not allows_servers(leaf):
         usages = leaf.extension(x509.ExtendedKeyUsage) or ()
         only = " and ".join(map(_usage_name, usages))

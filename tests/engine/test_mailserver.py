@@ -213,7 +213,7 @@ SLOW_START = """
     until [ -e /tls/key.pem ]; do sleep 0.01; done
     sleep 0.2; cp /old/* /tls/
     while cmp -s /old/cert.pem /tls/cert.pem; do sleep 0.01; done
-    exec openssl s_server -quiet -accept 993 -cert /tls/cert.pem -key /tls/key.pem
+    exec openssl s_server -quiet -accept 993 -cert /tls/cert.pem -cert_chain /tls/cert.pem -key /tls/key.pem
 """
 
 

@@ -103,10 +103,9 @@ def _swapped(lab: Lab) -> Pair:
     return Pair(lab.issue().chain, lab.issue().key)
 
 
-def _wrong_order(lab: Lab) -> Pair:
-    pair, end = lab.issue(), b"-----END CERTIFICATE-----\n"
-    leaf, intermediate = pair.chain.split(end)[:2]
-    return Pair(intermediate + end + leaf + end, pair.key)
+def _without_intermediate(lab: Lab) -> Pair:
+    pair = lab.issue()
+    return Pair(pair.certificate.leaf_pem, pair.key)
 
 
 REFUSED: dict[str, tuple[Callable[[Lab], Pair], str, str]] = {
@@ -116,7 +115,7 @@ REFUSED: dict[str, tuple[Callable[[Lab], Pair], str, str]] = {
     "not yet valid": (lambda lab: lab.issue(age=timedelta(days=-1)), "NotYetValid", "begins on"),
     "older than the installed one": (lambda lab: lab.issue(age=timedelta(days=9)), "WouldDowngrade", "begins later"),
     "a weak key": (lambda lab: lab.issue(kind="rsa", bits=1024), "WeakKey", "1024 bits"),
-    "a chain in the wrong order": (_wrong_order, "BrokenChain", "wrong order"),
+    "a chain without its intermediate": (_without_intermediate, "UntrustedIssuer", "(incomplete) would replace"),
     "no name at all": (lambda lab: lab.issue(san=False), "NameMismatch", "subjectAltName"),
     "of less trust": (lambda _: self_signed(DOMAIN), "UntrustedIssuer", "would replace"),
 }

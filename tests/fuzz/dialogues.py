@@ -17,10 +17,10 @@ from controller.domain.execution import ExecResult
 from controller.domain.target import ProbePort
 from controller.probe.channel import MAXIMUM_BYTES, MAXIMUM_LINE
 from controller.probe.container import handed_out
-from controller.probe.examine import judge
 from controller.probe.failure import HandshakeError
 from controller.probe.inside import Question, certificates_of
 from controller.probe.starttls import DIALOGUES
+from controller.probe.verdict import judge
 from tests.fuzz.files import pair
 from tests.fuzz.target import Target
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -90,6 +91,11 @@ def installed(place: Place, held: Certificate, **options: Any) -> dict[PurePosix
     return {path: file(path, content, **options) for path, content in place.contents(held).items()}
 
 
+def blocks_of(pem: bytes) -> list[bytes]:
+    """The certificates in PEM text, each by itself."""
+    return re.findall(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n", pem, re.DOTALL)
+
+
 def nothing(*places: Place) -> dict[PurePosixPath, InstalledFile | None]:
     """The files of places where nothing is."""
     return {path: None for place in places for path in place.paths}
@@ -98,7 +104,8 @@ def nothing(*places: Place) -> dict[PurePosixPath, InstalledFile | None]:
 def serves(held: Certificate | None, port: ProbePort = IMAPS, **options: Any) -> Served:
     """What a port answers."""
     error = "" if held else "nothing listens there"
-    return Served(port, held.leaf if held else None, "network", **{"error": error, **options})
+    sent = {"chain_pem": held.fullchain_pem} if held else {}
+    return Served(port, held.leaf if held else None, "network", **{"error": error, **sent, **options})
 
 
 CLOSED: dict[str, Any] = {"refused": True}

@@ -16,7 +16,7 @@ from controller.domain.target import InvalidTarget, ProbePort, Reload, Target, T
 from controller.reconciler import Outcome, Reconciler, Result, Timing
 from controller.store import Store, TargetStatus
 from controller.x509.leaves import parse_leaf
-from tests.unit.made import CERT, KEY, NOW, nothing, snapshot, target
+from tests.unit.made import CERT, KEY, NOW, authority, blocks_of, nothing, snapshot, target
 from tests.unit.virtual_time import clock
 
 TIMING = Timing(settle=3.0, verify_timeout=15.0, start_grace=60.0, resync=600.0)
@@ -30,6 +30,10 @@ class Mailbox:
     files: dict[PurePosixPath, InstalledFile | None] = field(default_factory=dict)
     in_use: Leaf | None = None
     """What the ports hand out."""
+    behind: bytes = field(default_factory=lambda: authority().intermediate_pem)
+    """The intermediates that they send after it."""
+    loses_chain: bool = False
+    """The services load the leaf alone, whatever stands in the file."""
     reads: PurePosixPath = CERT
     """The file that the services read at a reload."""
     notices_after: float | None = None
@@ -168,6 +172,7 @@ class Mailbox:
         file = self.files.get(self.reads)
         try:
             self.in_use = parse_leaf(file.content) if file else None
+            self.behind = b"" if self.loses_chain or not file else b"".join(blocks_of(file.content)[1:])
         except CertificateError:
             self.in_use = None
 
@@ -181,7 +186,9 @@ class Mailbox:
             self._use_files()
         if port.port in self.answers:
             return self.answers[port.port]
-        return Served(port, self.in_use, "network", "" if self.in_use else "no certificate", refused=self.in_use is None)
+        if self.in_use is None:
+            return Served(port, None, "network", "no certificate", refused=True)
+        return Served(port, self.in_use, "network", chain_pem=authority().root_pem + self.behind)  # instead of the leaf's PEM
 
 
 @dataclass

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -37,9 +38,11 @@ def lonely() -> Pair:
     return self_signed("mail.example.com")
 
 
-def tls_context(*pairs: Pair) -> ssl.SSLContext:
-    """A server's context that holds the pairs; Python loads them from files only."""
+def tls_context(*pairs: Pair, level: int | None = None) -> ssl.SSLContext:
+    """A server's context that holds the pairs; Python loads them from files only. `level` is OpenSSL's of security."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    if level is not None:
+        context.set_ciphers(f"ALL:@SECLEVEL={level}")
     for held in pairs or (pair(),):
         with tempfile.NamedTemporaryFile() as file:
             Path(file.name).write_bytes(held.key + held.chain)
@@ -157,3 +160,23 @@ def _changed(server: MailServer, changes: dict[str, object]) -> MailServer:
     for name, value in changes.items():
         setattr(server, name, server.replies | value if name == "replies" and isinstance(value, dict) else value)
     return server
+
+
+@contextmanager
+def openssl_server(*pairs: Pair, options: Sequence[str] = ()) -> Iterator[int]:
+    """The port of an ``openssl s_server``, which tells its clients why it refuses them; up to two pairs. TLS at once."""
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        arguments = [*options]
+        for prefix, held in zip(("", "d"), pairs, strict=False):
+            for kind, content in (("cert", held.chain), ("key", held.key), ("cert_chain", held.chain)):
+                path = Path(folder, f"{prefix}{kind}.pem")
+                path.write_bytes(content)
+                arguments += [f"-{prefix}{kind}", str(path)]
+        pipe = subprocess.PIPE
+        command = ("openssl", "s_server", "-accept", "127.0.0.1:0", *arguments)
+        server = stack.enter_context(subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL))
+        stack.callback(server.kill)
+        assert server.stdout is not None
+        said = next((line for line in server.stdout if line.startswith(b"ACCEPT")), b"")
+        assert said, "openssl s_server did not start"
+        yield int(said.rpartition(b":")[2])

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from controller import choosing, policies
-from controller.domain.certificate import Certificate, KeyType, Trust
+from controller.domain.certificate import Certificate, KeyType, Leaf, Trust
 from controller.domain.finding import Reason
+from controller.domain.origin import Known
 from controller.domain.snapshot import Entry, Snapshot
 from controller.domain.target import Place, Slot
 from controller.installed import InstalledPair
@@ -70,7 +74,7 @@ class TestAnOptionalSecondPlace:
         spared = choose(self.situation(), new, self.WORSE)
         assert chosen(spared) == [new]
         assert decide(spared).write.keys() == BOTH
-        assert policies.expected_leaves(spared).keys() == {new.fingerprint, self.BETTER.fingerprint}
+        assert [each.leaf for each in policies.expected(spared)] == [new.leaf, self.BETTER.leaf]
         assert "would replace" in lost(spared, self.WORSE)
 
     def test_that_is_asked_for_does(self):
@@ -193,3 +197,63 @@ class TestBothKeyTypes:
         files = installed(self.PLACES[0], old) | installed(self.PLACES[1], installed_rsa)
         situation = choose(facts((), files, on=target(places=self.PLACES)), new, older_rsa)
         assert refused(situation) is Reason.WOULD_DOWNGRADE
+
+
+class TestARenewalWhoseRootIsNotKnownHere:
+    """A list of roots that ages must not hold up a renewal; a private CA must not take the place of a public one."""
+
+    THERE = certificate(trust=Trust.PUBLIC, **OLD)
+    RENEWED = replace(certificate(trust=Trust.ROOT_UNKNOWN, **NEW), root_unknown=True)
+
+    def choice(self, *held: Any, leaf: Leaf | None = None, **renewed: Any) -> Facts:
+        offered = replace(self.RENEWED, **renewed)
+        offered = replace(offered, leaf=leaf) if leaf else offered
+        known = Known(held={self.THERE.fingerprint: frozenset({"traefik"})})
+        return choose(replace(facts((), installed(PLACE, self.THERE), serves(self.THERE)), known=known), offered, *held)
+
+    @pytest.fixture(autouse=True)
+    def it_is_public(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Whatever is installed is."""
+        monkeypatch.setattr(InstalledPair, "trust", lambda *_: Trust.PUBLIC)
+
+    def test_is_taken_from_whoever_delivered_the_installed_pair(self):
+        assert decide(self.choice()).write.keys() == BOTH
+
+    def test_is_taken_where_it_is_of_the_same_authority_though_nothing_else_shows_that_it_is_public(self):
+        assert decide(self.choice(trust=Trust.PRIVATE)).write.keys() == BOTH
+
+    def test_is_not_taken_of_another_authority_that_may_be_private(self):
+        other = replace(self.RENEWED.leaf, organisation="Caddy Local Authority")
+        assert refused(self.choice(trust=Trust.PRIVATE, leaf=other)) is Reason.UNTRUSTED_ISSUER
+
+    @pytest.mark.parametrize("trust", [Trust.SELF_SIGNED, Trust.STAGING, Trust.REFUSED, Trust.INCOMPLETE, Trust.PRIVATE])
+    def test_what_is_less_for_another_reason_is_not_taken(self, trust):
+        assert refused(self.choice(trust=trust, root_unknown=False)) is Reason.UNTRUSTED_ISSUER
+
+    def test_is_not_taken_from_another_source(self):
+        known = Known(held={self.THERE.fingerprint: frozenset({"other"})})
+        situation = replace(facts((), installed(PLACE, self.THERE), serves(self.THERE)), known=known)
+        assert refused(choose(situation, self.RENEWED)) is Reason.UNTRUSTED_ISSUER
+
+
+class TestWhatSomeClientsRefuse:
+    """It is used where there is nothing better, and replaces nothing that all accept."""
+
+    ODD = replace(certificate(**NEW), warnings=("its key is Ed25519",))
+
+    def test_is_chosen_last(self):
+        assert chosen(choose(facts((), nothing(PLACE)), self.ODD, old)) == [old]
+        assert chosen(choose(facts((), nothing(PLACE)), self.ODD)) == [self.ODD]
+        assert lost(choose(facts((), nothing(PLACE)), self.ODD, old), self.ODD) == "some clients refuse it: its key is Ed25519"
+
+    def test_does_not_replace_what_all_accept(self, monkeypatch):
+        monkeypatch.setattr(InstalledPair, "trust", lambda *_: Trust.PUBLIC)
+        situation = choose(facts((), installed(PLACE, old), serves(old)), self.ODD)
+        assert refused(situation) is Reason.SOME_CLIENTS_REFUSE
+        assert "which all clients accept: its key is Ed25519" in str(decide(situation).refused)
+
+    def test_replaces_what_clients_trust_less_and_what_has_ended(self, monkeypatch):
+        ended = certificate(days=1, hours_old=30)
+        assert decide(choose(facts((), installed(PLACE, ended), serves(ended)), self.ODD)).write.keys() == BOTH
+        monkeypatch.setattr(InstalledPair, "trust", lambda *_: Trust.SELF_SIGNED)
+        assert decide(choose(facts((), installed(PLACE, old), serves(old)), self.ODD)).write.keys() == BOTH

@@ -16,11 +16,12 @@ from typing import Any, NamedTuple
 
 import pytest
 import structlog
+from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from controller import cli
 from controller.domain import mail_ports
 from controller.domain.errors import SettingsError, TransientError
-from controller.x509 import pairs
+from controller.probe import verdict
 from controller.x509.parsed import parsed
 from controller.x509.roots import Roots
 from tests.certs import Authority, Pair, acme_json, key_pem, new_key, self_signed
@@ -195,7 +196,7 @@ class TestSources:
 @pytest.fixture
 def _trusted(monkeypatch):
     """A machine that trusts our authority."""
-    monkeypatch.setattr(pairs, "trusted_roots", lambda: Roots.of([parsed(authority().root)]))
+    monkeypatch.setattr(verdict, "trusted_roots", lambda: Roots.of([parsed(authority().root)]))
 
 
 class TestSelfSigned:
@@ -238,6 +239,27 @@ class TestProbe:
         (row,) = ended.json
         assert (ended.code, row["fingerprint"], row["problems"]) == (OK, pair().certificate.fingerprint, [])
         assert (row["host"], row["names"], row["trust"]) == ("127.0.0.1", [DOMAIN], "public")
+
+    def test_each_judgement_has_a_field_of_its_own(self, certferry):
+        (row,) = self.ask(certferry, pair(), "--json").json
+        assert row["judgements"] == dict.fromkeys(("name", "dates", "chain", "trust", "usage", "key", "signature"), "")
+        assert (row["as"], row["warnings"]) == (DOMAIN, [])
+        (row,) = self.ask(certferry, pair("other.example.com", days=1, hours_old=25), "--json").json
+        assert [judgement for judgement, text in row["judgements"].items() if text] == ["name", "dates"]
+        assert row["problems"] == [text for text in row["judgements"].values() if text]
+
+    @pytest.mark.parametrize("option", ["--as", "--server-name"])
+    def test_what_clients_call_the_server_is_asked_for_and_judged(self, certferry, option):
+        with tls_server(pair("imap.example.org")) as port:
+            argv = ("probe", "127.0.0.1", "--ports", f"{port}/imaps", "--json")
+            as_told = certferry(*argv, option, "imap.example.org")
+            as_host = certferry(*argv)
+        assert (as_told.code, as_told.json[0]["as"]) == (OK, "imap.example.org")
+        assert as_host.json[0]["problems"] == ["it does not name 127.0.0.1, but imap.example.org"]
+
+    def test_one_that_only_some_clients_accept_is_good_with_a_warning(self, certferry):
+        ended = self.ask(certferry, authority().issue(DOMAIN, key=ed25519.Ed25519PrivateKey.generate()))
+        assert (ended.code, "good, but its key is Ed25519" in " ".join(ended.out.split())) == (OK, True)
 
     @pytest.mark.parametrize(("days", "code"), [("89", OK), ("91", FAILURE)])
     def test_one_that_ends_too_soon_is_a_failure(self, certferry, days, code):
@@ -286,6 +308,7 @@ class TestProbe:
             (["mail.example.com:465"], "write mail.example.com --ports 465/smtps"),
             (["[::1]:26"], "write ::1 --ports 26/imaps"),
             ([""], "'' is no host name or address; write one such as mail.example.com"),
+            (["127.0.0.1", "--as", "mail example"], "--as: 'mail example' is no host name or address"),
             (["mail.example.com", "https://mail.example.com"], "'https://mail.example.com' is no host name or address"),
         ],
     )

@@ -16,7 +16,6 @@ from controller.selection import select
 from tests.unit.made import (
     CERT,
     CLOSED,
-    IMAPS,
     NEW,
     NOW,
     OLD,
@@ -114,17 +113,26 @@ class TestByWhatIsServed:
         [
             certificate("other.example.com"),
             certificate(days=1.0, hours_old=25),
-            certificate(days=3.0, hours_old=25),
+            certificate(days=90, hours_old=24 * 86),
+            certificate(days=6, hours_old=24 * 5.75),
             certificate(days=90, hours_old=-1),
         ],
-        ids=["another name", "ended", "ends in less than two days", "not begun"],
+        ids=["another name", "ended", "the last days of 90", "the last hours of six days", "not begun"],
     )
     def test_what_clients_cannot_live_with_is_replaced_at_once(self, held):
         assert wait(serves(held)) == 0.0
 
+    @pytest.mark.parametrize("held", [certificate(days=90, hours_old=24 * 85), certificate(days=6, hours_old=24 * 5.5)])
+    def test_what_lasts_for_a_twentieth_of_its_life_or_longer_is_no_reason_to_hurry(self, held):
+        assert wait(serves(held)) == 20.0
+
     def test_so_is_a_stand_in_that_signed_itself(self):
         leaf = replace(old.leaf, issuer=old.leaf.subject)
-        assert wait(Served(IMAPS, leaf, "network")) == 0.0
+        assert wait(replace(serves(old), leaf=leaf)) == 0.0
+
+    def test_so_is_one_whose_intermediate_is_not_sent(self):
+        assert wait(serves(old, chain_pem=old.leaf_pem)) == 0.0
+        assert wait(serves(old, chain_pem=old.fullchain_pem * 2)) == 20.0
 
     def test_so_is_one_that_a_source_made_for_the_time_being(self):
         there = facts(new, installed(PLACE, old), serves(old), on=noticing())

@@ -24,6 +24,7 @@ from tests.unit.made import (
     OLD,
     PLACE,
     SMTP,
+    authority,
     certificate,
     container,
     facts,
@@ -51,6 +52,24 @@ def judged(situation: Facts) -> tuple[Reason | None, str]:
 
 def paused(wanted, files, *served: Served, **changes) -> Facts:
     return facts(wanted, files, *served, on=replace(PAUSED, **changes))
+
+
+class TestTheChain:
+    def test_that_is_not_sent_is_a_reason(self):
+        bare = serves(old, chain_pem=old.leaf_pem)
+        reason, message = judged(paused(new, installed(PLACE, old), serves(old, SMTP), bare))
+        assert reason is Reason.SERVED_DIFFERS
+        assert message.startswith(f"port 993/imaps hands out {old.leaf.short} without the intermediate certferry test CA")
+
+    def test_may_be_the_installed_or_the_chosen_one(self):
+        longer = replace(new, chain_pem=new.chain_pem + authority().root_pem)
+        for held in (new, longer):
+            assert judged(paused(longer, installed(PLACE, new), serves(held, SMTP), serves(held)))[0] is None
+
+    def test_of_one_key_type_that_cannot_be_told_is_none(self):
+        unseen = serves(None, unknown=True, error="speaks no TLS 1.2")
+        assert judged(paused(new, installed(PLACE, new), serves(new), unseen))[0] is None
+        assert judged(paused(new, installed(PLACE, new), unseen))[0] is Reason.PORTS_NOT_ASKABLE
 
 
 class TestReady:

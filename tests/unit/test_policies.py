@@ -17,11 +17,12 @@ from controller import choosing, policies
 from controller.domain.certificate import KeyType, Trust
 from controller.domain.container import Mount, State
 from controller.domain.finding import Finding, Reason
-from controller.domain.observed import InstalledFile, Served
+from controller.domain.observed import Expected, InstalledFile, Served
 from controller.domain.target import Place, Slot
 from controller.installed import InstalledPair
 from controller.policies import Decision, Facts, decide
 from controller.x509.parsed import parse_all
+from tests.certs import Authority
 from tests.unit.made import (
     ALT_CERT,
     ALT_PRIVATE,
@@ -36,6 +37,7 @@ from tests.unit.made import (
     PLACE,
     PRIVATE,
     SMTP,
+    authority,
     certificate,
     container,
     facts,
@@ -48,6 +50,7 @@ from tests.unit.made import (
     target,
 )
 
+AUTHORITY, FOREIGN = authority(), Authority("another CA").intermediate_pem
 CUT = b"-----BEGIN CERTIFICATE-----\nMIIB"
 old, new, other = certificate(**OLD), certificate(**NEW), certificate("other.example.com")
 STARTING = container(started_at=NOW - timedelta(seconds=5))
@@ -477,11 +480,89 @@ class TestPorts:
             (serves(old), f"port 993/imaps hands out {old.leaf.short}, not {new.leaf.short}"),
             (Served(IMAPS, None, "network", "no answer within 1 s"), "port 993/imaps: no answer within 1 s"),
             (serves(None, unknown=True), ""),
+            (serves(new, chain_pem=new.fullchain_pem + AUTHORITY.root_pem), ""),
+            (
+                serves(new, chain_pem=new.leaf_pem),
+                f"port 993/imaps hands out {new.leaf.short} without the intermediate certferry test CA:"
+                " clients cannot verify it",
+            ),
         ],
-        ids=["right", "another leaf", "silent", "unknown"],
+        ids=["right", "another leaf", "silent", "unknown", "more than its chain", "less than its chain"],
     )
     def test_each_problem_is_a_sentence(self, served, problem):
-        assert policies.port_problem(served, {new.fingerprint: new.leaf}, target()) == problem
+        assert policies.port_problem(served, [Expected(new.leaf, new.chain_pem)], target()) == problem
+
+
+class TestTheServedChain:
+    """What is handed out behind the leaf is what stands behind it in the files after the act."""
+
+    BARE = serves(new, chain_pem=new.leaf_pem)
+    BETTER = replace(new, chain_pem=new.chain_pem + AUTHORITY.root_pem)
+    """Another good chain of the same leaf."""
+
+    def test_that_lacks_an_intermediate_is_a_reason_to_reload(self):
+        decision = decide(facts(new, installed(PLACE, new), self.BARE))
+        assert answer(decision) == Answer((Reason.SERVED_DIFFERS,), reload=True)
+        assert "port 993/imaps" in decision.findings[0].message
+        assert "the intermediate certferry test CA" in decision.findings[0].message
+
+    def test_that_holds_more_is_none(self):
+        assert answer(decide(facts(new, installed(PLACE, new), serves(self.BETTER)))) == Answer()
+
+    @pytest.mark.parametrize("place", [PLACE, APART, TOGETHER], ids=["full chain", "apart", "together"])
+    def test_is_compared_wherever_the_chain_is_kept(self, place):
+        on = target(places=(place,))
+        assert answer(decide(facts(new, installed(place, new), serves(new), on=on))) == Answer()
+        assert decide(facts(new, installed(place, new), self.BARE, on=on)).reload
+
+    def test_of_a_place_left_as_it_is_is_that_of_its_files(self):
+        two, second = target(places=(PLACE, ALT)), certificate(kind="rsa")
+        there = installed(PLACE, new) | installed(ALT, second)
+        assert answer(decide(facts(new, there, serves(second), on=two))) == Answer()
+        assert decide(facts(new, there, serves(second, chain_pem=second.leaf_pem), on=two)).reload
+
+    def test_of_what_means_the_same_and_stays_is_that_of_the_files(self, monkeypatch):
+        """A pair whose installed chain clients accept is left alone, whatever chain the source has now."""
+        monkeypatch.setattr(InstalledPair, "means", lambda *_: True)
+        there = installed(PLACE, new)
+        assert [each.chain_pem for each in policies.expected(facts(self.BETTER, there))] == [new.chain_pem]
+        assert answer(decide(facts(self.BETTER, there, serves(new)))) == Answer()
+
+    def test_of_what_is_about_to_be_written_is_the_chosen_one(self):
+        assert [each.chain_pem for each in policies.expected(facts(self.BETTER, installed(PLACE, new)))] == [
+            self.BETTER.chain_pem
+        ]
+
+    def test_of_files_is_what_belongs_above_the_leaf_in_their_order(self):
+        more = changed(installed(PLACE, old), CERT, old.leaf_pem + AUTHORITY.root_pem + FOREIGN + old.chain_pem * 2)
+        on = target(written_by="its own script")
+        assert Expected(old.leaf, old.chain_pem) in policies.expected(facts(new, more, on=on))
+
+    def test_is_not_asked_of_files_that_do_not_parse(self):
+        broken = changed(installed(PLACE, old), CERT, old.leaf_pem + CUT)
+        assert policies.expected(facts((), broken)) == ()
+
+    def test_may_be_either_where_another_writes_the_files(self):
+        on = target(written_by="its own script")
+        there = facts(self.BETTER, installed(PLACE, new), on=on)
+        assert [policies.port_problem(serves(held), policies.expected(there), on) for held in (new, self.BETTER)] == ["", ""]
+
+
+class TestKeyTypes:
+    def test_are_asked_for_where_two_are_chosen(self):
+        two = target(places=(PLACE, ALT))
+        chosen = facts((new, certificate(kind="rsa")), nothing(PLACE, ALT), on=two)
+        assert set(policies.key_types(chosen)) == {KeyType.RSA, KeyType.ECDSA}
+
+    def test_are_left_to_the_server_where_there_is_one_or_one_that_cannot_be_asked_for(self):
+        assert policies.key_types(facts(new, nothing(PLACE))) == (None,)
+        odd = replace(certificate(kind="rsa"), leaf=replace(certificate(kind="rsa").leaf, key_type=KeyType.OTHER))
+        assert policies.key_types(facts((new, odd), nothing(PLACE, ALT), on=target(places=(PLACE, ALT)))) == (None,)
+
+    def test_that_cannot_be_told_leave_a_port_of_which_one_was_seen(self):
+        unknown = serves(None, unknown=True, key_type=KeyType.RSA)
+        assert policies.not_askable(facts(new, nothing(PLACE), serves(new), unknown)) == []
+        assert policies.not_askable(facts(new, nothing(PLACE), unknown)) == [unknown]
 
 
 CONTENTS = {path: [PLACE.contents(held)[path] for held in (old, new, other)] for path in BOTH}

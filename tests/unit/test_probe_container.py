@@ -18,7 +18,7 @@ from controller.probe import ContainerProbe, Nearby, Reach
 from controller.probe.container import server_name_of
 from tests.unit import dead_ends
 from tests.unit.dead_ends import NO_ROUTE
-from tests.unit.probe_server import PATIENT, pair, serving, smtp_server, tls_context
+from tests.unit.probe_server import PATIENT, openssl_server, pair, serving, smtp_server, tls_context
 
 pytestmark = pytest.mark.usefixtures("patient_probe")
 HERE = "127.0.0.1"
@@ -98,6 +98,32 @@ async def test_the_wanted_kind_of_key_is_asked_for(open_port: int) -> None:
     seen = await probe(Exec(), "net").served(target(net=HERE), ProbePort(open_port, "smtp"), key_type=KeyType.RSA)
 
     assert seen.leaf == pair("rsa").certificate.leaf
+
+
+class TestAServerWithoutTls12:
+    """One of its certificates can be asked for from inside only."""
+
+    NO_OPENSSL = ExecResult(127, b"", b'exec: "openssl": executable file not found in $PATH')
+
+    @pytest.fixture
+    def port(self) -> Iterator[ProbePort]:
+        with openssl_server(pair("ecdsa"), pair("rsa"), options=["-tls1_3"]) as number:
+            yield ProbePort(number, "imaps")
+
+    async def test_is_asked_from_inside(self, port: ProbePort) -> None:
+        seen = await probe(Exec(FOUND), "net").served(target(net=HERE), port, key_type=KeyType.ECDSA)
+        assert (seen.way, seen.leaf) == ("exec", pair().certificate.leaf)
+
+    async def test_is_seen_without_openssl_as_far_as_it_prefers_that_one(self, port: ProbePort) -> None:
+        seen = await probe(Exec(*[self.NO_OPENSSL] * 3), "net").served(target(net=HERE), port, key_type=KeyType.ECDSA)
+        assert (seen.way, seen.leaf) == ("network", pair().certificate.leaf)
+
+    async def test_of_another_nobody_knows(self, port: ProbePort) -> None:
+        seen = await probe(Exec(*[self.NO_OPENSSL] * 3), "net").served(target(net=HERE), port, key_type=KeyType.RSA)
+        assert (seen.unknown, seen.leaf) == (True, None)
+        assert seen.error == (
+            f"port {port} speaks no TLS 1.2, so its RSA certificate was not seen: there is no openssl in the container"
+        )
 
 
 async def test_on_the_host_every_address_is_tried(open_port: int) -> None:

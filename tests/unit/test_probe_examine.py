@@ -9,7 +9,7 @@ import pytest
 from controller.domain.certificate import Trust
 from controller.domain.observed import Served
 from controller.domain.target import ProbePort
-from controller.probe import examine, judge
+from controller.probe import Judgement, examine, judge
 from controller.probe.container import handed_out
 from tests.certs import Pair
 from tests.unit.dead_ends import closed_port
@@ -104,8 +104,24 @@ def test_another_name_is_said_with_the_names_there_are() -> None:
     )
 
 
-def test_an_address_is_no_name_to_judge() -> None:
-    assert judge(served(pair()), "192.0.2.1", NOW).problems == (PRIVATE,)
+def test_an_address_must_be_named_as_one() -> None:
+    both = authority().issue("mail.example.com", "192.0.2.1", "2001:db8::1")
+
+    assert judge(served(both), "192.0.2.1", NOW).problems == (PRIVATE,)
+    assert judge(served(both), "[2001:DB8:0::1]", NOW).problems == (PRIVATE,)
+    text = "it does not name 192.0.2.2, but mail.example.com, 192.0.2.1, 2001:db8::1"
+    assert judge(served(both), "192.0.2.2", NOW).problems == (text, PRIVATE)
+    assert judge(served(pair()), "192.0.2.1", NOW).problems[0] == "it does not name 192.0.2.1, but mail.example.com"
+
+
+def test_each_judgement_is_made_by_itself() -> None:
+    wrong = judge(served(pair()), "imap.example.org", NOW + timedelta(days=91))
+
+    assert list(wrong.found) == [Judgement.NAME, Judgement.DATES, Judgement.TRUST]
+
+
+def test_an_international_name_is_judged_as_it_is_asked_for() -> None:
+    assert judge(served(authority().issue("xn--mller-kva.example.com")), "müller.example.com", NOW).problems == (PRIVATE,)
 
 
 def test_a_port_without_certificate_has_its_error_as_problem() -> None:

@@ -16,10 +16,10 @@ from controller.domain.execution import ExecResult
 from controller.domain.target import ProbePort
 from controller.probe import Failure, HandshakeError, handshake
 from controller.probe.container import MAXIMUM_CHAIN, handed_out
-from controller.probe.examine import judge
 from controller.probe.inside import MAXIMUM_OUTPUT, certificates_of, handshake_inside
 from controller.probe.network import _context
 from controller.probe.starttls import DIALOGUES
+from controller.probe.verdict import judge
 from tests.certs import Pair
 from tests.unit.costs import costs_at_most
 from tests.unit.probe_server import (

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from controller.probe.failure import Failure, HandshakeError
 from controller.probe.inside import Question, certificates_of, handshake_inside, s_client
 from controller.x509.leaves import parse_leaf
 from tests.unit.dead_ends import closed_port
-from tests.unit.probe_server import PATIENT, SERVERS, Handler, pair, serving, smtp_server, tls_context
+from tests.unit.probe_server import PATIENT, SERVERS, Handler, openssl_server, pair, serving, smtp_server, tls_context
 
 NAME = "mail.example.com"
 
@@ -88,6 +89,27 @@ async def test_one_of_two_certificates_can_be_asked_for(kind: KeyType) -> None:
         chain = await handshake_inside(run_here, "c", question(port, key_type=kind))
 
     assert parse_leaf(chain).key_type is kind
+
+
+@pytest.mark.parametrize("kind", [KeyType.RSA, KeyType.ECDSA])
+async def test_a_server_without_tls_1_2_can_be_asked_for_it_by_tls_1_3(kind: KeyType) -> None:
+    with openssl_server(pair("ecdsa"), pair("rsa"), options=["-tls1_3"]) as port:
+        with pytest.raises(HandshakeError) as caught:
+            await handshake_inside(run_here, "c", question(port, "imaps", key_type=kind))
+        asked = replace(question(port, "imaps", key_type=kind), version=ssl.TLSVersion.TLSv1_3)
+        chain = await handshake_inside(run_here, "c", asked)
+
+    assert caught.value.kind is Failure.TLS_VERSION
+    assert parse_leaf(chain).key_type is kind
+
+
+async def test_one_that_it_does_not_hold_is_said_to_be_missing() -> None:
+    with openssl_server(pair("ecdsa"), options=["-tls1_3"]) as port:
+        asked = replace(question(port, "imaps", key_type=KeyType.RSA), version=ssl.TLSVersion.TLSv1_3)
+        with pytest.raises(HandshakeError, match="when asked for its RSA certificate by TLS 1.3") as caught:
+            await handshake_inside(run_here, "c", asked)
+
+    assert caught.value.kind is Failure.TLS
 
 
 async def test_a_closed_port_refuses() -> None:

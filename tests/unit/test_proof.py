@@ -8,15 +8,16 @@ import pytest
 
 from controller.domain.certificate import KeyType
 from controller.domain.errors import EngineUnavailable, ProbeUnavailable
-from controller.domain.observed import Served
+from controller.domain.observed import Ask, Expected, Served
 from controller.domain.target import ProbePort, Target
 from controller.proof import Prover, Question, Verified, questions
 from tests.unit.made import CLOSED, IMAPS, NEW, OLD, SMTP, certificate, serves, target
 from tests.unit.virtual_time import clock, virtually
 
-old, new, rsa = certificate(**OLD).leaf, certificate(**NEW).leaf, certificate(kind="rsa").leaf
+old, new, rsa = certificate(**OLD), certificate(**NEW), certificate(kind="rsa")
 OLD_SERVED, NEW_SERVED = serves(certificate(**OLD)), serves(certificate(**NEW))
-RIGHT = {new.fingerprint: new}
+RIGHT = (Expected(new.leaf, new.chain_pem),)
+BOTH = (*RIGHT, Expected(rsa.leaf, rsa.chain_pem))
 SILENT = Served(IMAPS, None, "network", "no greeting", silent=True)
 
 
@@ -47,20 +48,16 @@ def asking(*ports: ProbePort, **options: object) -> list[Question]:
 
 class TestQuestions:
     def test_are_one_a_port_for_whatever_it_prefers(self):
-        assert questions([IMAPS, SMTP], [new], RIGHT) == [Question(IMAPS, None, RIGHT), Question(SMTP, None, RIGHT)]
+        assert questions([IMAPS, SMTP], [None], RIGHT) == [Question(IMAPS, None, RIGHT), Question(SMTP, None, RIGHT)]
 
     def test_are_one_for_each_key_type_where_two_are_installed_since_a_handshake_shows_one(self):
-        asked = questions([IMAPS], [new, rsa], {**RIGHT, rsa.fingerprint: rsa})
-        assert asked == [
+        assert questions([IMAPS], [KeyType.ECDSA, KeyType.RSA], BOTH) == [
             Question(IMAPS, KeyType.ECDSA, RIGHT),
-            Question(IMAPS, KeyType.RSA, {rsa.fingerprint: rsa}),
+            Question(IMAPS, KeyType.RSA, BOTH[1:]),
         ]
 
-    def test_of_one_key_type_twice_are_one_a_port(self):
-        assert questions([IMAPS], [new, old], RIGHT) == [Question(IMAPS, None, RIGHT)]
-
     def test_know_the_ports_that_may_stay_silent(self):
-        assert [q.was_dead for q in questions([IMAPS, SMTP], [new], RIGHT, dead=[SMTP])] == [False, True]
+        assert [q.was_dead for q in questions([IMAPS, SMTP], [None], RIGHT, dead=[SMTP])] == [False, True]
 
 
 class TestAProof:
@@ -109,7 +106,7 @@ class TestAProof:
     @virtually
     async def test_asks_for_the_key_type_in_question(self):
         proven, ports = prover({993: {0: serves(certificate(kind="rsa"))}})
-        await proven.verify(target(), [Question(IMAPS, KeyType.RSA, {rsa.fingerprint: rsa})], seconds=1)
+        await proven.verify(target(), [Question(IMAPS, KeyType.RSA, BOTH[1:])], seconds=1)
         assert [kind for _, kind, _ in ports.asked] == [KeyType.RSA]
 
 
@@ -117,7 +114,7 @@ class TestAFailedProof:
     @pytest.mark.parametrize(
         ("served", "problem"),
         [
-            (OLD_SERVED, f"port 993/imaps hands out {old.short}, not {new.short}"),
+            (OLD_SERVED, f"port 993/imaps hands out {old.leaf.short}, not {new.leaf.short}"),
             (serves(None, **CLOSED), "port 993/imaps: nothing listens there"),
             (Served(IMAPS, None, "network", "offers no STARTTLS", plain=True), "port 993/imaps: offers no STARTTLS"),
             (SILENT, "port 993/imaps: no greeting"),
@@ -137,9 +134,8 @@ class TestAFailedProof:
     async def test_names_all_ports_that_are_wrong_and_each_problem_once(self):
         proven, _ = prover({993: {0: OLD_SERVED}, 25: {0: serves(None, SMTP, **CLOSED)}})
         verified = await proven.verify(target(), [*asking(IMAPS, SMTP), *asking(IMAPS)], seconds=1)
-        assert (
-            verified.problems == f"port 993/imaps hands out {old.short}, not {new.short}; port 25/smtp: nothing listens there"
-        )
+        wrong = f"port 993/imaps hands out {old.leaf.short}, not {new.leaf.short}"
+        assert verified.problems == f"{wrong}; port 25/smtp: nothing listens there"
 
     @virtually
     async def test_without_time_asks_once(self):
@@ -178,6 +174,32 @@ class TestAFailedProof:
         assert (await proven.verify(target(), asking(IMAPS, was_dead=True), seconds=1)).wrong == (OLD_SERVED,)
 
 
+class TestAChainThatIsMissing:
+    """It says nothing against the leaf."""
+
+    BARE = serves(new, chain_pem=new.leaf_pem)
+
+    @virtually
+    async def test_is_told_and_is_not_wrong(self):
+        proven, _ = prover({993: {0: self.BARE}})
+        verified = await proven.verify(target(), asking(IMAPS), seconds=5)
+        assert (verified.wrong, verified.incomplete, verified.quiet) == ((), True, False)
+        assert verified.problems.startswith(f"port 993/imaps hands out {new.leaf.short} without the intermediate ")
+
+    @virtually
+    async def test_is_waited_for(self):
+        proven, _ = prover({993: {0: self.BARE, 3: NEW_SERVED}})
+        verified = await proven.verify(target(), asking(IMAPS), seconds=5)
+        assert (verified.served, verified.incomplete, 3 <= clock() < 4) == ((NEW_SERVED,), False, True)
+
+    @virtually
+    async def test_beside_something_wrong_is_told_with_it(self):
+        proven, _ = prover({993: {0: self.BARE}, 25: {0: OLD_SERVED}})
+        verified = await proven.verify(target(), asking(IMAPS, SMTP), seconds=1)
+        assert (verified.wrong, verified.incomplete) == ((OLD_SERVED,), False)
+        assert verified.problems.count("; ") == 1
+
+
 class TestAskingAgain:
     @virtually
     async def test_asks_what_was_wrong_at_the_moments_given_until_it_is_right(self):
@@ -206,7 +228,7 @@ class TestNoWayToAPort:
     async def test_is_an_answer(self):
         proven, _ = prover({993: {0: ProbeUnavailable("attach certferry to its network")}})
         answer = Served(IMAPS, None, "none", "attach certferry to its network", unknown=True)
-        assert await proven.ask(target(), [IMAPS]) == (answer,)
+        assert await proven.ask(target(), [Ask(IMAPS)]) == (answer,)
         assert (await proven.verify(target(), asking(IMAPS), seconds=5)).served == (answer,)
         assert clock() < 0.1
 
@@ -214,7 +236,7 @@ class TestNoWayToAPort:
     async def test_an_engine_that_does_not_answer_is_not_one(self):
         proven, _ = prover({993: {0: EngineUnavailable("gone")}})
         with pytest.raises(EngineUnavailable):
-            await proven.ask(target(), [IMAPS])
+            await proven.ask(target(), [Ask(IMAPS)])
 
 
 class TestLooking:
@@ -226,7 +248,7 @@ class TestLooking:
 
         proven, ports = prover({})
         ports.served = slow  # type: ignore[method-assign]
-        assert [served.port for served in await proven.ask(target(), [IMAPS, SMTP])] == [IMAPS, SMTP]
+        assert [served.port for served in await proven.ask(target(), [Ask(IMAPS), Ask(SMTP)])] == [IMAPS, SMTP]
         assert clock() == pytest.approx(3, abs=0.1)
 
     @pytest.mark.parametrize(("seconds", "silent"), [(1.0, True), (5.0, False), (None, False)])
@@ -239,7 +261,7 @@ class TestLooking:
         async def test() -> None:
             proven, ports = prover({})
             ports.served = slow  # type: ignore[method-assign]
-            (answer,) = await proven.ask(target(), [IMAPS], seconds=seconds)
+            (answer,) = await proven.ask(target(), [Ask(IMAPS)], seconds=seconds)
             assert (answer.silent, answer.leaf is None) == (silent, silent)
             if silent:
                 assert answer.error == "no answer within 1 s"

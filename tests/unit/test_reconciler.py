@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -14,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.delivery import SILENT_LIMIT, SILENT_MOMENTS
-from controller.domain.certificate import Certificate, Trust
+from controller.domain.certificate import Certificate, KeyType, Trust
 from controller.domain.container import State
 from controller.domain.errors import (
     CheckFailed,
@@ -36,12 +37,14 @@ from controller.domain.finding import Reason
 from controller.domain.observed import Acted, InstalledFile, Served
 from controller.domain.origin import GONE_AFTER
 from controller.domain.snapshot import Problem, Snapshot, SourceStatus
-from controller.domain.target import InvalidTarget, Place, ProbePort, Reload, Slot
+from controller.domain.target import InvalidTarget, Place, ProbePort, Reload, Slot, Target
 from controller.origins import Origins
 from controller.reconciler import FAILED_PAUSE, STARTING_PAUSE, Outcome, Reconciler, Result
 from controller.resting import SHORTEST_LOOK
 from controller.store import Store
 from tests.unit.made import (
+    ALT_CERT,
+    ALT_PRIVATE,
     CERT,
     DOMAIN,
     IMAPS,
@@ -49,12 +52,14 @@ from tests.unit.made import (
     NEW,
     NOW,
     OLD,
+    PLACE,
     PRIVATE,
     RELOAD,
     SMTP,
     certificate,
     container,
     pair,
+    serves,
     snapshot,
     target,
 )
@@ -138,7 +143,7 @@ class TestAGoodDay:
     @virtually
     async def test_ports_may_take_some_time_to_hand_out_the_new_one(self):
         world = renewal()
-        world.box.answers[993] = Served(IMAPS, old.leaf, "network")
+        world.box.answers[993] = serves(old)
 
         async def come_round() -> None:
             await asyncio.sleep(10)
@@ -304,7 +309,7 @@ class TestTheServicesWereNotTold:
     @virtually
     async def test_a_reload_without_effect_is_not_repeated_at_every_look(self):
         world = World(Mailbox.holding(new))
-        world.box.answers[993] = Served(IMAPS, old.leaf, "network")
+        world.box.answers[993] = serves(old)
         world.offer(new)
         assert await world.look() == Outcome(Result.FAILED, FAILED_PAUSE)
         assert (world.done(), world.reason) == (["check", "postfix reload"], "VerifyFailed")
@@ -393,13 +398,13 @@ class TestNeverWorseThanBefore:
     async def test_a_port_that_is_gone_after_the_reload_brings_the_previous_pair_back_but_not_at_once(self):
         world = renewal()
         world.box.target = target(probe=(IMAPS, SMTP))
-        world.box.answers[25] = Served(SMTP, old.leaf, "network")
+        world.box.answers[25] = serves(old, SMTP)
         use = world.box._use_files
 
         def end() -> None:
             use()
             gone = Served(SMTP, None, "network", "nothing listens there", refused=True)
-            world.box.answers[25] = gone if world.box.in_use == new.leaf else Served(SMTP, old.leaf, "network")
+            world.box.answers[25] = gone if world.box.in_use == new.leaf else serves(old, SMTP)
 
         world.box._use_files = end  # type: ignore[method-assign]
         await world.look()
@@ -531,7 +536,7 @@ class TestNeverWorseThanBefore:
 
         async def lost(*args, **kwargs):
             if "rollback" in world.box.log:
-                return Served(IMAPS, newest.leaf, "network")
+                return serves(newest)
             return await served(*args, **kwargs)
 
         world.box.served = lost  # type: ignore[method-assign]
@@ -934,6 +939,167 @@ class TestAPortThatFallsSilent:
         await world.look()
         assert (has(world, new), world.reason, "rollback" in world.done()) == (True, "ServedDiffers", False)
         assert clock() >= SILENT_LIMIT
+
+
+class TestAPortThatLosesTheChain:
+    """The services hand out the leaf, and nothing behind it: that says nothing against the pair."""
+
+    BARE = serves(new, chain_pem=new.leaf_pem)
+    TEXT = f"port 993/imaps hands out {new.leaf.short} without the intermediate certferry test CA: clients cannot verify it"
+
+    def world(self, held: Certificate = new) -> World:
+        world = World(Mailbox.holding(held, loses_chain=True, behind=b""))
+        world.offer(new)
+        return world
+
+    @virtually
+    async def test_after_a_write_the_new_pair_stays(self):
+        world = self.world(old)
+        assert await world.look() == Outcome(Result.FAILED, FAILED_PAUSE)
+        assert world.done() == ["apply", "check", "postfix reload"]
+        assert (has(world, new), world.reason, world.status.condition.message) == (True, "ServedDiffers", self.TEXT)
+
+    @virtually
+    async def test_and_no_reload_follows(self):
+        world = self.world(old)
+        await world.look()
+        world.done()
+        for _ in range(3):
+            await asyncio.sleep(FAILED_PAUSE)
+            assert await world.look() == Outcome(Result.REFUSED, FAILED_PAUSE)
+        assert (world.done(), world.reason) == ([], "ServedDiffers")
+
+    @virtually
+    async def test_without_a_write_one_reload_is_tried(self):
+        world = self.world()
+        assert await world.look() == Outcome(Result.FAILED, FAILED_PAUSE)
+        assert (world.done(), world.reason, world.status.condition.message) == (
+            ["check", "postfix reload"],
+            "ServedDiffers",
+            self.TEXT,
+        )
+
+    @virtually
+    async def test_then_ever_more_rarely(self):
+        world = self.world()
+        times: list[float] = []
+        while clock() < 86400:
+            await world.look()
+            times += [clock()] if world.done() else []
+            await asyncio.sleep(FAILED_PAUSE)
+        rests = [later - earlier for earlier, later in pairwise(times)]
+        assert 5 <= len(times) <= 9
+        assert all(rest >= TIMING.resync for rest in rests)
+        assert sorted(rests) == rests
+
+    @virtually
+    async def test_a_reload_that_brings_it_back_is_all_there_is_to_it(self):
+        world = self.world()
+        world.box.loses_chain = False
+        assert (await world.look()).result is Result.CHANGED
+        assert world.done() == ["check", "postfix reload"]
+        assert await world.look() == Outcome(Result.UNCHANGED)
+        assert (world.done(), world.reason) == ([], "")
+
+    @virtually
+    async def test_once_it_is_back_by_itself_nothing_is_done(self):
+        world = self.world()
+        await world.look()
+        world.done()
+        world.box.behind = new.chain_pem
+        assert await world.look() == Outcome(Result.UNCHANGED)
+        assert (world.done(), world.reason) == ([], "")
+
+    @virtually
+    async def test_a_write_that_is_needed_is_not_held_off(self):
+        world = self.world()
+        await world.look()
+        world.done()
+        world.box.files |= Mailbox.holding(old).files
+        await world.look()
+        assert (world.done(), has(world, new)) == (["apply", "check", "postfix reload"], True)
+
+    @virtually
+    async def test_another_port_that_hands_out_something_else_has_it_rolled_back(self):
+        world = renewal(wanted=target(probe=(IMAPS, SMTP)), loses_chain=True)
+        world.box.answers[25] = serves(certificate("other.example.com"), SMTP)
+        assert (await world.look()).result is Result.FAILED
+        assert (content(world, CERT), world.reason) == (old.fullchain_pem, "RolledBack")
+
+    @virtually
+    async def test_what_was_right_before_a_write_is_remembered_with_its_chain(self):
+        world = World(Mailbox.holding(old))
+        world.offer(old)
+        await world.look()
+        world.box.asked.clear()
+        world.offer(new)
+        await world.look()
+        assert world.reason == "ReloadPending"
+        assert world.box.asked == [IMAPS]
+
+    @virtually
+    async def test_a_copy_that_lost_it_is_written_anew(self):
+        """docker-mailserver's own copy holds the leaf alone."""
+        world = World(Mailbox.holding(new, wanted=SELF, reads=PurePosixPath("/in/cert"), behind=b""))
+        world.box.files[PurePosixPath("/in/cert")] = InstalledFile(PurePosixPath("/in/cert"), new.leaf_pem, 5, 6, 0o640)
+        world.offer(new)
+        assert (await world.look()).result is Result.CHANGED
+        assert world.done()[-2:] == ["apply inside", "doveadm reload"]
+        assert content(world, PurePosixPath("/in/cert")) == new.fullchain_pem
+        await world.look()
+        assert (world.done(), world.reason) == ([], "")
+
+    @virtually
+    async def test_what_the_container_does_by_itself_after_a_write_is_corrected(self):
+        world = renewal(wanted=SELF, notices_after=4.0, loses_chain=True)
+        await world.look()
+        assert world.done() == ["apply", "check", "apply inside", "doveadm reload"]
+        assert (world.reason, has(world, new)) == ("ServedDiffers", True)
+
+    @virtually
+    async def test_another_certificate_of_two_is_asked_for_by_its_key_type(self):
+        wanted = target(places=(PLACE, Place(Slot(alternative=True, optional=True), ALT_CERT, ALT_PRIVATE)))
+        box = TwoPairs.holding_both(wanted, new, certificate(kind="rsa"))
+        world = World(box)
+        world.offer(*box.both)
+        assert await world.look() == Outcome(Result.UNCHANGED)
+        box.bare = KeyType.RSA
+        assert await world.look() == Outcome(Result.FAILED, FAILED_PAUSE)
+        assert "without the intermediate" in world.status.condition.message
+        assert certificate(kind="rsa").leaf.short in world.status.condition.message
+        await asyncio.sleep(FAILED_PAUSE)
+        await world.look()
+        assert (world.reason, world.done()) == ("ServedDiffers", ["check", "postfix reload"])
+
+    @virtually
+    async def test_one_that_nobody_can_ask_for_is_told_and_holds_nothing_up(self):
+        wanted = target(places=(PLACE, Place(Slot(alternative=True, optional=True), ALT_CERT, ALT_PRIVATE)))
+        world = World(TwoPairs.holding_both(wanted, new, certificate(kind="rsa")))
+        world.box.faults["unseen"] = [ProbeUnavailable("speaks no TLS 1.2")]
+        world.offer(new, certificate(kind="rsa"))
+        assert await world.look() == Outcome(Result.UNCHANGED)
+        assert (world.reason, world.status.condition.message.endswith("; speaks no TLS 1.2")) == ("", True)
+
+
+@dataclass
+class TwoPairs(Mailbox):
+    """One that holds two, and hands out the one that is asked for; the ECDSA one where nobody says."""
+
+    both: tuple[Certificate, ...] = ()
+    bare: KeyType | None = None
+    """The one of which the chain is lost."""
+
+    @classmethod
+    def holding_both(cls, wanted: Target, *both: Certificate) -> TwoPairs:
+        pairs = zip(wanted.places, both, strict=True)
+        contents = {path: content for place, held in pairs for path, content in place.contents(held).items()}
+        return cls(target=wanted, both=both, files={p: InstalledFile(p, c, 5, 6, 0o640) for p, c in contents.items()})
+
+    async def served(self, _target: Target, port: ProbePort, *, key_type: KeyType | None = None) -> Served:
+        if key_type is KeyType.RSA and (waiting := self.faults.get("unseen")):
+            raise waiting.pop() or AssertionError("none left")
+        held = next(held for held in self.both if key_type in (None, held.leaf.key_type))
+        return serves(held, port, **({"chain_pem": held.leaf_pem} if held.leaf.key_type is self.bare else {}))
 
 
 class TestACopyInside:

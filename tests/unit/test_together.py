@@ -12,7 +12,7 @@ import pytest
 
 from controller.domain.certificate import KeyType
 from controller.domain.errors import EngineUnavailable, Error
-from controller.domain.observed import Served
+from controller.domain.observed import Ask, Expected, Served
 from controller.domain.target import ProbePort, Target
 from controller.ending import pass_on_cancellation
 from controller.proof import Prover, Question
@@ -23,7 +23,7 @@ from tests.unit.virtual_time import clock, virtually
 
 old, new = certificate(**OLD), certificate(**NEW)
 PORTS = tuple(ProbePort(number, "imaps") for number in range(1, 257))
-RIGHT = {new.fingerprint: new.leaf}
+RIGHT = (Expected(new.leaf, new.chain_pem),)
 
 
 class Handshakes:
@@ -50,7 +50,7 @@ def prove(prover: Prover) -> Coroutine[Any, Any, object]:
 
 
 def ask(prover: Prover) -> Coroutine[Any, Any, object]:
-    return prover.ask(target(), PORTS)
+    return prover.ask(target(), map(Ask, PORTS))
 
 
 Work = Callable[[Prover], Coroutine[Any, Any, object]]

@@ -11,20 +11,23 @@ from rich.console import Console
 
 from controller import policies, views
 from controller.domain.certificate import Trust
+from controller.domain.condition import Condition
 from controller.domain.finding import Reason
 from controller.domain.observed import Served
 from controller.domain.snapshot import SourceStatus
 from controller.domain.target import InvalidTarget
 from controller.policies import Facts
 from controller.probe.container import handed_out
-from controller.store import Store
+from controller.store import Store, TargetStatus
 from controller.web.status import describe_store
 from tests.unit.made import (
     CERT,
     CLOSED,
     DOMAIN,
     IMAPS,
+    KEY,
     NEW,
+    NOW,
     OLD,
     PLACE,
     PRIVATE,
@@ -171,6 +174,26 @@ class TestWhatDiscoveryFound:
         assert shown(views.sources_and_left(described)) == (
             "no source is configured, and no proxy was found proxies were not looked for: no Docker socket"
         )
+
+
+class TestWhatComesToItsEnd:
+    def test_is_marked_in_the_table_of_a_source(self):
+        late, ended = certificate(days=90, hours_old=24 * 80), certificate("old.example.com", days=90, hours_old=24 * 91)
+        held = {"traefik": snapshot(late, ended, certificate("new.example.com"))}
+        store = Store(sources={"traefik": SourceStatus(up=True)}, snapshots=held)
+        text = shown(views.sources(describe_store(store, now=NOW.timestamp())["sources"]))
+        assert f"{late.leaf.not_after:%Y-%m-%d}, expires in 10 days" in text
+        assert f"{ended.leaf.not_after:%Y-%m-%d}, expired" in text
+        assert text.count("expire") == 2
+
+    @pytest.mark.parametrize("paused", ["", "certferry.pause=true"])
+    def test_is_said_once_of_a_target_whether_it_is_paused_or_not(self, paused):
+        message = "all is well; abc expires in 20 hours" if paused else "all is well"
+        status = TargetStatus(
+            "mail", Condition(True, None, message, NOW), target(paused_by=paused), endings=("abc expires in 20 hours",)
+        )
+        text = shown(views.targets(describe_store(Store(targets={KEY: status}), now=0)))
+        assert text.count("abc expires in 20 hours") == 1
 
 
 def test_a_store_without_targets_says_how_to_make_one() -> None:

@@ -12,9 +12,9 @@ from tests.unit.probe_server import tls_context
 
 
 @contextmanager
-def tls_server(held: Pair) -> Iterator[int]:
-    """The port on which a pair is handed out to whoever connects."""
-    context = tls_context(held)
+def tls_server(held: Pair, *, weak: bool = False) -> Iterator[int]:
+    """The port on which a pair is handed out to whoever connects; `weak` where OpenSSL would not load one as bad as that."""
+    context = tls_context(held, level=0 if weak else None)
     listener = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:

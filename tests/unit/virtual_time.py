@@ -6,6 +6,7 @@ import asyncio
 import functools
 import selectors
 from collections.abc import Callable, Coroutine
+from math import ulp
 from typing import Any, ParamSpec, TypeVar
 
 T = TypeVar("T")
@@ -25,7 +26,7 @@ class _Selector(selectors.DefaultSelector):
         if timeout is None:
             raise AssertionError("everything waits for something that no timer will bring")
         if timeout > 0:
-            self.now += timeout + 1e-9
+            self.now += timeout + max(1e-9, 2 * ulp(self.now))  # after some months 1e-9 is lost in rounding
         return ready
 
 

@@ -64,6 +64,15 @@ def test_the_end_of_each_certificate_is_measured_where_it_is_seen(value, pair):
     assert value(name, where="served", source="", target="mail", port="25", **common) is None
 
 
+@pytest.mark.parametrize(("part", "left"), [(0.0, 1.0), (0.8, 0.2), (1.0, 0.0), (1.5, 0.0)])
+def test_what_is_left_of_its_life_is_measured_so_that_one_alert_fits_all(store, pair, part, left):
+    leaf = pair.certificate.leaf
+    begin, end = leaf.not_before.timestamp(), leaf.not_after.timestamp()
+    found = scrape(Metrics(store, clock=lambda: begin + part * (end - begin)))
+    ratios = {dict(labels)["where"]: value for (name, labels), value in found.items() if name.endswith("life_left_ratio")}
+    assert ratios == pytest.approx({"source": left, "installed": left, "served": left})
+
+
 def test_the_engine_and_the_queue_are_measured(value):
     assert (value("certferry_engine_up"), value("certferry_queue_depth")) == (1.0, 3.0)
 

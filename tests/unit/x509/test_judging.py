@@ -108,9 +108,7 @@ class TestTrust:
         """Let's Encrypt's generation Y on a system with X1 only."""
         judged = asked(LEAF, R1, roots=Roots.of([root("Pub Root X1").certificate]))
         assert (judged.trust, judged.root_unknown) == (Trust.ROOT_UNKNOWN, True)
-        assert judged.why.startswith(
-            "Root, which its chain ends at, is not among this system's trusted roots, and may be newer"
-        )
+        assert judged.why.startswith("its root Root is not among this system's trusted roots: it may be newer than they are")
 
     @pytest.mark.parametrize("more", [(PUBLIC_POLICY,)])
     def test_knows_a_public_authority_by_what_it_says_of_itself(self, more):
@@ -124,7 +122,7 @@ class TestTrust:
 
     def test_of_a_lonely_leaf_of_nobody_known_leaves_open_what_is_missing(self):
         judged = asked(LEAF, roots=Roots())
-        assert judged.trust is Trust.PRIVATE
+        assert judged.trust is Trust.INCOMPLETE
         assert "the chain is incomplete: R1, which issued it, is neither beside it nor among" in judged.why
 
     def test_is_private_where_the_root_lies_beside_the_leaf(self):

@@ -341,7 +341,7 @@ class TestTrust:
         assert trust_of(pair(days=1, hours_old=48).chain) is Trust.PUBLIC
 
     def test_without_its_intermediate_nothing_leads_to_the_root(self, bundle):
-        assert trust_of(blocks(pair().chain)[0]) is Trust.PRIVATE
+        assert trust_of(blocks(pair().chain)[0]) is Trust.INCOMPLETE
 
     def test_another_root_is_private(self, bundle):
         assert trust_of(Authority("another CA").issue(DOMAIN).chain) is Trust.PRIVATE
