@@ -91,7 +91,7 @@ def _answers(
         (Judgement.TRUST, "" if chain else judged.why),
         (Judgement.USAGE, wrong_usage),
         (Judgement.KEY, usage.weak_key(leaf)),
-        (Judgement.SIGNATURE, "" if leaf.is_self_issued else usage.weak_signature(leaf)),
+        (Judgement.SIGNATURE, "" if leaf.is_root else usage.weak_signature(leaf)),
     )
 
 

@@ -34,12 +34,14 @@ class Pool:
 
     def __init__(self, certificates: Iterable[ParsedCertificate] = ()) -> None:
         self._by_subject: dict[Named, dict[ParsedCertificate, None]] = {}
+        self._issuers: dict[ParsedCertificate, tuple[ParsedCertificate, ...]] = {}
         for certificate in certificates:
             self.add(certificate)
 
     def add(self, certificate: ParsedCertificate) -> None:
         """Remember one, once."""
         self._by_subject.setdefault(certificate.subject, {})[certificate] = None
+        self._issuers.clear()
 
     @property
     def digest(self) -> bytes:
@@ -54,12 +56,17 @@ class Pool:
         """Those of a name."""
         return tuple(islice(self._by_subject.get(subject, ()), MOST_ISSUERS))
 
-    def issuers_of(self, certificate: ParsedCertificate) -> Iterator[ParsedCertificate]:
-        """Whoever signed a certificate, and is not itself: the one with the right key identifier first."""
-        candidates = sorted(self.named(certificate.issuer), key=lambda one: _other_key(certificate, one))
-        for issuer in candidates:
-            if issuer != certificate and is_signed_by(certificate, issuer):
-                yield issuer
+    def issuers_of(self, certificate: ParsedCertificate) -> tuple[ParsedCertificate, ...]:
+        """Whoever signed a certificate, and is not itself: the one with the right key identifier first.
+
+        Each is asked once: many paths may go through a few authorities that sign each other.
+        """
+        if certificate not in self._issuers:
+            candidates = sorted(self.named(certificate.issuer), key=lambda one: _other_key(certificate, one))
+            self._issuers[certificate] = tuple(
+                issuer for issuer in candidates if issuer != certificate and is_signed_by(certificate, issuer)
+            )
+        return self._issuers[certificate]
 
 
 def paths(leaf: ParsedCertificate, pool: Pool) -> Iterator[Path]:

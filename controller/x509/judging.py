@@ -32,8 +32,10 @@ _PUBLIC_POLICIES = frozenset(f"2.23.140.1.{kind}" for kind in ("1", "2.1", "2.2"
 
 _ADD_ROOT = "if it is to be trusted, name it in CERTFERRY_EXTRA_ROOTS"
 _COMPLETE = "give the whole chain (fullchain.pem)"
-_NO_PATH = "clients refuse its chain"
+_NO_PATH = "clients refuse its chain: OpenSSL finds no way from it to a root; get the current chain from the CA"
+_SAME_NAME = "it has the name of the CA that issued it, so clients take it for self-signed; make it with another subject"
 _WHY = {
+    Fault.NO_ISSUER: "what issued it has another key than the one that it names (authorityKeyIdentifier)",
     Fault.EXPIRED: "it expired on {end:%Y-%m-%d}",
     Fault.NOT_YET_VALID: "it begins on {begin:%Y-%m-%d}",
     Fault.NO_AUTHORITY: "it does not say that it is a CA's (basicConstraints or keyUsage)",
@@ -123,17 +125,19 @@ def judge(
     """
     question = _Question(leaf, roots, min(max(moment, leaf.not_before), leaf.not_after))
     if _is_in_order(leaf, own) and question.trusted(_in_time([tuple(own)], question.moment)):
-        return Judged(tuple(own), Trust.PUBLIC, until=_next_change([tuple(own)], moment))
-    weak = [one for one in own if _is_weak(one)]
-    beside = Pool(one for one in own if one != leaf and one not in weak)
-    everything = Pool((*beside, *(one for one in pool or () if not _is_weak(one))))
+        return Judged(tuple(own), Trust.PUBLIC, until=_next_change(leaf, [tuple(own)], roots, moment))
+    weak = [one for one in (*own, *(pool or ())) if _is_weak(one)]
+    beside = Pool(one for one in own if one != leaf and not _is_weak(one))
+    more = [one for one in pool or () if not _is_weak(one)]
+    everything = Pool((*beside, *more)) if more else beside
     theirs, all_paths = list(paths(leaf, beside)), list(paths(leaf, everything))
-    judged = _judge(question, _longest_first(theirs, question.moment), _in_time(all_paths, question.moment), everything)
+    others = _in_time(all_paths, question.moment) if more else []
+    judged = _judge(question, _longest_first(theirs, question.moment), others, everything)
     if judged is None:
-        judged = _refused(question, max(theirs, key=len), everything)
+        judged = _refused(question, max(theirs, key=len) or max(all_paths, key=len), everything)
     if judged.trust is not Trust.PUBLIC and (issuer := _issuer_among(weak, leaf, judged.chain)):
         judged = replace(judged, trust=Trust.REFUSED, why=say(Refusal(Fault.OTHER, issuer)), root_unknown=False)
-    return replace(_with_mark(leaf, judged), until=_next_change(all_paths, moment))
+    return replace(_with_mark(leaf, judged), until=_next_change(leaf, all_paths, roots, moment))
 
 
 def _is_weak(one: ParsedCertificate) -> bool:
@@ -143,7 +147,7 @@ def _is_weak(one: ParsedCertificate) -> bool:
 
 def _issuer_among(weak: Sequence[ParsedCertificate], leaf: ParsedCertificate, chain: Path) -> ParsedCertificate | None:
     last = (leaf, *chain)[-1]
-    return next((one for one in weak if one.subject == last.issuer and is_signed_by(last, one)), None)
+    return next((one for one in weak if not one.is_root and one.subject == last.issuer and is_signed_by(last, one)), None)
 
 
 def _is_in_order(leaf: ParsedCertificate, own: Sequence[ParsedCertificate]) -> bool:
@@ -160,6 +164,8 @@ def _judge(question: _Question, theirs: Sequence[Path], others: Sequence[Path], 
         return Judged(found, Trust.PUBLIC)
     own_roots = [one for one in everything if one.is_root]
     if (found := question.private(theirs, own_roots)) is not None or (found := question.private(others, own_roots)) is not None:
+        if found and _is_public(question, found):  # once installed, without its root, it is that, and a renewal no less
+            return _root_unknown(question, found)
         return Judged(found, Trust.PRIVATE, _private((question.leaf, *found)[-1].issuer_shown))
     if found := question.up_to(theirs) or question.up_to(others):
         return _root_unknown(question, found)
@@ -174,9 +180,10 @@ def _in_time(candidates: Iterable[Path], moment: datetime) -> list[Path]:
     return [path for path in candidates if all(one.is_valid_at(moment) for one in path)]
 
 
-def _next_change(candidates: Iterable[Path], moment: datetime) -> datetime | None:
-    """When the next certificate above the leaf begins or ends."""
+def _next_change(leaf: ParsedCertificate, candidates: Iterable[Path], roots: Roots, moment: datetime) -> datetime | None:
+    """When the next certificate above the leaf begins or ends, a root among them."""
     above = {one for path in candidates for one in path}
+    above |= set(roots.for_path(leaf, above))
     return min((edge for one in above for edge in (one.not_before, one.not_after) if edge > moment), default=None)
 
 
@@ -220,7 +227,9 @@ def _with_mark(leaf: ParsedCertificate, judged: Judged) -> Judged:
     if judged.trust is Trust.PUBLIC:
         return judged
     issuers = [one.issuer_shown for one in (leaf, *judged.chain)]
-    if leaf.is_self_issued:
+    if leaf.is_self_issued and not leaf.is_root:
+        return replace(judged, why=_SAME_NAME) if judged.trust is Trust.REFUSED else judged
+    if leaf.is_root:
         return replace(judged, trust=Trust.SELF_SIGNED, why="it is self-signed, so clients refuse it", root_unknown=False)
     if SELF_SIGNED_MARK in issuers[0]:
         why = "certferry's own CA signed it, so clients that do not have that CA refuse it"
