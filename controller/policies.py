@@ -36,8 +36,8 @@ EARLY = timedelta(hours=48)
 
 
 _NO_GOOD_CHAIN = {Trust.INCOMPLETE, Trust.REFUSED}
-"""Of two chains that clients refuse neither is better; and an intermediate with which no server starts is delivered by nobody, so
-what is refused for it is incomplete once it is installed."""
+"""Of two chains that clients refuse neither is better; and what is refused for an intermediate with which no server starts is
+incomplete once it is installed, without that."""
 
 
 @dataclass(frozen=True, slots=True)

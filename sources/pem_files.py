@@ -120,13 +120,16 @@ def _read(bundles: Bundles, tree: Tree, options: StoreOptions) -> Contents:
 
 def _match(pool: _Pool, contents: Contents) -> None:
     """Put the pairs together, and tell what is left over."""
+    for certificate in pool.leaves:  # of a CA that does not say so: what OpenSSL makes without extensions
+        if certificate.subject in pool.issuers and certificate.public_key_hash not in pool.keys:
+            pool.authorities.add(certificate)
     contents.authorities = pool.authorities
     per_file = Counter(path for path, _ in pool.leaves.values())
     halves: set[str] = set()
     paths = {
         leaf: above(leaf, pool.beside[path]) for leaf, (path, _) in pool.leaves.items() if leaf.public_key_hash in pool.keys
     }
-    issuers = {issuer for path in paths.values() for issuer in path}
+    issuers = {issuer for path in paths.values() for issuer in path} | set(pool.authorities)
     for leaf, (path, _) in pool.leaves.items():
         if pool.focus and leaf.public_key_hash not in pool.in_focus:
             continue
@@ -146,6 +149,9 @@ def _match(pool: _Pool, contents: Contents) -> None:
             contents.problems.append(Problem(label_of(path), Reason.KEY_MISMATCH, text))
             halves.add(path)
     _tell_nameless(pool, contents)
+    if pool.focus and not (contents.pairs or contents.problems):
+        text = f"{pool.focus} holds certificates of CAs only; name the file of the server's certificate, or the folder"
+        contents.problems.append(Problem(label_of(pool.focus), Reason.KEY_MISMATCH, text))
     for path in pool.others.keys() - {pool.focus}:
         if any(dirname(half) == dirname(path) for half in halves):
             contents.problems.append(Problem(label_of(path), Reason.SOURCE_MALFORMED, pool.others[path]))

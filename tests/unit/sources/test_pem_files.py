@@ -12,11 +12,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
+from controller.domain.certificate import Trust
 from controller.domain.errors import MalformedPem, SourceMalformed, SourceUnavailable
 from controller.x509 import bundles
 from controller.x509.bundles import Bundle
+from controller.x509.parsed import parse_all
 from sources.pem_files import PEM
 from tests.certs import Authority, Pair, key_pem, new_key, self_signed
+from tests.odd_certificates import SIGNS, make, version_1
 from tests.unit.sources.planted import Reader, play, rewrite
 from tests.unit.sources.recorded import DATA
 
@@ -94,6 +97,24 @@ async def test_the_chain_is_completed_from_other_files_and_put_in_order(tmp_path
     (tmp_path / "other-issuer.pem").write_bytes(Authority("certferry test CA").intermediate_pem)
     (entry,) = (await Reader(PEM, tmp_path).load()).entries
     assert entry.certificate.fullchain_pem == pair.chain, "without the root, and not with one of the same name"
+
+
+@pytest.mark.parametrize(
+    "made", [{}, {"change": version_1, "key_id": False, "issuer_key_id": False}], ids=["bare", "version 1"]
+)
+async def test_the_chain_of_a_ca_that_does_not_say_that_it_is_one_is_taken_from_another_file(tmp_path, made):
+    """What openssl x509 -req makes without extensions."""
+    between = make("Home CA", make("Home root", authority=True, usage=SIGNS), number=1, **made)
+    one = make(NAME, between, number=2, names=[NAME])
+    for file, content in (("cert.pem", one.pem), ("chain.pem", between.pem), ("key.pem", one.key_pem)):
+        (tmp_path / file).write_bytes(content)
+    (entry,) = (found := await Reader(PEM, tmp_path).load()).entries
+    assert (entry.certificate.trust, entry.certificate.chain_pem) == (
+        Trust.REFUSED,
+        b"".join(one.pem for one in parse_all(between.pem)),
+    )
+    assert "Home CA: it does not say that it is a CA's" in entry.certificate.why
+    assert found.problems == (), "nobody needs a key for it"
 
 
 async def test_a_leaf_in_several_files_is_one_certificate(tmp_path, pair):
@@ -398,6 +419,15 @@ class TestOneFile:
         (tmp_path / "key.pem").write_bytes(pair.key)
         (entry,) = (await Reader(PEM, tmp_path / "cert.pem").load()).entries
         assert (entry.label, entry.certificate.fullchain_pem) == ("cert.pem", pair.chain)
+
+    async def test_that_holds_only_the_chain_is_told(self, tmp_path, pair):
+        for file, content in (("chain.pem", AUTHORITY.intermediate_pem), ("cert.pem", pair.chain), ("key.pem", pair.key)):
+            (tmp_path / file).write_bytes(content)
+        said = await Reader(PEM, tmp_path / "chain.pem").problems()
+        assert said == {
+            "chain.pem": "KeyMismatch: chain.pem holds certificates of CAs only;"
+            " name the file of the server's certificate, or the folder"
+        }
 
     async def test_without_its_key_it_is_told(self, tmp_path, pair):
         (tmp_path / "mail.crt").write_bytes(pair.chain)
