@@ -115,6 +115,8 @@ def private_key(data: bytes) -> bytes:
 
 
 def _neither(data: bytes) -> MalformedPem:
+    if not data.strip():
+        return MalformedPem("it is empty")
     foreign = what_is(data)
     return WrongForm(foreign.text) if foreign else MalformedPem(_NOTHING)
 
@@ -127,7 +129,7 @@ def blocks(data: bytes) -> Iterator[Block]:
     """The certificates and private keys of a text, one by one; as `normalise`."""
     if _UTF16 in data:
         raise WrongForm(_IS_UTF16)
-    count, begin = 0, None
+    count, begin, end = 0, None, 0
     for edge in _search(_EDGE, data):
         label = edge[2].strip()
         if edge[1] == b"BEGIN":
@@ -135,7 +137,7 @@ def blocks(data: bytes) -> Iterator[Block]:
                 raise MalformedPem(CUT_OFF)
             begin = edge if _matters(label) else None
         elif begin is None:
-            if _matters(label):
+            if _matters(label) and data[end : edge.start()].strip(b"- \t\r\n"):  # else it is the last one, given twice
                 raise MalformedPem(_HAS_DAMAGED_EDGES)
         elif label == begin[2].strip():
             for block in _read(label, data[begin.end() : edge.start()].strip(b"-")):
@@ -143,7 +145,7 @@ def blocks(data: bytes) -> Iterator[Block]:
                 if count > MOST:
                     raise MalformedPem(f"it holds more than {MOST} certificates and keys; bring only those that are needed")
                 yield block
-            begin = None
+            begin, end = None, edge.end()
     if begin is not None:
         if data[begin.end() : begin.end() + 1] == b"\\":
             raise WrongForm(_IS_LITERAL)
