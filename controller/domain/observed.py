@@ -110,7 +110,7 @@ class Expected:
     """What a port may rightly hand out: a leaf, and behind it these intermediates."""
 
     leaf: Leaf
-    chain_pem: bytes = b""
+    chain_pem: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ security level; where they are stricter, the tests name the client that refuses.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -96,18 +96,12 @@ def _answers(
 
 
 def _chain(judged: Judged, leaf: ParsedCertificate, behind: Sequence[ParsedCertificate], now: datetime, roots: Roots) -> str:
-    if judged.trust in _BAD_CHAIN or _ends_nowhere(judged, behind):
+    if judged.trust in _BAD_CHAIN:
         return judged.why
     refused = _as_sent(leaf, behind, now, roots)
     if refused is None or refused.fault in _ONLY_THE_ROOT:
         return ""
     return _ODD_PATH if judged.trust is Trust.PUBLIC else say(refused)
-
-
-def _ends_nowhere(judged: Judged, behind: Iterable[ParsedCertificate]) -> bool:
-    """Whether nothing that was sent issued the leaf, and neither did a root that anybody knows."""
-    above = judged.chain or any(one.is_root for one in behind)
-    return judged.trust is Trust.PRIVATE and not (above or judged.root_unknown)
 
 
 def _as_sent(leaf: ParsedCertificate, behind: Sequence[ParsedCertificate], now: datetime, roots: Roots) -> Refusal | None:

@@ -20,7 +20,7 @@ NAME = "mail.example.com"
 NOW = datetime.now(UTC)
 PORT = ProbePort(993, "imaps")
 PRIVATE = (
-    "its root certferry test CA root is not among this system's trusted roots, so only clients that have it accept this;"
+    "its root certferry test CA root is not among this system's trusted roots: it is a private CA's, or newer than they are;"
     " if it is to be trusted, name it in CERTFERRY_EXTRA_ROOTS"
 )
 
