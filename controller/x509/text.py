@@ -88,6 +88,8 @@ def certificates(data: bytes) -> bytes:
     Raises:
         MalformedPem: there are none, or something is wrong with it; as `normalise`.
     """
+    if _is_strict(data) and b" KEY-----" not in data:
+        return data
     if data.startswith(b"\x30") and not any(_search(_EDGE, data)):
         data = _pem(b"CERTIFICATE", data)
     found = list(blocks(data))
@@ -104,6 +106,8 @@ def private_key(data: bytes) -> bytes:
     Raises:
         MalformedPem: there is none, or something is wrong with it; as `normalise`.
     """
+    if _is_strict(data) and b" CERTIFICATE-----" not in data and data.count(b"-----BEGIN ") == 1:
+        return data
     found = list(blocks(data))
     if key := next((block.pem for block in found if not block.is_certificate), b""):
         return key
