@@ -18,6 +18,7 @@ _TEST, _WILDCARD = "_test_", "wildcard_"
 _CHAIN, _KEY, _LEAF, _REST = "fullchain.pem", "key.pem", "cert.pem", "chain.pem"
 _FILES = {_CHAIN, _KEY, _LEAF}
 _ENDINGS = (".crt", ".key")
+_OWN = "bring the right files"
 _ORDERED = "it is being ordered, or the last order failed: see the log of the companion"
 _PLACEHOLDER = "default"
 """The pair that nginx-proxy shows to those who ask for a name it does not know; it is for nobody."""
@@ -39,10 +40,10 @@ def read(tree: Tree, _options: StoreOptions) -> Contents:
     managed = _read_managed(tree, contents, subfolders)
     for stem in _own(tree, names, managed):
         label = label_of(f"own/{stem}")
-        with contents.entry(label):
+        with contents.entry(label, lost="bring the missing half of the pair"):
             files = (f"{stem}.crt", f"{stem}.key")
             chain = _read_chain(tree, files[0], (f"{stem}.chain.pem", f"{stem}.chain.crt"))
-            contents.pairs.append(RawPair(label, chain, read_part(tree, files[1]), files=files))
+            contents.pairs.append(RawPair(label, chain, read_part(tree, files[1]), files=files, remedy=_OWN))
     return contents
 
 

@@ -121,20 +121,23 @@ def other_store(tree: Tree, kind: str, *, only_here: bool = False) -> str:
     """
     if kind not in _CALLED or (only_here and kind == "pem" and not tree.focus):
         return ""
-    here = f"{tree.where.rstrip('/')}/{tree.focus}".rstrip("/")
-    if tree.focus and tree.kind(tree.focus) == "file":
+    named = f"{tree.where.rstrip('/')}/{tree.focus}".rstrip("/")
+    what = tree.kind(tree.focus)
+    if tree.focus and what == "file":
         found = _kind_of(tree, tree.focus)
-        return f"{here} is {_CALLED[found]}; use {_url(tree, found, tree.focus)}" if found not in {"", kind} else ""
-    root = tree.focus if tree.kind(tree.focus) == "folder" else ""
+        return f"{named} is {_CALLED[found]}; use {_url(tree, found, tree.focus)}" if found not in {"", kind} else ""
+    is_missing = bool(tree.focus) and what == "missing"
+    here = f"{named} does not exist (yet); {tree.where}" if is_missing else named
+    root = tree.focus if what == "folder" else ""
     if not tree.focus and any(store.kind == kind and store.found(tree, root) is not None for store in _STORES):
         return ""
     for place in _PLACES[:1] if only_here else _PLACES:
         folder = _in(root, place).rstrip("/")
-        for store in _STORES:
+        for store in (store for store in _STORES if not is_missing or not place or store.kind == kind):
             if (path := store.found(tree, folder)) is not None:
                 is_it = "holds" if path else "is a folder above" if place else "is"
                 return f"{here} {is_it} {store.called}; use {_url(tree, store.kind, _in(folder, path).rstrip('/'))}"
-    plain = kind != "pem" and not only_here and _holds_pem(tree, root)
+    plain = kind != "pem" and not only_here and not is_missing and _holds_pem(tree, root)
     return f"{here} holds {_CALLED['pem']}; use {_url(tree, 'pem', root)}" if plain else ""
 
 

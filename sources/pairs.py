@@ -53,7 +53,7 @@ class RawPair:
     """A chain and a key as they were found; `label` says where in the source they stand, in a word no other pair there has.
 
     `test`: the store itself marks it as made for testing. `decode` makes PEM of how it stands there, which is done for new
-    pairs only; it raises `MalformedPem`. `files` name the two for messages.
+    pairs only; it raises `MalformedPem`. `files` name the two for messages. `remedy` counts in place of the layout's.
     """
 
     label: str
@@ -62,6 +62,7 @@ class RawPair:
     test: bool = False
     decode: Callable[[bytes, str], bytes] | None = field(default=None, repr=False, compare=False)
     files: tuple[str, str] = field(default=("the certificate", "the private key"), repr=False)
+    remedy: str = field(default="", repr=False)
 
     @property
     def certificate_pem(self) -> bytes:
@@ -148,7 +149,11 @@ def read_pairs(contents: Contents, known: Known, *, moment: datetime, remedy: st
     for pair in contents.pairs:
         step()
         digest = pair.digest + beside
-        result = met.get(digest) or _still_true(known.get(digest), moment) or _judge(pair, contents.authorities, moment, remedy)
+        result = (
+            met.get(digest)
+            or _still_true(known.get(digest), moment)
+            or _judge(pair, contents.authorities, moment, pair.remedy or remedy)
+        )
         met[digest] = result
         if isinstance(result, Certificate):
             entries.append(Entry(pair.label, result, pair.test))

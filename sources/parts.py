@@ -15,12 +15,14 @@ def read_part(tree: Tree, path: str) -> bytes:
     """One file of a pair; where that is the text of a link, as copies without links have it, the file that it names.
 
     Raises:
-        PartMissing: it is missing, or a link that leads nowhere; that passes while a program writes.
+        PartMissing: it is missing; that passes while a program writes.
+        SourceMalformed: it is a link that leads nowhere, likewise.
         SourceUnavailable: it cannot be read; with the remedy.
     """
     if tree.kind(path) == "missing":
-        target = tree.link(path)
-        raise PartMissing(f"{path} leads to {target}, where nothing is" if target else f"{path} is missing")
+        if target := tree.link(path):
+            raise SourceMalformed(f"{path} leads to {target}, where nothing is; mount what it leads to as well")
+        raise PartMissing(f"{path} is missing")
     named = named_by(tree, path)
     return tree.read(named or path)
 

@@ -57,7 +57,7 @@ class _Pool:
     """What may be a leaf, with the file that shows most of its chain, and how many certificates that file has."""
     nameless: dict[ParsedCertificate, str] = field(default_factory=dict)
     """Authorities, or leaves that say so without need; with their files."""
-    issuers: set[Named] = field(default_factory=set)
+    issuers: set[Named] = field(default_factory=set, repr=False)
     """The subjects of those who issued another certificate."""
     beside: dict[str, tuple[ParsedCertificate, ...]] = field(default_factory=dict)
     """What each of those files holds."""
@@ -65,7 +65,7 @@ class _Pool:
     """The public keys of all certificates."""
     in_focus: set[str] = field(default_factory=set)
     """The public keys that the file holds that was named."""
-    others: dict[str, str] = field(default_factory=dict)
+    others: dict[str, str] = field(default_factory=dict, repr=False)
     """Files that hold something else, which is odd only beside half a pair; and what to say of each then."""
 
     def add(self, path: str, bundle: Bundle) -> None:

@@ -17,7 +17,8 @@ def covers(names: Collection[str], wanted: str) -> bool:
 def wildcard_of(name: str) -> str:
     """The wildcard name that would cover a host name; empty where none does.
 
-    ``*`` is one whole left-most label, and at least two follow it: OpenSSL and Thunderbird accept no ``*.com``.
+    ``*`` is one whole left-most label, for OpenSSL of letters, digits and hyphens; and at least two follow it: OpenSSL and
+    Thunderbird accept no ``*.com``.
     """
-    above = name.partition(".")[2]
-    return f"*.{above}" if "." in above else ""
+    label, _, above = name.partition(".")
+    return f"*.{above}" if "." in above and label.isascii() and label.replace("-", "").isalnum() else ""

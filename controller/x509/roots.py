@@ -50,9 +50,9 @@ def _organisation(root: ParsedCertificate) -> str:
 
 
 class _Extra:
-    """Where the operator's own roots are; set once at the start."""
+    """The operator's own roots; set once at the start."""
 
-    path: Path | None = None
+    roots: tuple[ParsedCertificate, ...] = ()
 
 
 def use_extra_roots(path: Path) -> None:
@@ -61,17 +61,17 @@ def use_extra_roots(path: Path) -> None:
     Raises:
         OSError, CertificateError: it cannot be read, or holds no certificate; then nothing has changed.
     """
-    if not tuple(_extra_roots(path)):
+    roots = tuple(_read_roots(path))
+    if not roots:
         raise CertificateError("it holds no certificate")
-    _Extra.path = path
+    _Extra.roots = roots
     trusted_roots.cache_clear()
 
 
 @lru_cache(maxsize=1)
 def trusted_roots() -> Roots:
     """All of them, read once; the image installs the system's with ``ca-certificates``."""
-    extra = _extra_roots(_Extra.path) if _Extra.path else ()
-    return Roots.of((*_system_roots(), *extra))
+    return Roots.of((*_system_roots(), *_Extra.roots))
 
 
 def _system_roots() -> Iterator[ParsedCertificate]:
@@ -82,7 +82,10 @@ def _system_roots() -> Iterator[ParsedCertificate]:
                 yield parsed(x509.load_pem_x509_certificate(block + _END))
 
 
-def _extra_roots(path: Path) -> Iterator[ParsedCertificate]:
+def _read_roots(path: Path) -> Iterator[ParsedCertificate]:
     files = sorted(one for one in path.iterdir() if one.is_file()) if path.is_dir() else [path]
     for file in files:
-        yield from open_bundle(file.read_bytes()).certificates
+        try:
+            yield from open_bundle(file.read_bytes()).certificates
+        except CertificateError as error:
+            raise CertificateError(f"{file}: {error}") from error

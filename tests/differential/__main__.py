@@ -8,11 +8,12 @@ import ssl
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 
 from tests.differential import explained
 from tests.differential.compare import compare
+from tests.differential.properties import Difference
 from tests.differential.roots import clones, system_bundle
 from tests.differential.roots_compared import RootDifference, compare_roots
 
@@ -27,13 +28,21 @@ def main(arguments: Sequence[str]) -> None:
     _compare_roots()
     began = time.perf_counter()
     print(f"{worlds} random worlds beside {ssl.OPENSSL_VERSION}, from seed {first} on", flush=True)
-    parts = [min(PART, worlds - done) for done in range(0, worlds, PART)]
     met = Counter[str]()
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
-        for part in pool.map(compare, parts, range(first, first + len(parts))):
+    try:
+        for part in _compared(worlds, first):
             met.update(part)
+            print(f"{met['worlds']:8}", end="\r", flush=True)
+    except Difference as difference:
+        sys.exit("\n".join((str(difference), *difference.__notes__, f"again: make differential WORLDS={worlds} FIRST={first}")))
     _print(met)
     print(f"no difference that is not explained; {time.perf_counter() - began:.0f} s")
+
+
+def _compared(worlds: int, first: int) -> Iterator[Counter[str]]:
+    parts = [min(PART, worlds - done) for done in range(0, worlds, PART)]
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        yield from pool.map(compare, parts, range(first, first + len(parts)))
 
 
 def _compare_roots() -> None:

@@ -45,10 +45,10 @@ def judge(world: World) -> Verdict:
     return Verdict(not lost, lost or made.why, made.trust, delivered, made.key_pem)
 
 
-def trust_of(chain: Sequence[x509.Certificate], roots: Sequence[x509.Certificate]) -> Verdict:
+def trust_of(chain: Sequence[x509.Certificate], roots: Roots) -> Verdict:
     """What is said of a chain, leaf first, by some roots."""
     leaf, *above = map(parsed, chain)
-    judged = judge_chain(leaf, above, Roots.of(map(parsed, roots)), NOW)
+    judged = judge_chain(leaf, above, roots, NOW)
     return Verdict(True, judged.why, judged.trust, [one.x509 for one in (leaf, *judged.chain)])
 
 

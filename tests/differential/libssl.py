@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
+import os
+import shutil
 import ssl
 import tempfile
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 MOST_ROUNDS = 20
@@ -26,22 +29,28 @@ class Answer:
 
 
 def server(chain: bytes, key: bytes) -> ssl.SSLContext:
-    """A server with a certificate file (leaf first) and a key file.
+    """A server with a file of certificates, leaf first, and their key.
 
     Raises:
         NotLoaded: it refuses them.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.num_tickets = 0
-    with tempfile.TemporaryDirectory() as folder:
-        files = Path(folder, "chain.pem"), Path(folder, "key.pem")
-        files[0].write_bytes(chain)
-        files[1].write_bytes(key)
-        try:
-            context.load_cert_chain(*files)
-        except ssl.SSLError as error:
-            raise NotLoaded(error.reason or str(error)) from error
+    file = _folder() / f"{os.getpid()}.pem"
+    file.write_bytes(chain + key)
+    try:
+        context.load_cert_chain(file)
+    except ssl.SSLError as error:
+        raise NotLoaded(error.reason or str(error)) from error
     return context
+
+
+@cache
+def _folder() -> Path:
+    """One for all, as to make and remove one takes as long as a handshake; it goes with the process."""
+    made = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    return made
 
 
 @lru_cache(maxsize=200)

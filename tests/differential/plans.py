@@ -113,7 +113,9 @@ class AuthorityPlan:
 
     @property
     def is_root(self) -> bool:
-        return self.who == self.by
+        """It signed itself, under one name: of letters that are not ASCII the case counts."""
+        cases = {self.form is Form.UPPER, self.issuer_form is Form.UPPER}
+        return self.who == self.by and (ENTITIES[self.who][0] != NOT_ASCII or len(cases) == 1)
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,8 @@ class Plan:
     pool: tuple[int, ...]
 
 
+NOT_ASCII = 3
+"""The number of the name with an umlaut."""
 LEAF = -1
 ITSELF = -1
 ENTITIES = ((0, "rsa2048"), (1, "p384"), (2, "p256"), (3, "p256"), (2, "p256"), (0, "p384"), (3, "rsa2048"), (4, "rsa1024"))

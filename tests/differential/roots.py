@@ -72,9 +72,10 @@ def leaf_key_pem() -> bytes:
     return key_pem("p256", _LEAF_KEY)
 
 
-def roots_pem() -> bytes:
+@cache
+def roots_pem() -> str:
     """All clones, as a bundle."""
-    return pem([clone.certificate for clone in clones()])
+    return pem([clone.certificate for clone in clones()]).decode()
 
 
 def _clones() -> Iterator[Clone]:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from cryptography import x509
 
 from controller.domain.certificate import Trust
+from controller.x509.parsed import parsed
+from controller.x509.roots import Roots
 from tests.differential import libssl
 from tests.differential.judged import trust_of
 from tests.differential.plans import WANTED
@@ -47,17 +49,18 @@ def compare_roots() -> Told:
 
 
 def _compare() -> Told:
-    directly = [clone for clone in clones() if _is_trusted(clone, leaf_of(clone))]
-    by_an_intermediate = [clone for clone in clones() if _is_trusted(clone, chain_of(clone))]
+    roots = Roots.of(parsed(clone.certificate) for clone in clones())
+    directly = [clone for clone in clones() if _is_trusted(clone, leaf_of(clone), roots)]
+    by_an_intermediate = [clone for clone in clones() if _is_trusted(clone, chain_of(clone), roots)]
     valid = [clone for clone in clones() if clone.is_valid]
     if lost := [clone.name for clone in valid if clone not in directly]:
         raise RootDifference(f"of these roots a leaf is not trusted: {', '.join(lost)}")
     return Told(len(valid), len(directly), len(by_an_intermediate))
 
 
-def _is_trusted(clone: Clone, chain: Sequence[x509.Certificate]) -> bool:
-    asked = libssl.accepts(pem(chain), leaf_key_pem(), roots_pem().decode(), WANTED)
-    told = trust_of(chain, [clone.certificate for clone in clones()])
+def _is_trusted(clone: Clone, chain: Sequence[x509.Certificate], roots: Roots) -> bool:
+    asked = libssl.accepts(pem(chain), leaf_key_pem(), roots_pem(), WANTED)
+    told = trust_of(chain, roots)
     if asked.accepted is not (told.trust is Trust.PUBLIC):
         raise RootDifference(f"{clone.name}: libssl says {asked}, certferry {told}")
     return asked.accepted

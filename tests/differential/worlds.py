@@ -18,14 +18,12 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
 from tests.differential import der
 from tests.differential.keys import Key, key, key_pem
-from tests.differential.plans import ENTITIES, ITSELF, LEAF, Aki, AuthorityPlan, Form, LeafPlan, Plan, Quirk, Usage
+from tests.differential.plans import ENTITIES, ITSELF, LEAF, NOT_ASCII, Aki, AuthorityPlan, Form, LeafPlan, Plan, Quirk, Usage
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 """All dates are told from the beginning of the process."""
 LONGEST_PATH = 6
 MOST_PATHS = 40
-_NOT_ASCII = 3
-"""The number of the name with an umlaut."""
 _UNKNOWN = x509.UnrecognizedExtension(ObjectIdentifier("1.3.6.1.4.1.55555.1"), b"\x05\x00")
 _FORMS = {Form.PRINTABLE: _ASN1Type.PrintableString, Form.TELETEX: _ASN1Type.T61String, Form.BMP: _ASN1Type.BMPString}
 
@@ -148,7 +146,7 @@ def _key_of(who: int) -> Key:
 
 def _name(who: int, form: Form) -> x509.Name:
     number = ENTITIES[who][0]
-    return _form(f"Authority {number} Zürich" if number == _NOT_ASCII else f"Authority {number}", form)
+    return _form(f"Authority {number} Zürich" if number == NOT_ASCII else f"Authority {number}", form)
 
 
 def _form(common: str, form: Form) -> x509.Name:

@@ -15,8 +15,9 @@ from controller.domain.container import Container, State
 from controller.domain.observed import InstalledFile, Observed, Served
 from controller.domain.snapshot import Entry, Snapshot
 from controller.domain.target import Place, ProbePort, Reload, Slot, Target, TargetKey
+from controller.installed import installed_leaf
 from controller.policies import Facts
-from controller.selection import select
+from controller.selection import Preferences, select
 from tests.certs import Authority, Key, Pair, new_key
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -122,7 +123,9 @@ def facts(
     """Everything that was read: what the source holds, what is installed, what is served."""
     asked = on or target()
     held = (wanted,) if isinstance(wanted, Certificate) else tuple(wanted)
-    selection = select(asked, {"traefik": snapshot(*held)}, NOW)
+    seen = Observed(files, **observed)
+    there = {place: leaf for place in asked.places if (leaf := installed_leaf(place, seen))}
+    selection = select(asked, {"traefik": snapshot(*held)}, NOW, preferences=Preferences(there))
     started = asked.container.started_at
     age = (NOW - started).total_seconds() if started else None
-    return Facts(asked, selection, Observed(files, **observed), served, NOW, start_grace=60.0, age=age)
+    return Facts(asked, selection, seen, served, NOW, start_grace=60.0, age=age)

@@ -500,3 +500,18 @@ class TestErrorsInGroups:
         assert ended.code == CONFIG
         assert "ZeroDivisionError: a bug" in ended.err
         assert ended.err.splitlines()[-1] == "certferry: one"
+
+
+class TestExtraRoots:
+    def test_are_trusted_and_what_cannot_be_read_ends_the_command_with_its_reason(self, certferry, tmp_path):
+        held = Authority("a CA of our own").issue(DOMAIN)
+        (tmp_path / "cert.pem").write_bytes(held.chain)
+        (tmp_path / "key.pem").write_bytes(held.key)
+        before = certferry("sources", "--json", sources=f"pem://{tmp_path}").json["sources"][0]["certificates"][0]
+        assert (before["trust"], "a CA of our own root" in before["why"]) == ("root_unknown", True)
+        ended = certferry("sources", sources=f"pem://{tmp_path}", extra_roots=str(tmp_path / "nothing.pem"))
+        assert (ended.code, ended.out) == (CONFIG, "")
+        assert (
+            "nothing.pem: no roots can be read there: No such file or directory; mount the file, or correct the path"
+            in ended.err
+        )

@@ -11,14 +11,15 @@ from dataclasses import replace
 import pytest
 
 from controller.domain.certificate import Trust
-from tests.differential import properties
+from controller.x509.hostnames import covers
+from tests.differential import libssl, properties
 from tests.differential.compare import compare
 from tests.differential.explained import MILDER
 from tests.differential.judged import Verdict, judge
-from tests.differential.plans import LEAF, AuthorityPlan, Dates, LeafPlan, Plan, Usage
+from tests.differential.plans import LEAF, Aki, AuthorityPlan, Dates, Form, LeafPlan, Plan, Quirk, Usage
 from tests.differential.properties import Difference, check
 from tests.differential.roots_compared import compare_roots
-from tests.differential.worlds import World, make
+from tests.differential.worlds import World, make, pem
 
 WORLDS, PARTS = 300, 6
 ROOT, INTERMEDIATE = AuthorityPlan(0, 0, trusted=True), AuthorityPlan(2, 0)
@@ -53,6 +54,71 @@ def test_the_usual_worlds_show_no_difference_to_the_openssl_command_either(plan)
     met = check(plan, ask_commands=True)
 
     assert met["openssl verify"] == met["openssl s_client"] == met["usable"] == 1
+
+
+MET = {
+    "a CA's next key signed by the one before": (
+        Plan(LeafPlan(6), (ROOT, AuthorityPlan(3, 0), AuthorityPlan(6, 3, aki=Aki.MISSING)), (LEAF, 2), (0, 1)),
+        "a client accepts it",
+    ),
+    "a root without key identifier in the file": (
+        Plan(LeafPlan(0), (replace(ROOT, quirk=Quirk.NO_SKI),), (LEAF, 0), ()),
+        "1 delivered",
+    ),
+    "a root that names another key": (Plan(LeafPlan(0), (replace(ROOT, aki=Aki.WRONG_KEY),), (LEAF,), (0,)), "1 delivered"),
+    "an intermediate signed with SHA-1": (
+        Plan(LeafPlan(2), (ROOT, replace(INTERMEDIATE, quirk=Quirk.SHA1)), (LEAF, 1), (0,)),
+        "1 delivered",
+    ),
+    "an intermediate with a short key": (Plan(LeafPlan(7), (ROOT, AuthorityPlan(7, 0)), (LEAF, 1), ()), "1 delivered"),
+    "a trusted root with a short key": (
+        Plan(LeafPlan(7), (AuthorityPlan(7, 7, trusted=True),), (LEAF,), ()),
+        "no client accepts it",
+    ),
+    "a cross-sign of the root with SHA-1": (
+        Plan(LeafPlan(2), (ROOT, INTERMEDIATE, AuthorityPlan(0, 1, quirk=Quirk.SHA1)), (LEAF, 1, 2), ()),
+        "2 delivered",
+    ),
+    "a name in Latin-1": (
+        Plan(LeafPlan(3, issuer_form=Form.TELETEX), (ROOT, AuthorityPlan(3, 0)), (LEAF, 1), ()),
+        "a client accepts it",
+    ),
+    "two roots of one name beside the leaf": (
+        Plan(LeafPlan(2), (replace(ROOT, aki=Aki.WRONG_SERIAL), INTERMEDIATE, AuthorityPlan(0, 0)), (LEAF,), (0, 1, 2)),
+        "no client accepts it",
+    ),
+    "a root that is known and no good beside one that is not known": (
+        Plan(
+            LeafPlan(6),
+            (replace(ROOT, quirk=Quirk.ANY_USAGE), AuthorityPlan(6, 0), AuthorityPlan(6, 3)),
+            (LEAF, 1, 2),
+            (0,),
+        ),
+        "no client accepts it",
+    ),
+}
+"""Worlds that were judged wrongly once, and what is right."""
+
+
+@pytest.mark.parametrize("name", MET)
+def test_what_was_judged_wrongly_once_is_not_again(name):
+    plan, right = MET[name]
+
+    assert check(plan, ask_commands=True)[right] == 1
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["mail.example.com", "*.example.com", "*.com", "*", "*.localhost", "m*.example.com", "*.*.example.com", "mail.*.com",
+     "Mail.Example.com", ".example.com", "localhost", "example.com", "*.xn--bcher-kva.example", "mail_in.example.com"],
+)  # fmt: skip
+def test_a_name_covers_the_hosts_for_which_libssl_accepts_it(name):
+    leaf = make(replace(GOOD, leaf=LeafPlan(2, names=(name,))))
+    hosts = ["mail.example.com", "MAIL.example.com", "example.com", "a.mail.example.com", "com", "localhost", "a.localhost",
+             "mail_in.example.com", "xn--a.example.com", "a.xn--bcher-kva.example", "-a.example.com"]  # fmt: skip
+    accepted = [h for h in hosts if libssl.accepts(pem(leaf.own), leaf.key_pem, leaf.roots_pem, h).accepted]
+
+    assert accepted == [host for host in hosts if covers({name.lower()}, host)]
 
 
 def delivers(*places: int) -> Callable[[World, Verdict], Verdict]:

@@ -163,6 +163,19 @@ async def test_without_any_hint_it_is_read_at_the_resync_and_the_subscription_st
         assert followed.source.log[-1] == ("load", 1210)
 
 
+@pytest.mark.parametrize(("days", "again"), [(90, 86_400), (10, 43_200), (1, 4320), (0.01, 600)])
+@virtually
+async def test_of_short_lives_a_twentieth_is_the_longest_that_it_is_not_read(days, again):
+    """However long the operator lets the resync be."""
+    short = snapshot(certificate(days=90), certificate("b.example.com", days=days, hours_old=0.1))
+    source = Script(short)
+    async with following(source, replace(PACE, resync=86_400.0)):
+        await asyncio.sleep(again - 5)
+        assert [what for what, _ in source.log].count("load") == 1
+        await asyncio.sleep(10)
+    assert [what for what, _ in source.log].count("load") == 2
+
+
 @virtually
 async def test_a_torn_reading_keeps_the_last_good_state_and_is_read_again_soon():
     """models.md 1.9: traefik truncates acme.json in place, so readers can see half a file."""

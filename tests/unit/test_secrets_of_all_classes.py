@@ -35,6 +35,7 @@ PUBLIC = {
     "Certificate.leaf_pem": "certificates are shown to every client",
     "Certificate.chain_pem": "certificates are shown to every client",
     "Served.chain_pem": "certificates are shown to every client",
+    "_Rank.alike": "the fingerprint, label and chain of a certificate",
     "Opened.certificates": "certificates are shown to every client",
     "Authority.pem": "its certificate; the key is another field",
     "SmtpLine.text": "what a server says to strangers before TLS",

@@ -17,6 +17,7 @@ from tests.unit.sources.planted import Reader, Step, plant, play, rewrite
 from tests.unit.sources.recorded import DATA, MAIL, WILD, labels_and_names
 
 NAME = "mail.example.test"
+MOUNT = "mount what it leads to as well"
 ORDERED = "it is being ordered, or the last order failed: see the log of the companion"
 
 
@@ -171,13 +172,15 @@ class TestOfTheOperator:
         pair = Authority().issue("own.example.test")
         (root / f"own.{there}").write_bytes(pair.chain if there == "crt" else pair.key)
         reader = Reader(ACME_COMPANION, root)
-        assert await reader.problems() == {"own/own": f"SourceMalformed: own.{missing} is missing"}
+        assert await reader.problems() == {
+            "own/own": f"SourceMalformed: own.{missing} is missing; bring the missing half of the pair"
+        }
         assert len((await reader.load()).entries) == 4
 
     async def test_a_link_that_leads_nowhere_is_told_with_where_it_leads(self, root):
         (root / "own.crt").symlink_to("gone/fullchain.pem")
         assert await Reader(ACME_COMPANION, root).problems() == {
-            "own/own": "SourceMalformed: own.crt leads to gone/fullchain.pem, where nothing is"
+            "own/own": f"SourceMalformed: own.crt leads to gone/fullchain.pem, where nothing is; {MOUNT}"
         }
 
     async def test_links_into_a_folder_that_was_emptied_are_told(self, root):
@@ -185,7 +188,7 @@ class TestOfTheOperator:
             file.unlink()
         told = await Reader(ACME_COMPANION, root).problems()
         assert list(told) == [f"own/{NAME}", "own/smtp.example.test"]
-        assert all(message.endswith(f"{NAME}/fullchain.pem, where nothing is") for message in told.values())
+        assert all(message.endswith(f"{NAME}/fullchain.pem, where nothing is; {MOUNT}") for message in told.values())
 
     async def test_a_link_to_another_of_them_is_no_second_certificate(self, tmp_path):
         pair = Authority().issue("own.example.test", "www.example.test")

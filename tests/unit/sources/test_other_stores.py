@@ -145,6 +145,7 @@ async def test_a_traefik_file_that_does_not_exist_yet_is_told_unless_another_is_
     assert "does not exist (yet)" in await told("traefik", tmp_path / "acme.json")
     lay_out(BY_NAME["traefik"], tmp_path / "acme")
     said = await told("traefik", tmp_path / "acme.json")
+    assert said.startswith(f"{tmp_path}/acme.json does not exist (yet); {tmp_path} holds Traefik's acme.json; use ")
     assert said.endswith(f"use traefik://{tmp_path}/acme/acme.json")
 
 

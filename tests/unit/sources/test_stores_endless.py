@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import json
 import time
+from datetime import UTC, datetime
 
 import pytest
 
 from controller.domain.errors import SourceMalformed
 from sources import synology
 from sources.foreign_json import MOST_VALUES, TooManyValues, parse_json
+from sources.pairs import read_pairs
 from sources.traefik_kv.etcd_messages import said
 from sources.traefik_kv.value import decode_value
 from sources.traefik_store import LARGEST_PART, read_store
@@ -54,8 +56,9 @@ def test_as_many_certificates_as_the_largest_installations_have_are_read():
 @pytest.mark.parametrize("field", ["certificate", "key"])
 @pytest.mark.parametrize("text", ["A" * (LARGEST_PART + 4), "A " * LARGEST_PART], ids=["letters", "blanks"])
 def test_an_endless_certificate_or_key_is_a_problem_of_its_entry_alone(field, text):
-    found = read_store(store(entry(pair(), **{field: text}), entry(pair())), where="/acme.json")
-    assert len(found.pairs) == 1
+    contents = read_store(store(entry(pair(), **{field: text}), entry(pair())), where="/acme.json")
+    found = read_pairs(contents, {}, moment=datetime.now(UTC), remedy="")
+    assert len(found.entries) == 1
     assert [problem.message.partition(";")[0] for problem in found.problems] == [
         f"the {'certificate' if field == 'certificate' else 'private key'} is larger than 1 MiB"
     ]
