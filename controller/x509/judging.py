@@ -123,7 +123,7 @@ def judge(
     """
     question = _Question(leaf, roots, min(max(moment, leaf.not_before), leaf.not_after))
     if _is_in_order(leaf, own) and question.trusted(_in_time([tuple(own)], question.moment)):
-        return Judged(tuple(own), Trust.PUBLIC, until=_next_change([tuple(own)], moment))
+        return Judged(tuple(own), Trust.PUBLIC, until=_next_change(leaf, [tuple(own)], [roots.pool], moment))
     weak = [one for one in own if _is_weak(one)]
     beside = Pool(one for one in own if one != leaf and one not in weak)
     everything = Pool((*beside, *(one for one in pool or () if not _is_weak(one))))
@@ -133,7 +133,7 @@ def judge(
         judged = _refused(question, max(theirs, key=len), everything)
     if judged.trust is not Trust.PUBLIC and (issuer := _issuer_among(weak, leaf, judged.chain)):
         judged = replace(judged, trust=Trust.REFUSED, why=say(Refusal(Fault.OTHER, issuer)), root_unknown=False)
-    return replace(_with_mark(leaf, judged), until=_next_change(all_paths, moment))
+    return replace(_with_mark(leaf, judged), until=_next_change(leaf, all_paths, [roots.pool, everything], moment))
 
 
 def _is_weak(one: ParsedCertificate) -> bool:
@@ -174,9 +174,13 @@ def _in_time(candidates: Iterable[Path], moment: datetime) -> list[Path]:
     return [path for path in candidates if all(one.is_valid_at(moment) for one in path)]
 
 
-def _next_change(candidates: Iterable[Path], moment: datetime) -> datetime | None:
-    """When the next certificate above the leaf begins or ends."""
+def _next_change(
+    leaf: ParsedCertificate, candidates: Iterable[Path], ends: Sequence[Pool], moment: datetime
+) -> datetime | None:
+    """When the next certificate above the leaf begins or ends, one of the roots that may end a path included."""
     above = {one for path in candidates for one in path}
+    issuers = {leaf.issuer, *(one.issuer for one in above)}
+    above.update(root for pool in ends for name in issuers for root in pool.named(name))
     return min((edge for one in above for edge in (one.not_before, one.not_after) if edge > moment), default=None)
 
 
