@@ -67,6 +67,8 @@ class _Question:
     leaf: ParsedCertificate
     roots: Roots
     moment: datetime
+    weak: Sequence[ParsedCertificate] = ()
+    """What stands beside the leaf and is never delivered; see `_is_weak`."""
 
     def trusted(self, candidates: Iterable[Path]) -> Path | None:
         """The first path that a client with these roots accepts."""
@@ -88,8 +90,13 @@ class _Question:
         """
         candidates = tuple(candidates)
         begun = {path[:-1] for path in candidates}
-        whole = (path for path in candidates if path and path not in begun and not self._has_bad_root(path))
-        return self._first(((path, path[-1:]) for path in whole), partial=True)
+        whole = (path for path in candidates if path and path not in begun and not self.weak_issuer(path))
+        return self._first(((path, path[-1:]) for path in whole if not self._has_bad_root(path)), partial=True)
+
+    def weak_issuer(self, path: Path) -> ParsedCertificate | None:
+        """The weak one that a path would go on with, if there is one."""
+        last = (self.leaf, *path)[-1]
+        return next((one for one in self.weak if one.subject == last.issuer and is_signed_by(last, one)), None)
 
     def _has_bad_root(self, path: Path) -> bool:
         if not self.roots.pool.named(path[-1].issuer):
@@ -124,14 +131,14 @@ def judge(
     question = _Question(leaf, roots, min(max(moment, leaf.not_before), leaf.not_after))
     if _is_in_order(leaf, own) and question.trusted(_in_time([tuple(own)], question.moment)):
         return Judged(tuple(own), Trust.PUBLIC, until=_next_change(leaf, [tuple(own)], [roots.pool], moment))
-    weak = [one for one in own if _is_weak(one)]
-    beside = Pool(one for one in own if one != leaf and one not in weak)
+    question = replace(question, weak=[one for one in own if _is_weak(one)])
+    beside = Pool(one for one in own if one != leaf and one not in question.weak)
     everything = Pool((*beside, *(one for one in pool or () if not _is_weak(one))))
     theirs, all_paths = list(paths(leaf, beside)), list(paths(leaf, everything))
     judged = _judge(question, _longest_first(theirs, question.moment), _in_time(all_paths, question.moment), everything)
     if judged is None:
         judged = _refused(question, max(theirs, key=len), everything)
-    if judged.trust is not Trust.PUBLIC and (issuer := _issuer_among(weak, leaf, judged.chain)):
+    if judged.trust is not Trust.PUBLIC and (issuer := question.weak_issuer(judged.chain)):
         judged = replace(judged, trust=Trust.REFUSED, why=say(Refusal(Fault.OTHER, issuer)), root_unknown=False)
     return replace(_with_mark(leaf, judged), until=_next_change(leaf, all_paths, [roots.pool, everything], moment))
 
@@ -139,11 +146,6 @@ def judge(
 def _is_weak(one: ParsedCertificate) -> bool:
     """An OpenSSL server does not even start with such an intermediate; nobody asks for a root's signature."""
     return bool(weak_key(one) or (not one.is_root and weak_signature(one)))
-
-
-def _issuer_among(weak: Sequence[ParsedCertificate], leaf: ParsedCertificate, chain: Path) -> ParsedCertificate | None:
-    last = (leaf, *chain)[-1]
-    return next((one for one in weak if one.subject == last.issuer and is_signed_by(last, one)), None)
 
 
 def _is_in_order(leaf: ParsedCertificate, own: Sequence[ParsedCertificate]) -> bool:
