@@ -42,6 +42,8 @@ _NO_MEANING = b" \t\r\n\v\f\0\"',>"
 """What base64 has not and text gets on its way: blanks, the quotes and commas of other languages, the mark of quoted mail."""
 _SPACES = (b"\xc2\xa0", b"\xe2\x80\x8b", b"\xef\xbb\xbf")
 """The no-break space of web pages, the space without width, the mark of UTF-8."""
+_KEY_BEGINS = re.compile(rb"(?:\A(?:\xef\xbb\xbf)?|\n)-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY-----[\0- ]*?\n")
+_KEY_ENDS = re.compile(rb"\n-----END [A-Z0-9 ]{0,40}PRIVATE KEY-----[\0- ]*?(?:\n|\Z)")
 _UTF16 = "-----BEGIN".encode("utf-16-le")
 """Both byte orders have this, since both have zeros in between."""
 _NAMED = rb"(?:BEGIN|END) (?:[A-Z0-9]{1,20} ){0,3}(?:CERTIFICATE|PRIVATE KEY)\b"
@@ -116,6 +118,15 @@ def private_key(data: bytes) -> bytes:
     if data.startswith(b"\x30"):
         raise WrongForm(_IS_BINARY)
     raise _neither(data)
+
+
+def is_legible(key: bytes) -> bool:
+    """Whether OpenSSL, and so a mail server, finds the private key in a file: its edges must have lines of their own.
+
+    Without that libraries may well read it, and certferry delivered such keys once.
+    """
+    begin = _KEY_BEGINS.search(key)
+    return begin is not None and _KEY_ENDS.search(key, begin.end() - 1) is not None
 
 
 def _neither(data: bytes) -> MalformedPem:
