@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from controller.domain.errors import MalformedPem, WrongForm
+from controller.domain.errors import EncryptedKey, MalformedPem, WrongForm
 from controller.threads import step
 from controller.x509 import pkcs7
 from controller.x509.foreign import what_is
@@ -36,6 +36,7 @@ _STRICT = re.compile(
 _CERTIFICATE = re.compile(rb"(?:X509 |TRUSTED )?CERTIFICATE")
 _KEY = re.compile(rb"(?!OPENSSH )[A-Z0-9 ]*PRIVATE KEY")
 """Keys of SSH are none of TLS."""
+_ENCRYPTED = re.compile(rb"-----BEGIN (?:ENCRYPTED PRIVATE KEY-----|[A-Z0-9 ]*-----\n[^\n]*ENCRYPTED)")
 _PKCS7 = re.compile(rb"PKCS7|CMS")
 _BASE64 = re.compile(rb"(?:[A-Za-z0-9+/]{4})*+(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?+")
 _NO_MEANING = b" \t\r\n\v\f\0\"',>"
@@ -106,12 +107,15 @@ def private_key(data: bytes) -> bytes:
     """The private key of a file that is to hold one, in PEM; of several the first, as OpenSSL takes it.
 
     Raises:
+        EncryptedKey: it is protected by a password.
         MalformedPem: there is none, or something is wrong with it; as `normalise`.
     """
     if _is_strict(data) and b" CERTIFICATE-----" not in data and data.count(b"-----BEGIN ") == 1:
         return data
     found = list(blocks(data))
     if key := next((block.pem for block in found if not block.is_certificate), b""):
+        if _ENCRYPTED.match(key):
+            raise EncryptedKey("it is protected by a password; store it without one, as openssl pkey -in … -out … writes it")
         return key
     if found:
         raise WrongForm("it holds a certificate and no private key; were the two files swapped?")

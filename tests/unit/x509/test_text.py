@@ -175,14 +175,16 @@ class TestOtherForms:
     def test_the_same_key_twice_is_one(self):
         assert private_key(PAIR.key + CERTAIN["indented"](PAIR.key)) == PAIR.key
 
-    def test_a_key_with_a_password_stays_one(self):
+    def test_a_key_with_a_password_is_told_and_stays_one(self):
         older = (
             b"-----BEGIN RSA PRIVATE KEY-----\n  Proc-Type: 4,ENCRYPTED\n"
             b"  DEK-Info: AES-256-CBC,00112233445566778899AABBCCDDEEFF\n\n  " + b"A" * 64 + b"\n-----END RSA PRIVATE KEY-----\n"
         )
         for pem in (older, CERTAIN["CRLF"](older), CERTAIN["indented"](key_pem(new_key(), b"secret"))):
+            with pytest.raises(EncryptedKey, match="it is protected by a password"):
+                private_key(pem)
             with pytest.raises(EncryptedKey):
-                load_key(private_key(pem))
+                load_key(normalise(pem))
 
 
 def literal(pem: bytes) -> bytes:
