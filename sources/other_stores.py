@@ -36,6 +36,7 @@ _PLACES = (
     "_archive",
 )
 """Where a store is below the folder that people name in its place: volumes, homes, and what images put into them."""
+_USUAL = ("", "acme.json")
 _OF_PEM = (".pem", ".crt", ".cer", ".key")
 _OF_TRAEFIK = (b'"Certificates"', b'"DomainsCertificate"', b'"Account"')
 _OF_BOLT = b"\xed\xda\x0c\xed"
@@ -115,7 +116,7 @@ _CALLED = {store.kind: store.called for store in _STORES} | {"pem": "certificate
 
 
 def other_store(tree: Tree, kind: str, *, only_here: bool = False) -> str:
-    """What is in the place of a store of some kind, and which URL reads it; empty where nothing is known.
+    """What lies in the place of a store of some kind, or beside its file that is missing, and which URL reads that; else empty.
 
     `only_here`: there is something that may be of that kind, so only what is sure counts: another's store in this very folder.
     """
@@ -127,14 +128,15 @@ def other_store(tree: Tree, kind: str, *, only_here: bool = False) -> str:
         found = _kind_of(tree, tree.focus)
         return f"{named} is {_CALLED[found]}; use {_url(tree, found, tree.focus)}" if found not in {"", kind} else ""
     is_missing = bool(tree.focus) and what == "missing"
-    here = f"{named} does not exist (yet); {tree.where}" if is_missing else named
+    here = tree.where if is_missing else named
     root = tree.focus if what == "folder" else ""
     if not tree.focus and any(store.kind == kind and store.found(tree, root) is not None for store in _STORES):
         return ""
     for place in _PLACES[:1] if only_here else _PLACES:
         folder = _in(root, place).rstrip("/")
         for store in (store for store in _STORES if not is_missing or not place or store.kind == kind):
-            if (path := store.found(tree, folder)) is not None:
+            path = store.found(tree, folder)
+            if path is not None and not (is_missing and not place and path not in _USUAL):  # any other is another source's
                 is_it = "holds" if path else "is a folder above" if place else "is"
                 return f"{here} {is_it} {store.called}; use {_url(tree, store.kind, _in(folder, path).rstrip('/'))}"
     plain = kind != "pem" and not only_here and not is_missing and _holds_pem(tree, root)
