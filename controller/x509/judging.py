@@ -83,15 +83,20 @@ class _Question:
         """What lies beside the leaf and may end a path."""
         return [one for one in beside.named((self.leaf, *path)[-1].issuer) if one.is_root and not weak_key(one)]
 
-    def up_to(self, candidates: Iterable[Path]) -> Path | None:
+    def up_to(self, candidates: Iterable[Path], beside: Pool) -> Path | None:
         """The first that ends where no issuer is at hand, and of which everything but its root can be verified.
 
         Not one of whose root a known one has the name, and is no good.
         """
         candidates = tuple(candidates)
         begun = {path[:-1] for path in candidates}
-        whole = (path for path in candidates if path and path not in begun and not self._has_bad_root(path))
-        return self._first(((path, path[-1:]) for path in whole), partial=True)
+        whole = (path for path in candidates if path and path not in begun and not self.weak_issuer(path, beside))
+        return self._first(((path, path[-1:]) for path in whole if not self._has_bad_root(path)), partial=True)
+
+    def weak_issuer(self, path: Path, beside: Pool) -> ParsedCertificate | None:
+        """What was left out above a path, because a server would not start with it."""
+        last = (self.leaf, *path)[-1]
+        return next((one for one in beside.named(last.issuer) if is_weak(one) and is_signed_by(last, one)), None)
 
     def _has_bad_root(self, path: Path) -> bool:
         if not self.roots.pool.named(path[-1].issuer):
@@ -125,21 +130,16 @@ def judge(
     """
     question = _Question(leaf, roots, min(max(moment, leaf.not_before), leaf.not_after))
     if _is_in_order(leaf, own) and question.trusted(_in_time([tuple(own)], question.moment)):
-        return Judged(tuple(own), Trust.PUBLIC, until=_next_change([tuple(own)], moment))
+        return Judged(tuple(own), Trust.PUBLIC, until=_next_change(leaf, [tuple(own)], [roots.pool], moment))
     beside = Pool(one for one in own if one != leaf)
     everything = Pool(beside, pool)
     theirs, all_paths = list(paths(leaf, beside)), list(paths(leaf, everything))
     judged = _judge(question, _longest_first(theirs, question.moment), _in_time(all_paths, question.moment), everything)
     if judged is None:
         judged = _refused(question, max(theirs, key=len), everything)
-    if judged.trust is not Trust.PUBLIC and (weak := _weak_issuer((leaf, *judged.chain)[-1], everything)):
+    if judged.trust is not Trust.PUBLIC and (weak := question.weak_issuer(judged.chain, everything)):
         judged = replace(judged, trust=Trust.REFUSED, why=say(Refusal(Fault.OTHER, weak)), root_unknown=False)
-    return replace(_with_mark(leaf, judged), until=_next_change(all_paths, moment))
-
-
-def _weak_issuer(last: ParsedCertificate, pool: Pool) -> ParsedCertificate | None:
-    """What was left out above the last one of a chain, because a server would not start with it."""
-    return next((one for one in pool.named(last.issuer) if is_weak(one) and is_signed_by(last, one)), None)
+    return replace(_with_mark(leaf, judged), until=_next_change(leaf, all_paths, [roots.pool, everything], moment))
 
 
 def _is_in_order(leaf: ParsedCertificate, own: Sequence[ParsedCertificate]) -> bool:
@@ -158,7 +158,7 @@ def _judge(question: _Question, theirs: Sequence[Path], others: Sequence[Path], 
         found := question.private(others, everything)
     ) is not None:
         return Judged(found, Trust.PRIVATE, _private((question.leaf, *found)[-1].issuer_shown))
-    if found := question.up_to(theirs) or question.up_to(others):
+    if found := question.up_to(theirs, everything) or question.up_to(others, everything):
         return _root_unknown(question, found)
     return None
 
@@ -171,9 +171,13 @@ def _in_time(candidates: Iterable[Path], moment: datetime) -> list[Path]:
     return [path for path in candidates if all(one.is_valid_at(moment) for one in path)]
 
 
-def _next_change(candidates: Iterable[Path], moment: datetime) -> datetime | None:
-    """When the next certificate above the leaf begins or ends."""
+def _next_change(
+    leaf: ParsedCertificate, candidates: Iterable[Path], ends: Sequence[Pool], moment: datetime
+) -> datetime | None:
+    """When the next certificate above the leaf begins or ends, one of the roots that may end a path included."""
     above = {one for path in candidates for one in path}
+    issuers = {leaf.issuer, *(one.issuer for one in above)}
+    above.update(root for pool in ends for name in issuers for root in pool.named(name))
     return min((edge for one in above for edge in (one.not_before, one.not_after) if edge > moment), default=None)
 
 

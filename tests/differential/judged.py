@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from unittest.mock import patch
 
 from cryptography import x509
@@ -31,18 +32,19 @@ class Verdict:
     trust: Trust | None = None
     delivered: Sequence[x509.Certificate] = field(default=(), repr=False)
     key_pem: bytes = field(default=b"", repr=False)
+    until: datetime | None = None
 
 
-def judge(world: World) -> Verdict:
+def judge(world: World, moment: datetime = NOW) -> Verdict:
     """Make a pair of what the producer wrote and of what lies beside it, and choose it for a container."""
     try:
         with _trusting(world.roots):
-            made = pairs.parse_certificate(pem(world.own), world.key_pem, NOW, Pool(map(parsed, world.pool)))
+            made = pairs.parse_certificate(pem(world.own), world.key_pem, moment, Pool(map(parsed, world.pool)))
     except CertificateError as error:
         return Verdict(False, str(error))
     delivered = x509.load_pem_x509_certificates(made.fullchain_pem)
     lost = _lost(made, host_of(world.plan.leaf.names))
-    return Verdict(not lost, lost or made.why, made.trust, delivered, made.key_pem)
+    return Verdict(not lost, lost or made.why, made.trust, delivered, made.key_pem, made.until)
 
 
 def trust_of(chain: Sequence[x509.Certificate], roots: Roots) -> Verdict:

@@ -83,6 +83,19 @@ MET = {
         Plan(LeafPlan(3, issuer_form=Form.TELETEX), (ROOT, AuthorityPlan(3, 0)), (LEAF, 1), ()),
         "a client accepts it",
     ),
+    "an issuer signed with SHA-1 beside another way up": (
+        Plan(
+            LeafPlan(4),
+            (AuthorityPlan(0, 0), AuthorityPlan(6, 0, quirk=Quirk.SHA1), AuthorityPlan(4, 6), AuthorityPlan(4, 0)),
+            (LEAF, 1, 2, 3),
+            (),
+        ),
+        "no client accepts it",
+    ),
+    "a root that ends before everything below it": (
+        replace(GOOD, authorities=(replace(ROOT, dates=Dates.ENDS_SOON), INTERMEDIATE)),
+        "verdict holds",
+    ),
     "two roots of one name beside the leaf": (
         Plan(LeafPlan(2), (replace(ROOT, aki=Aki.WRONG_SERIAL), INTERMEDIATE, AuthorityPlan(0, 0)), (LEAF,), (0, 1, 2)),
         "no client accepts it",
