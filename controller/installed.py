@@ -16,6 +16,7 @@ from controller.x509.keys import key_fits
 from controller.x509.leaves import parse_leaf
 from controller.x509.parsed import ParsedCertificate, parse_all
 from controller.x509.roots import trusted_roots
+from controller.x509.text import is_legible
 from controller.x509.usage import warnings
 
 
@@ -80,7 +81,7 @@ class InstalledPair:
 
     @cached_property
     def key_fits(self) -> bool:
-        return self.leaf is not None and bool(self._key) and key_fits(self.leaf, self._key)
+        return self.leaf is not None and bool(self._key) and is_legible(self._key) and key_fits(self.leaf, self._key)
 
     def means(self, certificate: Certificate, moment: datetime) -> bool:
         """Whether it is the same certificate and key, in whatever form they are written, with a chain that is as good.

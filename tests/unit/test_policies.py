@@ -125,6 +125,16 @@ SITUATIONS: list[tuple[str, Facts, Answer]] = [
         Answer((Reason.KEY_DIFFERS,), BOTH, reload=True),
     ),
     (
+        "the key is indented, so that no mail server reads it, as an older certferry delivered it",
+        facts(new, changed(installed(PLACE, new), PRIVATE, b"  " + new.key_pem.replace(b"\n", b"\n  ")), serves(new)),
+        Answer((Reason.KEY_DIFFERS,), BOTH, reload=True),
+    ),
+    (
+        "the key has other line ends and text before it",
+        facts(new, changed(installed(PLACE, new), PRIVATE, b"mail\r\n" + new.key_pem.replace(b"\n", b"\r\n")), serves(new)),
+        NOTHING,
+    ),
+    (
         "the intermediate is missing",
         facts(new, changed(installed(PLACE, new), CERT, new.leaf_pem), serves(new)),
         Answer((Reason.CHAIN_DIFFERS,), BOTH, reload=True),

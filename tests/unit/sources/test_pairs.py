@@ -74,7 +74,7 @@ def swapped(pair: certs.Pair) -> bytes:
         (
             lambda ca, good: certs.Pair(*_with_encrypted_key(ca)),
             Reason.SOURCE_MALFORMED,
-            "the private key is protected by a password; store it without one",
+            "the private key: it is protected by a password; store it without one, as openssl pkey -in … -out … writes it",
         ),
         (
             lambda ca, good: ca.issue("mail.example.test", san=False),
