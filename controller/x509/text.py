@@ -88,6 +88,8 @@ def certificates(data: bytes) -> bytes:
     Raises:
         MalformedPem: there are none, or something is wrong with it; as `normalise`.
     """
+    if _is_strict(data) and b" KEY-----" not in data:
+        return data
     if data.startswith(b"\x30") and not any(_search(_EDGE, data)):
         data = _pem(b"CERTIFICATE", data)
     found = list(blocks(data))
@@ -104,6 +106,8 @@ def private_key(data: bytes) -> bytes:
     Raises:
         MalformedPem: there is none, or something is wrong with it; as `normalise`.
     """
+    if _is_strict(data) and b" CERTIFICATE-----" not in data and data.count(b"-----BEGIN ") == 1:
+        return data
     found = list(blocks(data))
     if key := next((block.pem for block in found if not block.is_certificate), b""):
         return key
@@ -115,6 +119,8 @@ def private_key(data: bytes) -> bytes:
 
 
 def _neither(data: bytes) -> MalformedPem:
+    if not data.strip():
+        return MalformedPem("it is empty")
     foreign = what_is(data)
     return WrongForm(foreign.text) if foreign else MalformedPem(_NOTHING)
 
@@ -127,7 +133,7 @@ def blocks(data: bytes) -> Iterator[Block]:
     """The certificates and private keys of a text, one by one; as `normalise`."""
     if _UTF16 in data:
         raise WrongForm(_IS_UTF16)
-    count, begin = 0, None
+    count, begin, end = 0, None, 0
     for edge in _search(_EDGE, data):
         label = edge[2].strip()
         if edge[1] == b"BEGIN":
@@ -135,7 +141,7 @@ def blocks(data: bytes) -> Iterator[Block]:
                 raise MalformedPem(CUT_OFF)
             begin = edge if _matters(label) else None
         elif begin is None:
-            if _matters(label):
+            if _matters(label) and data[end : edge.start()].strip(b"- \t\r\n"):  # else it is the last one, given twice
                 raise MalformedPem(_HAS_DAMAGED_EDGES)
         elif label == begin[2].strip():
             for block in _read(label, data[begin.end() : edge.start()].strip(b"-")):
@@ -143,7 +149,7 @@ def blocks(data: bytes) -> Iterator[Block]:
                 if count > MOST:
                     raise MalformedPem(f"it holds more than {MOST} certificates and keys; bring only those that are needed")
                 yield block
-            begin = None
+            begin, end = None, edge.end()
     if begin is not None:
         if data[begin.end() : begin.end() + 1] == b"\\":
             raise WrongForm(_IS_LITERAL)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Callable
 
 import pytest
@@ -76,6 +77,7 @@ CERTAIN: dict[str, Callable[[bytes], bytes]] = {
     "glued": lambda pem: pem.replace(b"-----\n-----BEGIN", b"----------BEGIN"),
     "glued by fewer dashes": lambda pem: pem.replace(b"-----\n-----BEGIN", b"-----BEGIN"),
     "more dashes": lambda pem: pem.replace(b"-----", b"--------"),
+    "ends given twice": lambda pem: re.sub(rb"(-----END .*-----\n)", rb"\1\1", pem),
     "marked as UTF-8": lambda pem: b"\xef\xbb\xbf" + pem,
     "each part marked as UTF-8": lambda pem: pem.replace(b"-----BEGIN", b"\xef\xbb\xbf-----BEGIN"),
     "of a web page": each_line(lambda line: b"\xc2\xa0" + line),
