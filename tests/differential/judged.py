@@ -12,6 +12,8 @@ from cryptography import x509
 
 from controller.domain.certificate import Certificate, Trust
 from controller.domain.errors import CertificateError
+from controller.domain.observed import Served
+from controller.probe.verdict import judge as probe_judge
 from controller.selection import select
 from controller.x509 import pairs
 from controller.x509.chains import Pool
@@ -20,7 +22,7 @@ from controller.x509.parsed import parsed
 from controller.x509.roots import Roots
 from tests.differential.plans import host_of
 from tests.differential.worlds import NOW, World, pem
-from tests.unit.made import snapshot, target
+from tests.unit.made import IMAPS, snapshot, target
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,12 @@ def trust_of(chain: Sequence[x509.Certificate], roots: Roots) -> Verdict:
     leaf, *above = map(parsed, chain)
     judged = judge_chain(leaf, above, roots, NOW)
     return Verdict(True, judged.why, judged.trust, [one.x509 for one in (leaf, *judged.chain)])
+
+
+def problems_of_a_port(world: World, sent: Sequence[x509.Certificate], name: str) -> tuple[str, ...]:
+    """What `certferry probe` says of a port that hands these out, leaf first."""
+    served = Served(IMAPS, parsed(world.leaf).leaf, "network", chain_pem=pem(sent))
+    return probe_judge(served, name, NOW, Roots.of(map(parsed, world.roots))).problems
 
 
 def _lost(made: Certificate, host: str) -> str:

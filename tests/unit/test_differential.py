@@ -178,24 +178,24 @@ def test_a_verdict_that_depends_on_the_order_would_be_found(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "leaf",
+    "changes",
     [
-        LeafPlan(2, dates=Dates.ENDED),
-        LeafPlan(2, dates=Dates.LATER),
-        LeafPlan(2, kind="rsa1024"),
-        LeafPlan(2, kind="k1"),
-        LeafPlan(2, names=()),
-        LeafPlan(2, names=("192.0.2.1",)),
-        LeafPlan(2, usage=Usage.SHA1),
-        LeafPlan(2, usage=Usage.CLIENT_ONLY),
-        LeafPlan(2, usage=Usage.MAIL_ONLY),
-        LeafPlan(2, usage=Usage.ONLY_ENCIPHERMENT),
-        LeafPlan(2, usage=Usage.AUTHORITY),
+        {"dates": Dates.ENDED},
+        {"dates": Dates.LATER},
+        {"kind": "rsa1024"},
+        {"kind": "k1"},
+        {"names": ()},
+        {"names": ("192.0.2.1",)},
+        {"usage": Usage.SHA1},
+        {"usage": Usage.CLIENT_ONLY},
+        {"usage": Usage.MAIL_ONLY},
+        {"usage": Usage.ONLY_ENCIPHERMENT},
+        {"usage": Usage.AUTHORITY},
     ],
-    ids=str,
+    ids=lambda changes: " ".join(map(str, changes.values())),
 )
-def test_a_leaf_of_a_refused_kind_is_refused_and_that_it_were_not_would_be_found(leaf, monkeypatch):
-    plan = replace(GOOD, leaf=leaf)
+def test_a_leaf_of_a_refused_kind_is_refused_and_that_it_were_not_would_be_found(changes, monkeypatch):
+    plan = replace(GOOD, leaf=LeafPlan(2, **changes))
     assert check(plan)["refused"] == 1
 
     usable = replace(judge(make(GOOD)), trust=Trust.PRIVATE)
