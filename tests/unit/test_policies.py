@@ -410,7 +410,7 @@ class TestNeverWorseThanBefore:
         assert refused == Finding(
             Reason.WOULD_DOWNGRADE,
             f"{old.leaf.short} begins {old.leaf.not_before:%Y-%m-%d %H:%M}, the installed {new.leaf.short} begins later,"
-            f" {new.leaf.not_before:%Y-%m-%d %H:%M}; remove the installed files to force it",
+            f" {new.leaf.not_before:%Y-%m-%d %H:%M}; the label allow-untrusted would take it",
         )
 
     def test_a_higher_trust_replaces_even_a_newer_one(self, monkeypatch):
