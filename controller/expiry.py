@@ -17,6 +17,10 @@ FIFTH, TENTH, TWENTIETH = 0.2, 0.1, 0.05
 """The parts of a life that are left when a word is said (design §4): 18, 9 and 4.5 days of 90,
 or 29, 14 and 7 hours of six."""
 
+LONGEST_LIFE = timedelta(days=400)
+"""What lives longer counts as if it lived so long: nobody renews a certificate of ten years two years before its end. Public
+authorities issue none for longer than 398 days."""
+
 ENDED = 0.0
 """The step at which nothing is left."""
 
@@ -65,7 +69,7 @@ def usual_part(leaf: Leaf, schedule: Schedule) -> float | None:
     life = leaf.not_after - leaf.not_before
     rounded = timedelta(hours=round(life / timedelta(hours=1)))  # an authority issues for 90 days and a second less
     left = next((left for shortest, left in schedule if rounded >= shortest), None)
-    return None if left is None or life <= timedelta(0) else left / life
+    return None if left is None or life <= timedelta(0) else left / _counted(leaf)
 
 
 def judge(leaf: Leaf, moment: Moment, first: float = FIFTH) -> Nearness:
@@ -80,7 +84,11 @@ def judge(leaf: Leaf, moment: Moment, first: float = FIFTH) -> Nearness:
 
 def when(leaf: Leaf, part: float) -> datetime:
     """When this part of its life is left."""
-    return leaf.not_after - (leaf.not_after - leaf.not_before) * part
+    return leaf.not_after - _counted(leaf) * part
+
+
+def _counted(leaf: Leaf) -> timedelta:
+    return min(leaf.not_after - leaf.not_before, LONGEST_LIFE)
 
 
 def longest_pause(leaf: Leaf) -> float:
@@ -90,7 +98,7 @@ def longest_pause(leaf: Leaf) -> float:
 
 def part_left(leaf: Leaf, at: datetime) -> float:
     """The part of its life that is left then; nothing once it has ended."""
-    life = leaf.not_after - leaf.not_before
+    life = _counted(leaf)
     return min(max((leaf.not_after - at) / life, 0.0), 1.0) if life > timedelta(0) else 0.0
 
 

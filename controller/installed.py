@@ -11,11 +11,12 @@ from controller.domain.errors import MalformedPem
 from controller.domain.observed import Observed
 from controller.domain.target import Place, Target
 from controller.x509.chains import above, is_signed_by
-from controller.x509.judging import Judged, judge
+from controller.x509.judging import Judged, as_sent, judge
 from controller.x509.keys import key_fits
 from controller.x509.leaves import parse_leaf
 from controller.x509.parsed import ParsedCertificate, parse_all
 from controller.x509.roots import trusted_roots
+from controller.x509.text import is_legible
 from controller.x509.usage import warnings
 
 
@@ -80,19 +81,24 @@ class InstalledPair:
 
     @cached_property
     def key_fits(self) -> bool:
-        return self.leaf is not None and bool(self._key) and key_fits(self.leaf, self._key)
+        return self.leaf is not None and bool(self._key) and is_legible(self._key) and key_fits(self.leaf, self._key)
 
     def means(self, certificate: Certificate, moment: datetime) -> bool:
         """Whether it is the same certificate and key, in whatever form they are written, with a chain that is as good.
 
-        That is one which has all of the other's in its order, or which clients accept at the moment.
+        That is one which has all of the other's in its order, or which clients accept at the moment; but none in which they
+        lose their way between what belongs to it and what does not.
         """
         if self.leaf is None or self.leaf.fingerprint != certificate.fingerprint or not self.key_fits:
             return False
-        wanted = parse_all(certificate.fullchain_pem)
-        if tuple(one for one in dict.fromkeys(self._all) if one in wanted) == wanted:
+        wanted, there = parse_all(certificate.fullchain_pem), tuple(dict.fromkeys(self._all))
+        if there == wanted:
             return True
-        return certificate.trust is self.trust(moment) is Trust.PUBLIC
+        has_all = tuple(one for one in there if one in wanted) == wanted
+        if self.trust(moment) is not Trust.PUBLIC:
+            return has_all
+        accepted = as_sent(self._all[0], self._all[1:], trusted_roots(), moment) is None
+        return accepted and (has_all or certificate.trust is Trust.PUBLIC)
 
     @cached_property
     def chain_pem(self) -> bytes:

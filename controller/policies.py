@@ -297,7 +297,7 @@ def preflight(facts: Facts, place: Place, candidate: Candidate) -> Finding | Non
         return Finding(
             Reason.WOULD_DOWNGRADE,
             f"{certificate.leaf.short} begins {certificate.leaf.not_before:%Y-%m-%d %H:%M}, the installed {installed.short}"
-            f" begins later, {installed.not_before:%Y-%m-%d %H:%M}; remove the installed files to force it",
+            f" begins later, {installed.not_before:%Y-%m-%d %H:%M}; the label allow-untrusted would take it",
         )
     return None
 
@@ -345,7 +345,7 @@ def _less_trusted(installed: Leaf, trust: Trust, certificate: Certificate) -> Fi
         return Finding(
             Reason.UNTRUSTED_ISSUER,
             f"{certificate.leaf.short} is self-signed and would replace {installed.short}, which is so, too, and works;"
-            " remove the installed files to force it",
+            " the label allow-untrusted would take it",
         )
     return None
 

@@ -40,6 +40,8 @@ def _is_alike(one: Leaf, other: Leaf) -> bool:
 
 def _troubles(leaf: Leaf, sources: tuple[str, ...], facts: Facts, store: Store) -> Iterator[str]:
     """What is known to keep them from it: the source itself, an entry that cannot be used, or a newer one that does not fit."""
+    if not sources and facts.known.searching:
+        yield "the proxies were not looked for yet, so nobody knows whether there is a newer one"
     if not sources and facts.known.unread:
         names = ", ".join(sorted(facts.known.unread))
         yield f"{names} could not be read yet, so nobody knows whether there is a newer one"

@@ -17,8 +17,11 @@ from controller.domain.snapshot import Snapshot
 from controller.domain.target import Slot
 from controller.selection import Candidate, has_problem_with
 
-_USELESS = (Trust.SELF_SIGNED, Trust.STAGING, Trust.REFUSED, Trust.INCOMPLETE)
+_USELESS = (Trust.SELF_SIGNED, Trust.STAGING)
 """What no client accepts is not worth keeping from whoever has something better."""
+_WITHOUT_CHAIN = (Trust.REFUSED, Trust.INCOMPLETE)
+"""Nor is this, from whoever has what all accept. Of a private CA nobody knows whether its clients accept it: its root may be at
+hand in the sources, and never is where a pair is installed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +121,8 @@ def _late(
 
 def judge(candidate: Candidate, origin: Origin, known: Known, wanted: Sequence[str], now: Moment) -> Verdict:
     """Whether a candidate may replace what works; `wanted` as in `find_origin`."""
-    better = origin.installed.trust in _USELESS and candidate.certificate.trust > origin.installed.trust
+    theirs, ours = candidate.certificate.trust, origin.installed.trust
+    better = (ours in _USELESS and theirs > ours) or (ours in _WITHOUT_CHAIN and theirs is Trust.PUBLIC)
     if candidate.source in origin.sources or not origin.names or better:
         return NO_SWITCH
     if why := _allowed(candidate, origin, known, wanted, now):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import quote
@@ -115,30 +115,39 @@ _CALLED = {store.kind: store.called for store in _STORES} | {"pem": "certificate
 
 
 def other_store(tree: Tree, kind: str, *, only_here: bool = False) -> str:
-    """What is in the place of a store of some kind, and which URL reads it; empty where nothing is known.
+    """What lies in the place of a store of some kind, or beside its file that is missing, and which URL reads that; else empty.
 
     `only_here`: there is something that may be of that kind, so only what is sure counts: another's store in this very folder.
     """
     if kind not in _CALLED or (only_here and kind == "pem" and not tree.focus):
         return ""
-    named = f"{tree.where.rstrip('/')}/{tree.focus}".rstrip("/")
-    what = tree.kind(tree.focus)
+    named, what = f"{tree.where.rstrip('/')}/{tree.focus}".rstrip("/"), tree.kind(tree.focus)
     if tree.focus and what == "file":
         found = _kind_of(tree, tree.focus)
         return f"{named} is {_CALLED[found]}; use {_url(tree, found, tree.focus)}" if found not in {"", kind} else ""
-    is_missing = bool(tree.focus) and what == "missing"
-    here = f"{named} does not exist (yet); {tree.where}" if is_missing else named
-    root = tree.focus if what == "folder" else ""
-    if not tree.focus and any(store.kind == kind and store.found(tree, root) is not None for store in _STORES):
+    if tree.focus and what == "missing":
+        return next((text for store, text in _found(tree, "", tree.where, _PLACES) if _may_be_meant(store, kind, text)), "")
+    if not tree.focus and any(store.kind == kind and store.found(tree, "") is not None for store in _STORES):
         return ""
-    for place in _PLACES[:1] if only_here else _PLACES:
+    told = next((text for _, text in _found(tree, tree.focus, named, _PLACES[:1] if only_here else _PLACES)), "")
+    if not told and kind != "pem" and not only_here and _holds_pem(tree, tree.focus):
+        return f"{named} holds {_CALLED['pem']}; use {_url(tree, 'pem', tree.focus)}"
+    return told
+
+
+def _found(tree: Tree, root: str, here: str, places: Iterable[str]) -> Iterator[tuple[_Store, str]]:
+    """The stores in a folder and below it, each with what to say of it."""
+    for place in places:
         folder = _in(root, place).rstrip("/")
-        for store in (store for store in _STORES if not is_missing or not place or store.kind == kind):
+        for store in _STORES:
             if (path := store.found(tree, folder)) is not None:
                 is_it = "holds" if path else "is a folder above" if place else "is"
-                return f"{here} {is_it} {store.called}; use {_url(tree, store.kind, _in(folder, path).rstrip('/'))}"
-    plain = kind != "pem" and not only_here and not is_missing and _holds_pem(tree, root)
-    return f"{here} holds {_CALLED['pem']}; use {_url(tree, 'pem', root)}" if plain else ""
+                yield store, f"{here} {is_it} {store.called}; use {_url(tree, store.kind, _in(folder, path).rstrip('/'))}"
+
+
+def _may_be_meant(store: _Store, kind: str, text: str) -> bool:
+    """Whether a store may be the one whose file is missing: not the file of another source that lies beside it."""
+    return store.kind == kind and (kind != "traefik" or "/acme.json" in text.rpartition(" ")[2])
 
 
 def _holds_pem(tree: Tree, root: str) -> bool:

@@ -196,5 +196,5 @@ def _part(read: Callable[[bytes], bytes], data: bytes, file: str) -> bytes:
     """One of the two, in PEM that is right as text."""
     try:
         return read(data)
-    except MalformedPem as error:
+    except (EncryptedKey, MalformedPem) as error:
         raise type(error)(f"{file}: {error}") from error

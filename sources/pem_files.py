@@ -115,6 +115,9 @@ def _read(bundles: Bundles, tree: Tree, options: StoreOptions) -> Contents:
         _match(pool, contents)
     if tree.focus:
         contents.problems = [p for p in contents.problems if p.label.partition("#")[0] in (label_of(tree.focus), _PASSWORD)]
+        if not (contents.pairs or contents.problems):
+            text = f"{tree.focus} holds certificates of CAs only; name the file of the server's certificate, or the folder"
+            contents.problems.append(Problem(label_of(tree.focus), Reason.KEY_MISMATCH, text))
     return contents
 
 
@@ -142,19 +145,27 @@ def _match(pool: _Pool, contents: Contents) -> None:
             text = f"{path} is a certificate without key: none of the files holds the key that fits; bring the key"
             contents.problems.append(Problem(label, Reason.KEY_MISMATCH, text))
             halves.add(path)
-    with_keys = {path for path, _ in pool.keys.values()}
-    for path, key in pool.keys.values():
-        if key.public_key_hash not in pool.certified and (path == pool.focus or not is_of_no_certificate(path, with_keys)):
-            text = f"{path} is a key without certificate: none of the files holds one for it; {_NOT_ORDERED}"
-            contents.problems.append(Problem(label_of(path), Reason.KEY_MISMATCH, text))
-            halves.add(path)
     _tell_nameless(pool, contents)
-    if pool.focus and not (contents.pairs or contents.problems):
-        text = f"{pool.focus} holds certificates of CAs only; name the file of the server's certificate, or the folder"
-        contents.problems.append(Problem(label_of(pool.focus), Reason.KEY_MISMATCH, text))
-    for path in pool.others.keys() - {pool.focus}:
-        if any(dirname(half) == dirname(path) for half in halves):
-            contents.problems.append(Problem(label_of(path), Reason.SOURCE_MALFORMED, pool.others[path]))
+    _tell_others(pool, contents, halves | _tell_keys(pool, contents))
+
+
+def _tell_keys(pool: _Pool, contents: Contents) -> set[str]:
+    """Tell the keys without certificate that may be those of a host; their files."""
+    files = {path for path, _ in pool.keys.values()}
+    alone = (path for path, key in pool.keys.values() if key.public_key_hash not in pool.certified)
+    told = dict.fromkeys(path for path in alone if path == pool.focus or not is_of_no_certificate(path, files))
+    for path in told:
+        text = f"{path} is a key without certificate: none of the files holds one for it; {_NOT_ORDERED}"
+        contents.problems.append(Problem(label_of(path), Reason.KEY_MISMATCH, text))
+    return set(told)
+
+
+def _tell_others(pool: _Pool, contents: Contents, halves: set[str]) -> None:
+    """Tell the files of something else that lie beside half a pair."""
+    folders = {dirname(half) for half in halves}
+    for path, text in pool.others.items():
+        if dirname(path) in folders:
+            contents.problems.append(Problem(label_of(path), Reason.SOURCE_MALFORMED, text))
 
 
 def _tell_nameless(pool: _Pool, contents: Contents) -> None:

@@ -97,7 +97,9 @@ class StoredSource:
         try:
             contents = self._read_layout(tree, self.options)
         except (SourceUnavailable, SourceMalformed) as error:
-            self._tell_other_store(tree, only_here=not isinstance(error, OtherStore) and self.layout.shape != "file")
+            missing = f"{error}; " if tree.focus and tree.kind(tree.focus) == "missing" else ""
+            only_here = not isinstance(error, OtherStore) and self.layout.shape != "file"
+            self._tell_other_store(tree, only_here=only_here, beside=missing)
             raise
         except Exception as error:  # foreign names and bytes: whatever they lead to, the other sources must stay usable
             raise SourceUnavailable(f"{tree.where} cannot be read ({type(error).__name__}); correct what lies there") from error
@@ -105,10 +107,10 @@ class StoredSource:
             self._tell_other_store(tree, only_here=any(p.reason is not Reason.KEY_MISMATCH for p in contents.problems))
         return contents
 
-    def _tell_other_store(self, tree: Tree, *, only_here: bool) -> None:
-        """Raise what is there in place of a store of this kind, if that is known."""
+    def _tell_other_store(self, tree: Tree, *, only_here: bool, beside: str = "") -> None:
+        """Raise what is there in place of a store of this kind, if that is known; `beside` is what to say before."""
         if told := other_store(tree, self.layout.kind, only_here=only_here):
-            raise OtherStore(printable(told))
+            raise OtherStore(printable(beside + told))
 
     def _wait(self, bad: Iterable[str], before: _Memory) -> tuple[dict[str, float], dict[str, float]]:
         """How many seconds each bad label may still take to become good, without those that took too long; and since when

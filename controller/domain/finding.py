@@ -63,7 +63,7 @@ MEANING: dict[Reason, tuple[str, str]] = {
     ),
     Reason.WOULD_DOWNGRADE: (
         "a newer certificate of the same authority is installed",
-        "was the proxy's store restored from a backup? Remove the files in the container to take the older one",
+        "was the proxy's store restored from a backup? Its next renewal is taken; the label `allow-untrusted` takes this one",
     ),
     Reason.OTHER_SOURCE: (
         "another source's certificate would replace a valid one whose source is not gone",

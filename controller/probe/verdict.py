@@ -16,11 +16,11 @@ from controller.domain.certificate import Trust
 from controller.domain.errors import MalformedPem
 from controller.domain.observed import Served
 from controller.probe.network import sni_of
-from controller.x509 import openssl, usage
+from controller.x509 import usage
 from controller.x509.hostnames import covers
-from controller.x509.judging import Judged, say
+from controller.x509.judging import Judged, as_sent, say
 from controller.x509.judging import judge as judge_chain
-from controller.x509.openssl import Fault, Refusal
+from controller.x509.openssl import Fault
 from controller.x509.parsed import ParsedCertificate, parse_all
 from controller.x509.roots import Roots, trusted_roots
 
@@ -98,16 +98,20 @@ def _answers(
 def _chain(judged: Judged, leaf: ParsedCertificate, behind: Sequence[ParsedCertificate], now: datetime, roots: Roots) -> str:
     if judged.trust in _BAD_CHAIN:
         return judged.why
-    refused = _as_sent(leaf, behind, now, roots)
-    if refused is None or refused.fault in _ONLY_THE_ROOT:
-        return ""
-    return _ODD_PATH if judged.trust is Trust.PUBLIC else say(refused)
+    refused = as_sent(leaf, behind, roots, now)
+    if judged.trust is Trust.PUBLIC:
+        return _ODD_PATH if refused or _meets_a_weak_one(judged.chain, behind) else ""
+    return say(refused) if refused and refused.fault not in _ONLY_THE_ROOT else ""
 
 
-def _as_sent(leaf: ParsedCertificate, behind: Sequence[ParsedCertificate], now: datetime, roots: Roots) -> Refusal | None:
-    """Why OpenSSL refuses what it finds in all that was sent, as clients find it."""
-    moment = min(max(now, leaf.not_before), leaf.not_after)
-    return openssl.verify(leaf, behind, roots.for_path(leaf, behind), moment)
+def _meets_a_weak_one(chain: Sequence[ParsedCertificate], behind: Sequence[ParsedCertificate]) -> bool:
+    """Whether something weak with the name and key of an intermediate was sent before it: OpenSSL takes the first."""
+    for right in chain:
+        alike = (one for one in behind if (one.subject, one.public_key_hash) == (right.subject, right.public_key_hash))
+        first = next(alike, right)
+        if usage.weak_key(first) or usage.weak_signature(first):
+            return True
+    return False
 
 
 def _dates(leaf: ParsedCertificate, now: datetime) -> str:

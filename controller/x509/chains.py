@@ -17,6 +17,7 @@ from cryptography.exceptions import InvalidSignature
 from controller.threads import step
 from controller.x509.parsed import UNPARSABLE, Named, ParsedCertificate
 from controller.x509.signatures import verify_signature
+from controller.x509.usage import is_weak
 
 LONGEST_PATH = 8
 """Certificates above a leaf; real paths have one to three."""
@@ -30,10 +31,11 @@ Path = tuple[ParsedCertificate, ...]
 
 
 class Pool:
-    """Certificates that may be issuers, by name, in the order in which they were added."""
+    """Certificates that may be issuers, by name, in the order in which they were added; then those of another pool."""
 
-    def __init__(self, certificates: Iterable[ParsedCertificate] = ()) -> None:
+    def __init__(self, certificates: Iterable[ParsedCertificate] = (), others: Pool | None = None) -> None:
         self._by_subject: dict[Named, dict[ParsedCertificate, None]] = {}
+        self._others = others
         self._issuers: dict[ParsedCertificate, tuple[ParsedCertificate, ...]] = {}
         for certificate in certificates:
             self.add(certificate)
@@ -54,7 +56,9 @@ class Pool:
 
     def named(self, subject: Named) -> tuple[ParsedCertificate, ...]:
         """Those of a name."""
-        return tuple(islice(self._by_subject.get(subject, ()), MOST_ISSUERS))
+        known = islice(self._by_subject.get(subject, ()), MOST_ISSUERS)
+        more = self._others.named(subject) if self._others else ()
+        return tuple(islice(dict.fromkeys((*known, *more)), MOST_ISSUERS))
 
     def issuers_of(self, certificate: ParsedCertificate) -> tuple[ParsedCertificate, ...]:
         """Whoever signed a certificate, and is not itself: the one with the right key identifier first.
@@ -80,7 +84,8 @@ def paths(leaf: ParsedCertificate, pool: Pool) -> Iterator[Path]:
         if len(path) < LONGEST_PATH:
             last = path[-1] if path else leaf
             met = {leaf, *path}
-            waiting += [(*path, issuer) for issuer in pool.issuers_of(last) if issuer not in met and not issuer.is_root]
+            issuers = (one for one in pool.issuers_of(last) if not (one in met or one.is_root or is_weak(one)))
+            waiting += [(*path, issuer) for issuer in issuers]
 
 
 def above(leaf: ParsedCertificate, certificates: Iterable[ParsedCertificate]) -> Path:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 _HEAD = 4096
 """Bytes at the begin that are looked at."""
-_TEXT_OF_A_LINK = re.compile(rb"(?:[\w@+=.*-]{1,255}/|\.{1,2}/|/){0,32}[\w@+=.*-]{1,255}\.(?:pem|crt|cer|key|der)\s?")
+_TEXT_OF_A_LINK = re.compile(rb"/?(?:[\w@+=.*-]{1,255}/){0,32}[\w@+=.*-]{1,255}\.(?:pem|crt|cer|key|der)\s?")
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from controller.x509.chains import Path, Pool, is_signed_by, paths
 from controller.x509.openssl import Fault, Refusal
 from controller.x509.parsed import ParsedCertificate
 from controller.x509.roots import Roots
-from controller.x509.usage import weak_key, weak_signature
+from controller.x509.usage import is_weak, weak_key, weak_signature
 
 MOST_VERIFIED = 20
 """Paths of one leaf that OpenSSL is asked about, for each kind of anchor."""
@@ -74,24 +74,32 @@ class _Question:
         """The first path that a client with these roots accepts."""
         return self._first((path, self.roots.for_path(self.leaf, path)) for path in candidates)
 
-    def private(self, candidates: Iterable[Path], own_roots: Sequence[ParsedCertificate]) -> Path | None:
+    def private(self, candidates: Iterable[Path], beside: Pool) -> Path | None:
         """The first that a client accepts that has a root which lies beside the leaf.
 
         One root at a time: of several with one name OpenSSL looks at the first alone.
         """
-        return self._first(
-            (path, (root,)) for path in candidates for root in own_roots if root.subject == (self.leaf, *path)[-1].issuer
-        )
+        return self._first((path, (root,)) for path in candidates for root in self.roots_of(path, beside))
 
-    def up_to(self, candidates: Iterable[Path]) -> Path | None:
+    def roots_of(self, path: Path, beside: Pool) -> list[ParsedCertificate]:
+        """What lies beside the leaf and may end a path."""
+        return [one for one in beside.named((self.leaf, *path)[-1].issuer) if one.is_root and not weak_key(one)]
+
+    def up_to(self, candidates: Iterable[Path], beside: Pool) -> Path | None:
         """The first that ends where no issuer is at hand, and of which everything but its root can be verified.
 
         Not one of whose root a known one has the name, and is no good.
         """
         candidates = tuple(candidates)
         begun = {path[:-1] for path in candidates}
-        whole = (path for path in candidates if path and path not in begun and not self._has_bad_root(path))
-        return self._first(((path, path[-1:]) for path in whole), partial=True)
+        whole = (path for path in candidates if path and path not in begun and not self.weak_issuer(path, beside))
+        return self._first(((path, path[-1:]) for path in whole if not self._has_bad_root(path)), partial=True)
+
+    def weak_issuer(self, path: Path, beside: Pool) -> ParsedCertificate | None:
+        """What was left out above a path, because a server would not start with it; a root always is."""
+        last = (self.leaf, *path)[-1]
+        weak = (one for one in beside.named(last.issuer) if is_weak(one) and not one.is_root)
+        return next((one for one in weak if is_signed_by(last, one)), None)
 
     def _has_bad_root(self, path: Path) -> bool:
         if not self.roots.pool.named(path[-1].issuer):
@@ -125,29 +133,23 @@ def judge(
     """
     question = _Question(leaf, roots, min(max(moment, leaf.not_before), leaf.not_after))
     if _is_in_order(leaf, own) and question.trusted(_in_time([tuple(own)], question.moment)):
-        return Judged(tuple(own), Trust.PUBLIC, until=_next_change(leaf, [tuple(own)], roots, moment))
-    weak = [one for one in (*own, *(pool or ())) if _is_weak(one)]
-    beside = Pool(one for one in own if one != leaf and not _is_weak(one))
-    more = [one for one in pool or () if not _is_weak(one)]
-    everything = Pool((*beside, *more)) if more else beside
-    theirs, all_paths = list(paths(leaf, beside)), list(paths(leaf, everything))
-    others = _in_time(all_paths, question.moment) if more else []
+        return Judged(tuple(own), Trust.PUBLIC, until=_next_change(leaf, [tuple(own)], [roots.pool], moment))
+    beside = Pool(one for one in own if one != leaf)
+    everything = beside if pool is None else Pool(beside, pool)
+    theirs = list(paths(leaf, beside))
+    all_paths = theirs if pool is None else list(paths(leaf, everything))
+    others = [] if pool is None else _in_time(all_paths, question.moment)
     judged = _judge(question, _longest_first(theirs, question.moment), others, everything)
     if judged is None:
         judged = _refused(question, max(theirs, key=len) or max(all_paths, key=len), everything)
-    if judged.trust is not Trust.PUBLIC and (issuer := _issuer_among(weak, leaf, judged.chain)):
-        judged = replace(judged, trust=Trust.REFUSED, why=say(Refusal(Fault.OTHER, issuer)), root_unknown=False)
-    return replace(_with_mark(leaf, judged), until=_next_change(leaf, all_paths, roots, moment))
+    if judged.trust is not Trust.PUBLIC and (weak := question.weak_issuer(judged.chain, everything)):
+        judged = replace(judged, trust=Trust.REFUSED, why=say(Refusal(Fault.OTHER, weak)), root_unknown=False)
+    return replace(_with_mark(leaf, judged), until=_next_change(leaf, all_paths, [roots.pool, everything], moment))
 
 
-def _is_weak(one: ParsedCertificate) -> bool:
-    """An OpenSSL server does not even start with such an intermediate; nobody asks for a root's signature."""
-    return bool(weak_key(one) or (not one.is_root and weak_signature(one)))
-
-
-def _issuer_among(weak: Sequence[ParsedCertificate], leaf: ParsedCertificate, chain: Path) -> ParsedCertificate | None:
-    last = (leaf, *chain)[-1]
-    return next((one for one in weak if not one.is_root and one.subject == last.issuer and is_signed_by(last, one)), None)
+def as_sent(leaf: ParsedCertificate, behind: Sequence[ParsedCertificate], roots: Roots, moment: datetime) -> Refusal | None:
+    """Why OpenSSL refuses what it finds in all that is sent, as clients find it: of several paths it tries the first alone."""
+    return openssl.verify(leaf, behind, roots.for_path(leaf, behind), min(max(moment, leaf.not_before), leaf.not_after))
 
 
 def _is_in_order(leaf: ParsedCertificate, own: Sequence[ParsedCertificate]) -> bool:
@@ -155,19 +157,20 @@ def _is_in_order(leaf: ParsedCertificate, own: Sequence[ParsedCertificate]) -> b
     if not own or leaf.issuer != own[0].subject or leaf.issuer_key_id is None or leaf.issuer_key_id != own[0].key_id:
         return False
     links = all(one.issuer == issuer.subject and is_signed_by(one, issuer) for one, issuer in pairwise(own))
-    return links and len({leaf, *own}) == len(own) + 1 and not any(one.is_root or _is_weak(one) for one in own)
+    return links and len({leaf, *own}) == len(own) + 1 and not any(one.is_root or is_weak(one) for one in own)
 
 
 def _judge(question: _Question, theirs: Sequence[Path], others: Sequence[Path], everything: Pool) -> Judged | None:
     """By the best path that is valid; ``None`` where none is."""
     if (found := question.trusted(theirs)) is not None or (found := question.trusted(others)) is not None:
         return Judged(found, Trust.PUBLIC)
-    own_roots = [one for one in everything if one.is_root]
-    if (found := question.private(theirs, own_roots)) is not None or (found := question.private(others, own_roots)) is not None:
-        if found and _is_public(question, found):  # once installed, without its root, it is that, and a renewal no less
+    if (found := question.private(theirs, everything)) is not None or (
+        found := question.private(others, everything)
+    ) is not None:
+        if found and _is_public(question, found):  # as it is once installed, without its root; a renewal must be no less
             return _root_unknown(question, found)
         return Judged(found, Trust.PRIVATE, _private((question.leaf, *found)[-1].issuer_shown))
-    if found := question.up_to(theirs) or question.up_to(others):
+    if found := question.up_to(theirs, everything) or question.up_to(others, everything):
         return _root_unknown(question, found)
     return None
 
@@ -180,10 +183,13 @@ def _in_time(candidates: Iterable[Path], moment: datetime) -> list[Path]:
     return [path for path in candidates if all(one.is_valid_at(moment) for one in path)]
 
 
-def _next_change(leaf: ParsedCertificate, candidates: Iterable[Path], roots: Roots, moment: datetime) -> datetime | None:
-    """When the next certificate above the leaf begins or ends, a root among them."""
+def _next_change(
+    leaf: ParsedCertificate, candidates: Iterable[Path], ends: Sequence[Pool], moment: datetime
+) -> datetime | None:
+    """When the next certificate above the leaf begins or ends, one of the roots that may end a path included."""
     above = {one for path in candidates for one in path}
-    above |= set(roots.for_path(leaf, above))
+    issuers = {leaf.issuer, *(one.issuer for one in above)}
+    above.update(root for pool in ends for name in issuers for root in pool.named(name))
     return min((edge for one in above for edge in (one.not_before, one.not_after) if edge > moment), default=None)
 
 
@@ -202,7 +208,7 @@ def _private(root: str) -> str:
 
 def _refused(question: _Question, path: Path, everything: Pool) -> Judged:
     """No path is valid: the producer's chain is delivered all the same, and this is what a client says of it."""
-    anchors = question.roots.for_path(question.leaf, path) or [one for one in everything if one.is_root] or path[-1:]
+    anchors = question.roots.for_path(question.leaf, path) or question.roots_of(path, everything) or path[-1:]
     found = question.verify(path, anchors, partial=True) if anchors else Refusal(Fault.NO_ISSUER, question.leaf)
     if path or found is None or found.fault is not Fault.NO_ISSUER:
         return Judged(path, Trust.REFUSED, say(found) if found else _NO_PATH)

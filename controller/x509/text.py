@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from controller.domain.errors import MalformedPem, WrongForm
+from controller.domain.errors import EncryptedKey, MalformedPem, WrongForm
 from controller.threads import step
 from controller.x509 import pkcs7
 from controller.x509.foreign import what_is
@@ -36,12 +36,15 @@ _STRICT = re.compile(
 _CERTIFICATE = re.compile(rb"(?:X509 |TRUSTED )?CERTIFICATE")
 _KEY = re.compile(rb"(?!OPENSSH )[A-Z0-9 ]*PRIVATE KEY")
 """Keys of SSH are none of TLS."""
+_ENCRYPTED = re.compile(rb"-----BEGIN (?:ENCRYPTED PRIVATE KEY-----|[A-Z0-9 ]*-----\n[^\n]*ENCRYPTED)")
 _PKCS7 = re.compile(rb"PKCS7|CMS")
 _BASE64 = re.compile(rb"(?:[A-Za-z0-9+/]{4})*+(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?+")
 _NO_MEANING = b" \t\r\n\v\f\0\"',>"
 """What base64 has not and text gets on its way: blanks, the quotes and commas of other languages, the mark of quoted mail."""
 _SPACES = (b"\xc2\xa0", b"\xe2\x80\x8b", b"\xef\xbb\xbf")
 """The no-break space of web pages, the space without width, the mark of UTF-8."""
+_KEY_BEGINS = re.compile(rb"(?:\A(?:\xef\xbb\xbf)?|\n)-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY-----[\0- ]*?\n")
+_KEY_ENDS = re.compile(rb"\n-----END [A-Z0-9 ]{0,40}PRIVATE KEY-----[\0- ]*?(?:\n|\Z)")
 _UTF16 = "-----BEGIN".encode("utf-16-le")
 """Both byte orders have this, since both have zeros in between."""
 _NAMED = rb"(?:BEGIN|END) (?:[A-Z0-9]{1,20} ){0,3}(?:CERTIFICATE|PRIVATE KEY)\b"
@@ -88,6 +91,8 @@ def certificates(data: bytes) -> bytes:
     Raises:
         MalformedPem: there are none, or something is wrong with it; as `normalise`.
     """
+    if _is_strict(data) and b" KEY-----" not in data:
+        return data
     if data.startswith(b"\x30") and not any(_search(_EDGE, data)):
         data = _pem(b"CERTIFICATE", data)
     found = list(blocks(data))
@@ -102,10 +107,15 @@ def private_key(data: bytes) -> bytes:
     """The private key of a file that is to hold one, in PEM; of several the first, as OpenSSL takes it.
 
     Raises:
+        EncryptedKey: it is protected by a password.
         MalformedPem: there is none, or something is wrong with it; as `normalise`.
     """
+    if _is_strict(data) and b" CERTIFICATE-----" not in data and data.count(b"-----BEGIN ") == 1:
+        return data
     found = list(blocks(data))
     if key := next((block.pem for block in found if not block.is_certificate), b""):
+        if _ENCRYPTED.match(key):
+            raise EncryptedKey("it is protected by a password; store it without one, as openssl pkey -in … -out … writes it")
         return key
     if found:
         raise WrongForm("it holds a certificate and no private key; were the two files swapped?")
@@ -114,7 +124,18 @@ def private_key(data: bytes) -> bytes:
     raise _neither(data)
 
 
+def is_legible(key: bytes) -> bool:
+    """Whether OpenSSL, and so a mail server, finds the private key in a file: its edges must have lines of their own.
+
+    Without that libraries may well read it, and certferry delivered such keys once.
+    """
+    begin = _KEY_BEGINS.search(key)
+    return begin is not None and _KEY_ENDS.search(key, begin.end() - 1) is not None
+
+
 def _neither(data: bytes) -> MalformedPem:
+    if not data.strip():
+        return MalformedPem("it is empty")
     foreign = what_is(data)
     return WrongForm(foreign.text) if foreign else MalformedPem(_NOTHING)
 
@@ -127,7 +148,7 @@ def blocks(data: bytes) -> Iterator[Block]:
     """The certificates and private keys of a text, one by one; as `normalise`."""
     if _UTF16 in data:
         raise WrongForm(_IS_UTF16)
-    count, begin = 0, None
+    count, begin, end = 0, None, 0
     for edge in _search(_EDGE, data):
         label = edge[2].strip()
         if edge[1] == b"BEGIN":
@@ -135,7 +156,7 @@ def blocks(data: bytes) -> Iterator[Block]:
                 raise MalformedPem(CUT_OFF)
             begin = edge if _matters(label) else None
         elif begin is None:
-            if _matters(label):
+            if _matters(label) and data[end : edge.start()].strip(b"- \t\r\n"):  # else it is the last one, given twice
                 raise MalformedPem(_HAS_DAMAGED_EDGES)
         elif label == begin[2].strip():
             for block in _read(label, data[begin.end() : edge.start()].strip(b"-")):
@@ -143,7 +164,7 @@ def blocks(data: bytes) -> Iterator[Block]:
                 if count > MOST:
                     raise MalformedPem(f"it holds more than {MOST} certificates and keys; bring only those that are needed")
                 yield block
-            begin = None
+            begin, end = None, edge.end()
     if begin is not None:
         if data[begin.end() : begin.end() + 1] == b"\\":
             raise WrongForm(_IS_LITERAL)

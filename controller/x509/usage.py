@@ -78,6 +78,11 @@ def weak_signature(certificate: ParsedCertificate) -> str:
     return f"it is signed with {digest.name.upper().replace('SHA1', 'SHA-1')}" if isinstance(digest, _BROKEN_DIGESTS) else ""
 
 
+def is_weak(certificate: ParsedCertificate) -> bool:
+    """Whether an OpenSSL server does not even start with it in its chain; nobody asks for a root's signature."""
+    return bool(weak_key(certificate) or (not certificate.is_root and weak_signature(certificate)))
+
+
 def allows_servers(certificate: ParsedCertificate) -> bool:
     """Whether its extended key usage, where it has one, holds serverAuth (RFC 5280 §4.2.1.12)."""
     usages = certificate.extension(x509.ExtendedKeyUsage)

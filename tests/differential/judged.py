@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from unittest.mock import patch
 
 from cryptography import x509
 
 from controller.domain.certificate import Certificate, Trust
 from controller.domain.errors import CertificateError
+from controller.domain.observed import Served
+from controller.probe.verdict import judge as probe_judge
 from controller.selection import select
 from controller.x509 import pairs
 from controller.x509.chains import Pool
@@ -19,7 +22,7 @@ from controller.x509.parsed import parsed
 from controller.x509.roots import Roots
 from tests.differential.plans import host_of
 from tests.differential.worlds import NOW, World, pem
-from tests.unit.made import snapshot, target
+from tests.unit.made import IMAPS, snapshot, target
 
 
 @dataclass(frozen=True)
@@ -31,18 +34,19 @@ class Verdict:
     trust: Trust | None = None
     delivered: Sequence[x509.Certificate] = field(default=(), repr=False)
     key_pem: bytes = field(default=b"", repr=False)
+    until: datetime | None = None
 
 
-def judge(world: World) -> Verdict:
+def judge(world: World, moment: datetime = NOW) -> Verdict:
     """Make a pair of what the producer wrote and of what lies beside it, and choose it for a container."""
     try:
         with _trusting(world.roots):
-            made = pairs.parse_certificate(pem(world.own), world.key_pem, NOW, Pool(map(parsed, world.pool)))
+            made = pairs.parse_certificate(pem(world.own), world.key_pem, moment, Pool(map(parsed, world.pool)))
     except CertificateError as error:
         return Verdict(False, str(error))
     delivered = x509.load_pem_x509_certificates(made.fullchain_pem)
     lost = _lost(made, host_of(world.plan.leaf.names))
-    return Verdict(not lost, lost or made.why, made.trust, delivered, made.key_pem)
+    return Verdict(not lost, lost or made.why, made.trust, delivered, made.key_pem, made.until)
 
 
 def trust_of(chain: Sequence[x509.Certificate], roots: Roots) -> Verdict:
@@ -50,6 +54,12 @@ def trust_of(chain: Sequence[x509.Certificate], roots: Roots) -> Verdict:
     leaf, *above = map(parsed, chain)
     judged = judge_chain(leaf, above, roots, NOW)
     return Verdict(True, judged.why, judged.trust, [one.x509 for one in (leaf, *judged.chain)])
+
+
+def problems_of_a_port(world: World, sent: Sequence[x509.Certificate], name: str) -> tuple[str, ...]:
+    """What `certferry probe` says of a port that hands these out, leaf first."""
+    served = Served(IMAPS, parsed(world.leaf).leaf, "network", chain_pem=pem(sent))
+    return probe_judge(served, name, NOW, Roots.of(map(parsed, world.roots))).problems
 
 
 def _lost(made: Certificate, host: str) -> str:

@@ -8,15 +8,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import cached_property
 
 from cryptography import x509
 
 from controller.domain.certificate import Trust
 from tests.differential import commands, explained, libssl
-from tests.differential.judged import Verdict, judge
-from tests.differential.plans import ITSELF, LEAF, Dates, LeafPlan, Plan, Usage, host_of
-from tests.differential.worlds import World, make, pem
+from tests.differential.judged import Verdict, judge, problems_of_a_port
+from tests.differential.plans import ITSELF, LEAF, WANTED, Dates, LeafPlan, Plan, Usage, host_of
+from tests.differential.worlds import NOW, World, make, pem
 
 
 class Difference(AssertionError):
@@ -178,6 +179,34 @@ def _order_is_nothing(case: Case) -> Iterator[str]:
         yield "other order"
 
 
+def _verdict_holds(case: Case) -> Iterator[str]:
+    """Up to the moment that certferry names, or to the leaf's end, nothing changes by itself."""
+    until = min(case.verdict.until or case.world.leaf.not_valid_after_utc, case.world.leaf.not_valid_after_utc)
+    if case.verdict.trust is None or until <= NOW:
+        return
+    then = judge(case.world, until - timedelta(seconds=1))
+    if then.trust is not case.verdict.trust:
+        raise Difference(f"it is {case.verdict} until {until}, but a second before that {then}")
+    yield "verdict holds"
+
+
+def _probe_is_a_client(case: Case) -> Iterator[str]:
+    """Of a port that hands out what the producer wrote, as it wrote it, `certferry probe` says what a client says."""
+    sent = [case.world.leaf, *(one for one in case.world.own if one != case.world.leaf)]
+    answer = libssl.accepts(pem(sent), case.world.key_pem, case.world.roots_pem, WANTED)
+    if answer.why.startswith("the server"):
+        return
+    problems = problems_of_a_port(case.world, sent, WANTED)
+    if not problems and not answer.accepted:
+        raise Difference(f"certferry probe finds nothing, but a client says: {answer.why}")
+    if problems and answer.accepted:
+        refused = Verdict(False, "; ".join(problems))
+        yield _explained(
+            explained.STRICTER, replace(case, verdict=refused), f"a client accepts what probe does not: {problems}"
+        )
+    yield f"probe: {'accepted' if not problems else 'refused'}"
+
+
 def _others_orders(world: World) -> Iterator[World]:
     own, pool = world.plan.own, world.plan.pool
     seen = {(own, pool)}
@@ -194,6 +223,8 @@ _PROPERTIES = (
     _delivered_is_clean,
     _own_chain_is_kept,
     _order_is_nothing,
+    _verdict_holds,
+    _probe_is_a_client,
 )
 
 

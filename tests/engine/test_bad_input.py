@@ -149,8 +149,16 @@ def _entry(certificate: str, key: str) -> bytes:
 
 PAIRS_GONE_BAD: dict[str, tuple[Callable[[Lab], Pair | bytes], str, str]] = {
     "base64 garbage": (lambda _: _entry("§§§", "§§§"), "SourceMalformed", "the certificate is not base64 text"),
-    "PEM garbage": (lambda lab: Pair(b"-----BEGIN CERTIFICATE-----\nxx\n", lab.issue().key), "SourceMalformed", "PEM"),
-    "a key that is none": (lambda lab: Pair(lab.issue().chain, b"secret"), "SourceMalformed", "no private key in PEM"),
+    "PEM garbage": (
+        lambda lab: Pair(b"-----BEGIN CERTIFICATE-----\nxx\n", lab.issue().key),
+        "SourceMalformed",
+        "ends in the middle",
+    ),
+    "a key that is none": (
+        lambda lab: Pair(lab.issue().chain, b"secret"),
+        "SourceMalformed",
+        "neither a certificate nor a key",
+    ),
     "the key of another": (lambda lab: Pair(lab.issue().chain, lab.issue().key), "KeyMismatch", "belongs to another"),
     "an encrypted key": (
         lambda lab: Pair(lab.issue().chain, key_pem(new_key(), b"secret")),

@@ -83,6 +83,18 @@ COSTLY: tuple[Costly, ...] = (
     Costly("traefik-toml", "tables of an array", repeated(b"[[a.b]]\n"), CONFIG),
     Costly("traefik-toml", "strings without end", repeated(b'\\"""', begin=b'a="""'), CONFIG),
     Costly("traefik-toml", "quotes", repeated(b"'"), CONFIG),
+    Costly("pem-text", "dashes", repeated(b"-"), 4 * MIB),
+    Costly("pem-text", "half an edge", repeated(b"-----BEGIN "), 4 * MIB),
+    Costly("pem-text", "edges that are damaged", repeated(b"----BEGIN A A A "), 4 * MIB),
+    Costly("pem-text", "typographic dashes", repeated(b"\xe2\x80\x93BEGIN A A A "), 4 * MIB),
+    Costly(
+        "pem-text", "headers", repeated(b"A: b\n", begin=b"-----BEGIN CERTIFICATE-----\n", end=b"\n-----END CERTIFICATE-----")
+    ),
+    Costly("pem-text", "ends given again", repeated(b"-----END CERTIFICATE-----\n", begin=b"x"), 4 * MIB),
+    Costly("pem-text", "values in PKCS#7", repeated(b"MIAw", begin=b"-----BEGIN PKCS7-----\n", end=b"\n-----END PKCS7-----\n")),
+    Costly("pem-text", "folders of a link", repeated(b"../", end=b"x"), 4 * KIB),
+    Costly("pem-text", "names of a link", repeated(b"a.pem."), 4 * KIB),
+    Costly("pem-text", "a web page", repeated(b"<?xml "), 4 * KIB),
     Costly("caddyfile", "storage without end", repeated(b" ", begin=b"storage"), CONFIG),
     Costly("caddyfile", "storage again and again", repeated(b"storage a {\n\n"), CONFIG),
     Costly("caddyfile", "blanks on every line", repeated(b"\t\t\t\n"), CONFIG),

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 
 from controller.domain.errors import CertificateError
 from controller.x509 import bundles, text
+from controller.x509.foreign import what_is
 from controller.x509.pkcs12 import Opener
 from tests.certs import Authority, Pair, certificate_of, new_key
 from tests.fuzz.target import Target
@@ -49,6 +50,7 @@ def _text(data: bytes) -> None:
         with suppress(CertificateError):
             made = read(data)
             assert text.normalise(made) == made
+    what_is(data)
 
 
 def pkcs12_seeds() -> Iterator[bytes]:

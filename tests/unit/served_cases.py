@@ -133,6 +133,19 @@ def _two_generations() -> Sent:
     return sent(leaf(), ended, between())
 
 
+def _nowhere() -> Made:
+    """The intermediate's name and key, and another issuer's."""
+    return authority("Test Issuer", root(), issuer_key_id=_OTHER_KEY)
+
+
+def _nowhere_first() -> Sent:
+    return sent(leaf(), _nowhere(), between())
+
+
+def _nowhere_last() -> Sent:
+    return sent(leaf(), between(), _nowhere())
+
+
 def _foreign() -> Made:
     return authority("Foreign", None, number=6)
 
@@ -156,6 +169,12 @@ def _rsa_chain(*, sha1_leaf: bool = False, sha1_between: bool = False, sha1_root
     top = authority("RSA Root", None, kind="rsa2048", number=1, sha1=sha1_root)
     issuer = authority("RSA Issuer", top, kind="rsa2048", sha1=sha1_between)
     return sent(leaf(issuer, sha1=sha1_leaf), issuer, roots=top)
+
+
+def _two_signatures(*, sha1_first: bool) -> Sent:
+    top = authority("RSA Root", None, kind="rsa2048", number=1)
+    weak, right = (authority("RSA Issuer", top, kind="rsa2048", sha1=sha1) for sha1 in (True, False))
+    return sent(leaf(right), *((weak, right) if sha1_first else (right, weak)), roots=top)
 
 
 def _weak_root() -> Sent:
@@ -265,6 +284,8 @@ CASES = [
     Case("root before the intermediate", lambda: sent(leaf(), root(), between())),
     Case("foreign appended", lambda: sent(leaf(), between(), _foreign())),
     Case("foreign before the intermediate", lambda: sent(leaf(), _foreign(), between())),
+    Case("one that leads nowhere before the intermediate", _nowhere_first, CHAIN, said=Trust.PUBLIC),
+    Case("one that leads nowhere behind the intermediate", _nowhere_last),
     Case("intermediate without basicConstraints", below(authority=None), CHAIN),
     Case("intermediate without basicConstraints and keyUsage", below(authority=None, usage=None), CHAIN),
     Case("intermediate with CA:FALSE", below(authority=False), CHAIN),
@@ -343,6 +364,13 @@ CASES = [
     Case("signed with SHA-256 by RSA", _rsa_chain),
     Case("signed with SHA-1", lambda: _rsa_chain(sha1_leaf=True), SIGNATURE),
     Case("intermediate signed with SHA-1", lambda: _rsa_chain(sha1_between=True), CHAIN),
+    Case(
+        "SHA-1 intermediate before its next generation",
+        lambda: _two_signatures(sha1_first=True),
+        CHAIN,
+        said=Trust.PUBLIC,
+    ),
+    Case("SHA-1 intermediate behind its next generation", lambda: _two_signatures(sha1_first=False)),
     Case("root signed with SHA-1", lambda: _rsa_chain(sha1_root=True)),
     Case("ECDSA with SHA-1", plain(sha1=True), SIGNATURE),
     # forms

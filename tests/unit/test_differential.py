@@ -83,6 +83,19 @@ MET = {
         Plan(LeafPlan(3, issuer_form=Form.TELETEX), (ROOT, AuthorityPlan(3, 0)), (LEAF, 1), ()),
         "a client accepts it",
     ),
+    "an issuer signed with SHA-1 beside another way up": (
+        Plan(
+            LeafPlan(4),
+            (AuthorityPlan(0, 0), AuthorityPlan(6, 0, quirk=Quirk.SHA1), AuthorityPlan(4, 6), AuthorityPlan(4, 0)),
+            (LEAF, 1, 2, 3),
+            (),
+        ),
+        "no client accepts it",
+    ),
+    "a root that ends before everything below it": (
+        replace(GOOD, authorities=(replace(ROOT, dates=Dates.ENDS_SOON), INTERMEDIATE)),
+        "verdict holds",
+    ),
     "two roots of one name beside the leaf": (
         Plan(LeafPlan(2), (replace(ROOT, aki=Aki.WRONG_SERIAL), INTERMEDIATE, AuthorityPlan(0, 0)), (LEAF,), (0, 1, 2)),
         "no client accepts it",
@@ -165,24 +178,24 @@ def test_a_verdict_that_depends_on_the_order_would_be_found(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "leaf",
+    "changes",
     [
-        LeafPlan(2, dates=Dates.ENDED),
-        LeafPlan(2, dates=Dates.LATER),
-        LeafPlan(2, kind="rsa1024"),
-        LeafPlan(2, kind="k1"),
-        LeafPlan(2, names=()),
-        LeafPlan(2, names=("192.0.2.1",)),
-        LeafPlan(2, usage=Usage.SHA1),
-        LeafPlan(2, usage=Usage.CLIENT_ONLY),
-        LeafPlan(2, usage=Usage.MAIL_ONLY),
-        LeafPlan(2, usage=Usage.ONLY_ENCIPHERMENT),
-        LeafPlan(2, usage=Usage.AUTHORITY),
+        {"dates": Dates.ENDED},
+        {"dates": Dates.LATER},
+        {"kind": "rsa1024"},
+        {"kind": "k1"},
+        {"names": ()},
+        {"names": ("192.0.2.1",)},
+        {"usage": Usage.SHA1},
+        {"usage": Usage.CLIENT_ONLY},
+        {"usage": Usage.MAIL_ONLY},
+        {"usage": Usage.ONLY_ENCIPHERMENT},
+        {"usage": Usage.AUTHORITY},
     ],
-    ids=str,
+    ids=lambda changes: " ".join(map(str, changes.values())),
 )
-def test_a_leaf_of_a_refused_kind_is_refused_and_that_it_were_not_would_be_found(leaf, monkeypatch):
-    plan = replace(GOOD, leaf=leaf)
+def test_a_leaf_of_a_refused_kind_is_refused_and_that_it_were_not_would_be_found(changes, monkeypatch):
+    plan = replace(GOOD, leaf=LeafPlan(2, **changes))
     assert check(plan)["refused"] == 1
 
     usable = replace(judge(make(GOOD)), trust=Trust.PRIVATE)

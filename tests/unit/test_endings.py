@@ -81,6 +81,10 @@ class TestWhoShouldHaveRenewedIt:
             f"{END}, and was not renewed: a, b could not be read yet, so nobody knows whether there is a newer one"
         ]
 
+    def test_before_the_proxies_were_looked_for_nobody_knows_either(self):
+        (text,) = said(with_(known=Known(searching=True)))
+        assert text.endswith("the proxies were not looked for yet, so nobody knows whether there is a newer one")
+
     def test_the_latest_of_their_first_words_counts(self):
         short = certificate(days=64, hours_old=24 * 55)
         there = with_(Snapshot("a", snapshot(short).entries, schedule=SCHEDULE), snapshot(short, source="b"), held=short)

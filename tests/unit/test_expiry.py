@@ -71,6 +71,13 @@ def test_where_the_first_word_comes_later_those_that_it_would_follow_are_left_ou
     assert list(dict.fromkeys(passed)) == [None, *steps]
 
 
+@pytest.mark.parametrize(("years", "days"), [(1, 73), (2, 80), (10, 80)])
+def test_of_a_life_of_many_years_nothing_is_said_years_before_its_end(years, days):
+    long = leaf(years * 365 * DAY)
+    assert long.not_after - when(long, FIFTH) == days * DAY
+    assert judge(long, Moment.at(long.not_after - (days + 1) * DAY)).step is None
+
+
 def test_of_two_clocks_the_one_counts_that_says_nothing_of_an_end():
     end = leaf().not_after
     doubted = Moment(end - 60 * DAY, end + DAY, "the clock says two things")
@@ -123,6 +130,9 @@ class TestTheScheduleOfTraefik:
     )
     def test_tells_what_is_left(self, life, left):
         assert usual_part(leaf(life * DAY), SCHEDULE) == pytest.approx(left / life)
+
+    def test_of_ten_years_it_is_early(self):
+        assert usual_part(leaf(3650 * DAY), SCHEDULE) == pytest.approx(0.3)
 
     def test_a_second_less_than_90_days_are_90(self):
         assert usual_part(leaf(90 * DAY - timedelta(seconds=1)), SCHEDULE) == pytest.approx(1 / 3)

@@ -23,7 +23,13 @@ from controller.policies import Facts, decide
 from tests.certs import Authority
 from tests.unit.made import ALT_CERT, ALT_PRIVATE, CERT, DOMAIN, NOW, PLACE, PRIVATE, facts, installed, nothing, target
 
-TRUST = {"Let's Encrypt": Trust.PUBLIC, "ZeroSSL": Trust.PUBLIC, "Staging": Trust.STAGING, "Nobody": Trust.SELF_SIGNED}
+TRUST = {
+    "Let's Encrypt": Trust.PUBLIC,
+    "ZeroSSL": Trust.PUBLIC,
+    "Staging": Trust.STAGING,
+    "Nobody": Trust.SELF_SIGNED,
+    "Leaf alone": Trust.INCOMPLETE,
+}
 """By the issuer's organisation; whoever is not named is a private CA."""
 
 
@@ -264,6 +270,14 @@ ROWS: dict[str, tuple[World, Certificate | Reason | None]] = {
     "a real one of another source in place of one for testing": (
         World(there=made("Staging", age=1), held={"a": (made("Staging", age=1),), "b": (OURS,)}),
         OURS,
+    ),
+    "a real one of another source in place of one without its chain": (
+        World(there=made("Leaf alone", age=1), held={"a": (made("Leaf alone", age=1),), "b": (OURS,)}),
+        OURS,
+    ),
+    "a private one of another source in place of one without its chain": (
+        World(there=made("Leaf alone", age=1), held={"a": (made("Leaf alone", age=1),), "b": (made("Own CA", age=1),)}),
+        STAYS,
     ),
     "a real one of another source in place of a self-signed one": (
         World(there=made("Nobody", age=1), held={"a": (made("Nobody", age=1),), "b": (OURS,)}),

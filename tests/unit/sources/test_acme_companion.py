@@ -158,6 +158,15 @@ class TestOfTheOperator:
         (entry,) = (await Reader(ACME_COMPANION, tmp_path).load()).entries
         assert entry.certificate.fullchain_pem == pair.chain
 
+    async def test_a_chain_file_that_holds_the_whole_chain_does_no_harm(self, tmp_path):
+        """People copy ``fullchain.pem`` there."""
+        pair = Authority().issue("own.example.test")
+        (tmp_path / "own.crt").write_bytes(pair.certificate.leaf_pem)
+        (tmp_path / "own.key").write_bytes(pair.key)
+        (tmp_path / "own.chain.pem").write_bytes(pair.chain)
+        (entry,) = (await Reader(ACME_COMPANION, tmp_path).load()).entries
+        assert entry.certificate.fullchain_pem == pair.chain
+
     async def test_links_into_a_folder_of_theirs_are_followed(self, root):
         pair = Authority().issue("own.example.test")
         (root / "mine").mkdir()

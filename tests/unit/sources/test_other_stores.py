@@ -145,8 +145,15 @@ async def test_a_traefik_file_that_does_not_exist_yet_is_told_unless_another_is_
     assert "does not exist (yet)" in await told("traefik", tmp_path / "acme.json")
     lay_out(BY_NAME["traefik"], tmp_path / "acme")
     said = await told("traefik", tmp_path / "acme.json")
-    assert said.startswith(f"{tmp_path}/acme.json does not exist (yet); {tmp_path} holds Traefik's acme.json; use ")
-    assert said.endswith(f"use traefik://{tmp_path}/acme/acme.json")
+    assert said.startswith(f"{tmp_path}/acme.json does not exist (yet); mount the directory that holds it")
+    assert said.endswith(f"; {tmp_path} holds Traefik's acme.json; use traefik://{tmp_path}/acme/acme.json")
+
+
+async def test_nor_is_the_file_of_another_source_taken_for_one_that_is_missing(tmp_path):
+    (tmp_path / "other.json").write_bytes(acme_json(pair()))
+    assert (await told("traefik", tmp_path / "acme.json")).endswith("or correct the path")
+    (tmp_path / "acme.json").write_bytes(acme_json(pair()))
+    assert (await told("traefik", tmp_path / "none.json")).endswith(f"use traefik://{tmp_path}/acme.json")
 
 
 async def test_the_source_is_taken_up_once_the_right_store_is_there(tmp_path):

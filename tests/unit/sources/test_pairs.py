@@ -74,7 +74,7 @@ def swapped(pair: certs.Pair) -> bytes:
         (
             lambda ca, good: certs.Pair(*_with_encrypted_key(ca)),
             Reason.SOURCE_MALFORMED,
-            "the private key is protected by a password; store it without one",
+            "the private key: it is protected by a password; store it without one, as openssl pkey -in … -out … writes it",
         ),
         (
             lambda ca, good: ca.issue("mail.example.test", san=False),
@@ -100,10 +100,14 @@ def test_what_is_wrong_with_a_file_is_told_with_its_name_and_what_helps_by_the_c
     swapped = RawPair("a", good.key, good.chain, files=("x/cert.pem", "x/key.pem"))
     utf16 = RawPair("b", good.chain, good.key.decode().encode("utf-16"), files=("x/cert.pem", "x/key.pem"))
     damaged = RawPair("c", good.chain[:90] + good.chain[91:], good.key, files=("x/cert.pem", "x/key.pem"))
-    told = {p.label: p.message for p in read_pairs([swapped, utf16, damaged], {}, remedy=REMEDY).problems}
+    empty = RawPair("d", good.chain, b"", files=("x/cert.pem", "x/key.pem"))
+    own = RawPair("e", good.chain, certs.key_pem(certs.new_key()), remedy="do that")
+    told = {p.label: p.message for p in read_pairs([swapped, utf16, damaged, empty, own], {}, remedy=REMEDY).problems}
     assert told["a"] == "x/cert.pem: it holds a private key and no certificate; were the two files swapped?"
     assert told["b"].startswith("x/key.pem: it is UTF-16 text, as PowerShell makes it by >")
     assert told["c"] == "x/cert.pem: a certificate in it is cut off or damaged: that is no base64; do this"
+    assert told["d"] == "x/key.pem: it is empty; do this"
+    assert told["e"] == "the private key belongs to another certificate; do that"
 
 
 def test_what_can_be_put_right_as_text_is_used(good):

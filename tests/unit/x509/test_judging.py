@@ -285,7 +285,8 @@ def test_of_authorities_that_sign_each_other_each_signature_is_verified_once(mon
         return is_signed_by(*two)
 
     monkeypatch.setattr(chains, "is_signed_by", count)
-    assert asked(leaf(MUTUAL["A"]), *crossed, roots=Roots()).trust is Trust.PRIVATE
+    judged = judge(leaf(MUTUAL["A"]).certificate, [one.certificate for one in crossed], Roots(), NOW)
+    assert judged.trust is Trust.PRIVATE
     assert 0 < len(verified) <= len(set(verified)) + 20
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import re
+import ssl
 from collections.abc import Callable
 
 import pytest
@@ -19,7 +21,7 @@ from controller.x509 import text
 from controller.x509.bundles import open_bundle
 from controller.x509.foreign import what_is
 from controller.x509.keys import load_key
-from controller.x509.text import blocks, certificates, normalise, private_key
+from controller.x509.text import blocks, certificates, is_legible, normalise, private_key
 from tests.certs import Authority, key_pem, new_key
 
 AUTHORITY = Authority()
@@ -76,6 +78,7 @@ CERTAIN: dict[str, Callable[[bytes], bytes]] = {
     "glued": lambda pem: pem.replace(b"-----\n-----BEGIN", b"----------BEGIN"),
     "glued by fewer dashes": lambda pem: pem.replace(b"-----\n-----BEGIN", b"-----BEGIN"),
     "more dashes": lambda pem: pem.replace(b"-----", b"--------"),
+    "ends given twice": lambda pem: re.sub(rb"(-----END .*-----\n)", rb"\1\1", pem),
     "marked as UTF-8": lambda pem: b"\xef\xbb\xbf" + pem,
     "each part marked as UTF-8": lambda pem: pem.replace(b"-----BEGIN", b"\xef\xbb\xbf-----BEGIN"),
     "of a web page": each_line(lambda line: b"\xc2\xa0" + line),
@@ -125,6 +128,27 @@ def test_what_is_right_is_not_touched():
     assert normalise(ALL) is ALL
 
 
+@pytest.mark.parametrize("changed", CERTAIN.values(), ids=CERTAIN)
+def test_a_key_is_legible_exactly_where_openssl_reads_it(changed, tmp_path):
+    """What an older certferry installed and mail servers cannot read is replaced, and nothing else is."""
+    (tmp_path / "chain").write_bytes(PAIR.chain)
+    (tmp_path / "key").write_bytes(changed(PAIR.key))
+    try:
+        load_key(changed(PAIR.key))
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tmp_path / "chain", tmp_path / "key")
+        reads = True
+    except (ssl.SSLError, MalformedPem):
+        reads = False
+    assert (is_legible(changed(PAIR.key)) and _parses(changed(PAIR.key))) == reads
+
+
+def _parses(key: bytes) -> bool:
+    try:
+        return bool(load_key(key))
+    except MalformedPem:
+        return False
+
+
 class TestOtherForms:
     def test_a_trusted_certificate_is_read_without_what_it_is_trusted_for(self):
         """``openssl x509 -trustout``; the second value is what OpenSSL calls auxiliary."""
@@ -151,14 +175,16 @@ class TestOtherForms:
     def test_the_same_key_twice_is_one(self):
         assert private_key(PAIR.key + CERTAIN["indented"](PAIR.key)) == PAIR.key
 
-    def test_a_key_with_a_password_stays_one(self):
+    def test_a_key_with_a_password_is_told_and_stays_one(self):
         older = (
             b"-----BEGIN RSA PRIVATE KEY-----\n  Proc-Type: 4,ENCRYPTED\n"
             b"  DEK-Info: AES-256-CBC,00112233445566778899AABBCCDDEEFF\n\n  " + b"A" * 64 + b"\n-----END RSA PRIVATE KEY-----\n"
         )
         for pem in (older, CERTAIN["CRLF"](older), CERTAIN["indented"](key_pem(new_key(), b"secret"))):
+            with pytest.raises(EncryptedKey, match="it is protected by a password"):
+                private_key(pem)
             with pytest.raises(EncryptedKey):
-                load_key(private_key(pem))
+                load_key(normalise(pem))
 
 
 def literal(pem: bytes) -> bytes:
