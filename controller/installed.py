@@ -10,7 +10,7 @@ from controller.domain.certificate import Certificate, Leaf, Trust
 from controller.domain.errors import MalformedPem
 from controller.domain.observed import Observed
 from controller.domain.target import Place, Target
-from controller.x509.chains import above, is_signed_by
+from controller.x509.chains import Pool, above, is_signed_by
 from controller.x509.judging import Judged, as_sent, judge
 from controller.x509.keys import key_fits
 from controller.x509.leaves import parse_leaf
@@ -105,7 +105,7 @@ class InstalledPair:
         """The certificates above its leaf as they stand in its files, without roots and what is foreign to it."""
         if not self._all:
             return b""
-        belongs = above(self._all[0], self._all[1:])
+        belongs = above(self._all[0], Pool(self._all[1:]))
         return b"".join(one.pem for one in dict.fromkeys(self._all[1:]) if one in belongs)
 
     @cached_property

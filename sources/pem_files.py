@@ -22,7 +22,7 @@ from controller.domain.finding import Reason
 from controller.domain.snapshot import Problem
 from controller.x509.bundles import Bundle, Bundles, FoundKey
 from controller.x509.chains import Pool, above
-from controller.x509.parsed import Named, ParsedCertificate
+from controller.x509.parsed import LONGEST_CHAIN, Named, ParsedCertificate
 from sources.files import MIB, read_file
 from sources.layout import FileOptions, Layout, Read, StoreOptions, Tree
 from sources.pairs import Contents, RawPair, label_of
@@ -31,6 +31,8 @@ from sources.pem_leftovers import BRING, explain, is_of_no_certificate
 _PASSWORD = "password-file"  # noqa: S105 -- the option, not a password
 _PARTIAL = ("~", ".tmp", ".part", ".partial", ".filepart", ".swp", ".next")
 """Endings of files that are not (yet) meant: half-written, an editor's, acme.sh's next key. Those of rsync begin with a dot."""
+_LONGEST = LONGEST_CHAIN - 1
+"""Certificates above a leaf that count as its own chain; the others are in the pool of all."""
 _DEEPER = ("certs", "keys", "private")
 """Folders below which there is one for each name: of uacme, OPNsense and others."""
 _NOT_ORDERED = "bring the certificate; where one is being ordered, or an order failed, see the log of what orders it"
@@ -129,8 +131,11 @@ def _match(pool: _Pool, contents: Contents) -> None:
     contents.authorities = pool.authorities
     per_file = Counter(path for path, _ in pool.leaves.values())
     halves: set[str] = set()
+    beside = {path: Pool(certificates) for path, certificates in pool.beside.items()}
     paths = {
-        leaf: above(leaf, pool.beside[path]) for leaf, (path, _) in pool.leaves.items() if leaf.public_key_hash in pool.keys
+        leaf: above(leaf, beside[path])[:_LONGEST]
+        for leaf, (path, _) in pool.leaves.items()
+        if leaf.public_key_hash in pool.keys
     }
     issuers = {issuer for path in paths.values() for issuer in path} | set(pool.authorities)
     for leaf, (path, _) in pool.leaves.items():

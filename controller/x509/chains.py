@@ -88,9 +88,8 @@ def paths(leaf: ParsedCertificate, pool: Pool) -> Iterator[Path]:
             waiting += [(*path, issuer) for issuer in issuers]
 
 
-def above(leaf: ParsedCertificate, certificates: Iterable[ParsedCertificate]) -> Path:
+def above(leaf: ParsedCertificate, pool: Pool) -> Path:
     """Those that may stand above a leaf, in the order in which they are met; what is foreign to it, and roots, are left out."""
-    pool = Pool(one for one in certificates if one != leaf)
     return tuple(dict.fromkeys(one for path in paths(leaf, pool) for one in path))
 
 

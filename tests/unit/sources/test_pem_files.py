@@ -16,7 +16,8 @@ from controller.domain.certificate import Trust
 from controller.domain.errors import MalformedPem, SourceMalformed, SourceUnavailable
 from controller.x509 import bundles
 from controller.x509.bundles import Bundle
-from controller.x509.parsed import parse_all
+from controller.x509.chains import Pool
+from controller.x509.parsed import LONGEST_CHAIN, parse_all
 from sources.pem_files import PEM
 from tests.certs import Authority, Pair, key_pem, new_key, self_signed
 from tests.odd_certificates import SIGNS, make, version_1
@@ -115,6 +116,29 @@ async def test_the_chain_of_a_ca_that_does_not_say_that_it_is_one_is_taken_from_
     )
     assert "Home CA: it does not say that it is a CA's" in entry.certificate.why
     assert found.problems == (), "nobody needs a key for it"
+
+
+async def test_more_authorities_of_one_name_and_key_than_a_chain_has_are_no_chain(tmp_path):
+    """Of one that is issued anew each day, say, and all kept in one file."""
+    top = make("Daily root", authority=True, usage=SIGNS, number=3)
+    daily = [make("Daily CA", top, authority=True, usage=SIGNS, number=4, days=day) for day in range(60, 60 + LONGEST_CHAIN)]
+    one = make(NAME, daily[0], number=5, names=[NAME])
+    (tmp_path / "all.pem").write_bytes(one.with_chain(*daily).chain + one.key_pem)
+    (entry,) = (found := await Reader(PEM, tmp_path).load()).entries
+    assert (found.problems, len(parse_all(entry.certificate.chain_pem))) == ((), 1)
+
+
+async def test_many_pairs_in_one_file_are_not_each_compared_with_all(tmp_path, monkeypatch):
+    """950 of them took half a minute."""
+    top = make("Many root", authority=True, usage=SIGNS, number=6)
+    between = [make(f"Many CA {n}", top, authority=True, usage=SIGNS, number=7) for n in range(50)]
+    leaves = [make(f"{n}.{NAME}", issuer, names=[f"{n}.{NAME}"], number=8) for n, issuer in enumerate(between)]
+    (tmp_path / "all.pem").write_bytes(b"".join(one.pem for one in (*leaves, *between)) + leaves[0].key_pem)
+    added: list[object] = []
+    add = Pool.add
+    monkeypatch.setattr(Pool, "add", lambda pool, one: added.append(one) or add(pool, one))
+    assert len((await Reader(PEM, tmp_path).load()).entries) == len(leaves)
+    assert len(added) <= 5 * (len(leaves) + len(between))
 
 
 async def test_a_leaf_in_several_files_is_one_certificate(tmp_path, pair):
