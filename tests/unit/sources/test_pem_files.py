@@ -17,7 +17,7 @@ from controller.domain.errors import MalformedPem, SourceMalformed, SourceUnavai
 from controller.x509 import bundles
 from controller.x509.bundles import Bundle
 from controller.x509.chains import Pool
-from controller.x509.parsed import LONGEST_CHAIN, parse_all
+from controller.x509.parsed import LONGEST_CHAIN, ParsedCertificate, parse_all
 from sources.pem_files import PEM
 from tests.certs import Authority, Pair, key_pem, new_key, self_signed
 from tests.odd_certificates import SIGNS, make, version_1
@@ -136,7 +136,12 @@ async def test_many_pairs_in_one_file_are_not_each_compared_with_all(tmp_path, m
     (tmp_path / "all.pem").write_bytes(b"".join(one.pem for one in (*leaves, *between)) + leaves[0].key_pem)
     added: list[object] = []
     add = Pool.add
-    monkeypatch.setattr(Pool, "add", lambda pool, one: added.append(one) or add(pool, one))
+
+    def count(pool: Pool, one: ParsedCertificate) -> None:
+        added.append(one)
+        add(pool, one)
+
+    monkeypatch.setattr(Pool, "add", count)
     assert len((await Reader(PEM, tmp_path).load()).entries) == len(leaves)
     assert len(added) <= 5 * (len(leaves) + len(between))
 
