@@ -45,6 +45,7 @@ _WHY = {
     Fault.BAD_SIGNATURE: "its signature is wrong",
     Fault.UNKNOWN_EXTENSION: "it has a critical extension that OpenSSL does not know",
 }
+_BY_ITS_DATES = (Fault.EXPIRED, Fault.NOT_YET_VALID)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +144,7 @@ def judge(
     if judged is None:
         judged = _refused(question, max(theirs, key=len) or max(all_paths, key=len), everything)
     if judged.trust is not Trust.PUBLIC and (weak := question.weak_issuer(judged.chain, everything)):
-        judged = replace(judged, trust=Trust.REFUSED, why=say(Refusal(Fault.OTHER, weak)), root_unknown=False)
+        judged = replace(judged, trust=Trust.REFUSED, why=_with_remedy(Refusal(Fault.OTHER, weak)), root_unknown=False)
     return replace(_with_mark(leaf, judged), until=_next_change(leaf, all_paths, [roots.pool, everything], moment))
 
 
@@ -211,7 +212,7 @@ def _refused(question: _Question, path: Path, everything: Pool) -> Judged:
     anchors = question.roots.for_path(question.leaf, path) or question.roots_of(path, everything) or path[-1:]
     found = question.verify(path, anchors, partial=True) if anchors else Refusal(Fault.NO_ISSUER, question.leaf)
     if path or found is None or found.fault is not Fault.NO_ISSUER:
-        return Judged(path, Trust.REFUSED, say(found) if found else _NO_PATH)
+        return Judged(path, Trust.REFUSED, _with_remedy(found) if found else _NO_PATH)
     name = question.leaf.issuer_shown
     if _is_public(question, path):
         return Judged(path, Trust.INCOMPLETE, f"the chain is incomplete: the intermediate {name} is missing; {_COMPLETE}")
@@ -244,6 +245,12 @@ def _with_mark(leaf: ParsedCertificate, judged: Judged) -> Judged:
         why = f"{issuers[0]} belongs to a staging CA, which is for tests: every client refuses it"
         return replace(judged, trust=Trust.STAGING, why=why, root_unknown=False)
     return judged
+
+
+def _with_remedy(refusal: Refusal) -> str:
+    """What a client says, and what helps."""
+    remedy = "get the current chain from the CA" if refusal.fault in _BY_ITS_DATES else "have the CA issue it anew"
+    return f"{say(refusal)}; {remedy}"
 
 
 def say(refusal: Refusal) -> str:

@@ -95,7 +95,8 @@ class TestAnIntermediateThatWasIssuedAnew:
         judged = asked(self.ONE, self.ENDED)
         assert (chain_of(judged), judged.trust) == ([self.ENDED.certificate], Trust.REFUSED)
         assert (
-            judged.why == f"clients refuse its chain because of R1: it expired on {self.ENDED.certificate.not_after:%Y-%m-%d}"
+            judged.why == f"clients refuse its chain because of R1: it expired on {self.ENDED.certificate.not_after:%Y-%m-%d};"
+            " get the current chain from the CA"
         )
         assert "it begins on" in asked(self.ONE, self.NOT_YET).why
 
@@ -205,6 +206,7 @@ class TestWhatClientsRefuse:
         judged = asked(leaf(odd), odd)
         assert (judged.trust, chain_of(judged)) == (Trust.REFUSED, [odd.certificate])
         assert said in judged.why
+        assert judged.why.endswith("; have the CA issue it anew")
 
     def test_of_a_path_that_is_too_long(self):
         first = intermediate(ROOT, "First", path_length=0)
