@@ -21,6 +21,7 @@ from controller.selection import Candidate, Selection
 from controller.served_chain import gap
 from controller.switching import NO_SWITCH, Origin, Verdict, judge
 from controller.x509.hostnames import covers
+from controller.x509.pairs import trust_of
 
 OTHERS_LIMIT = 60.0
 """Seconds that whoever else writes the files is given to take up a new certificate."""
@@ -36,8 +37,7 @@ EARLY = timedelta(hours=48)
 
 
 _NO_GOOD_CHAIN = {Trust.INCOMPLETE, Trust.REFUSED}
-"""Of two chains that clients refuse neither is better; and what is refused for an intermediate with which no server starts is
-incomplete once it is installed, without that."""
+"""Of two chains that clients refuse neither is better."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,12 +316,17 @@ def _less_accepted(facts: Facts, place: Place, candidate: Candidate, trust: Trus
 
 
 def _may_renew(facts: Facts, place: Place, candidate: Candidate, trust: Trust) -> bool:
-    """Whether a less trusted certificate is a renewal all the same, by whoever delivered the installed pair."""
+    """Whether a less trusted certificate is a renewal all the same, by whoever delivered the installed pair.
+
+    An intermediate with which no server starts lies in the source alone, so by its files the installed pair is no worse for it.
+    """
     certificate, installed = candidate.certificate, installed_leaf(place, facts.observed)
     origin = facts.origins.get(place)
     if installed is None or origin is None or candidate.source not in origin.sources:
         return False
-    return _has_a_new_root(certificate, installed) or {certificate.trust, trust} == _NO_GOOD_CHAIN
+    if _has_a_new_root(certificate, installed) or {certificate.trust, trust} == _NO_GOOD_CHAIN:
+        return True
+    return certificate.trust is Trust.REFUSED and trust_of(certificate.fullchain_pem, facts.now) >= trust
 
 
 def _has_a_new_root(certificate: Certificate, installed: Leaf) -> bool:

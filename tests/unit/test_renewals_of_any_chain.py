@@ -28,7 +28,8 @@ AGES = (timedelta(hours=-48), timedelta(hours=-2))
 
 
 def authority(common: str, issuer: Made | None = None, **options: Any) -> Made:
-    given: dict[str, Any] = {"authority": True, "usage": SIGNS, "begin": timedelta(days=-300), "days": 900.0, "number": sum(common.encode())}
+    given: dict[str, Any] = {"authority": True, "usage": SIGNS, "begin": timedelta(days=-300), "days": 900.0}
+    given["number"] = sum(common.encode())
     return make(common, issuer, **given | options)
 
 
@@ -38,6 +39,7 @@ CA, UNDER_WEAK = authority("Renewed CA", ROOT), authority("Under weak", WEAK)
 ENDED = authority("Ended CA", ROOT, days=100.0)
 BARE = make("Bare CA", ROOT, number=11, days=900, begin=timedelta(days=-300))
 SHA1, P224 = authority("SHA-1 CA", ROOT, sha1=True), authority("P-224 CA", ROOT, kind="p224")
+BELOW_SHA1 = authority("Below SHA-1", SHA1)
 STAGING = authority("(STAGING) Renewed CA", ROOT)
 SAME = authority(DOMAIN)
 OF_KNOWN = authority("Public CA", KNOWN)
@@ -63,6 +65,7 @@ KINDS: dict[str, Callable[[], tuple[Certificate, Certificate]]] = {
     "an ended intermediate": lambda: two(ENDED, ENDED, ROOT),
     "an intermediate that is no CA's": lambda: two(BARE, BARE),
     "an intermediate signed with SHA-1": lambda: two(SHA1, SHA1, ROOT),
+    "an intermediate below one signed with SHA-1": lambda: two(BELOW_SHA1, BELOW_SHA1, SHA1, ROOT),
     "an intermediate with P-224": lambda: two(P224, P224),
     "an issuer of the same name": lambda: two(SAME, SAME),
     "staging": lambda: two(STAGING, STAGING),
