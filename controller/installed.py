@@ -16,7 +16,7 @@ from controller.x509.keys import key_fits
 from controller.x509.leaves import parse_leaf
 from controller.x509.parsed import ParsedCertificate, parse_all
 from controller.x509.roots import trusted_roots
-from controller.x509.text import is_legible
+from controller.x509.text import count_legible, is_legible
 from controller.x509.usage import warnings
 
 
@@ -70,9 +70,13 @@ class InstalledPair:
     def _all(self) -> tuple[ParsedCertificate, ...]:
         """The leaf, and what stands beside it; nothing where something of that does not parse."""
         try:
-            return parse_all(self._certificate + b"\n" + self._content(self._place.chain))
+            return parse_all(self._text)
         except MalformedPem:
             return ()
+
+    @property
+    def _text(self) -> bytes:
+        return self._certificate + b"\n" + self._content(self._place.chain)
 
     @property
     def is_there(self) -> bool:
@@ -92,6 +96,8 @@ class InstalledPair:
         if self.leaf is None or self.leaf.fingerprint != certificate.fingerprint or not self.key_fits:
             return False
         wanted, there = parse_all(certificate.fullchain_pem), tuple(dict.fromkeys(self._all))
+        if count_legible(self._text) < len(self._all):
+            return False
         if there == wanted:
             return True
         has_all = tuple(one for one in there if one in wanted) == wanted

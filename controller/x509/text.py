@@ -43,6 +43,7 @@ _NO_MEANING = b" \t\r\n\v\f\0\"',>"
 """What base64 has not and text gets on its way: blanks, the quotes and commas of other languages, the mark of quoted mail."""
 _SPACES = (b"\xc2\xa0", b"\xe2\x80\x8b", b"\xef\xbb\xbf")
 """The no-break space of web pages, the space without width, the mark of UTF-8."""
+_CERTIFICATE_BEGINS = re.compile(rb"^(?:\xef\xbb\xbf)?-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----[ \t\r]*\n", re.MULTILINE)
 _KEY_BEGINS = re.compile(rb"(?:\A(?:\xef\xbb\xbf)?|\n)-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY-----[\0- ]*?\n")
 _KEY_ENDS = re.compile(rb"\n-----END [A-Z0-9 ]{0,40}PRIVATE KEY-----[\0- ]*?(?:\n|\Z)")
 _UTF16 = "-----BEGIN".encode("utf-16-le")
@@ -131,6 +132,11 @@ def is_legible(key: bytes) -> bool:
     """
     begin = _KEY_BEGINS.search(key)
     return begin is not None and _KEY_ENDS.search(key, begin.end() - 1) is not None
+
+
+def count_legible(certificates: bytes) -> int:
+    """How many certificates OpenSSL finds in a file; as `is_legible`."""
+    return len(_CERTIFICATE_BEGINS.findall(certificates))
 
 
 def _neither(data: bytes) -> MalformedPem:

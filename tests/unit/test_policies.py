@@ -654,11 +654,35 @@ class TestAChainThatClientsAcceptStays:
         monkeypatch.setattr("controller.installed.trusted_roots", lambda: roots)
         monkeypatch.setattr("controller.x509.pairs.trusted_roots", lambda: roots)
 
-    def differs(self, *behind: Made) -> bool:
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda pem: pem.replace(b"\n", b"\r\n"),
+            lambda pem: b"".join(line + b" \n" for line in pem.splitlines()),
+            lambda pem: pem.replace(b"CERTIFICATE", b"X509 CERTIFICATE"),
+            lambda pem: b"subject=CN\n" + pem + b"\n\n",
+            lambda pem: b"\xef\xbb\xbf" + pem,
+            lambda pem: pem.replace(b"\n", b"\r"),
+            lambda pem: b"".join(b"  " + line + b"\n" for line in pem.splitlines()),
+            lambda pem: pem.replace(b"-----\n-----", b"----------"),
+            lambda pem: pem.replace(b"-----\n-----", b"-----\n  -----"),
+        ],
+        ids=["CRLF", "blanks at the ends", "X509", "text around it", "BOM", "CR", "indented", "glued", "the second indented"],
+    )
+    def test_whatever_its_form_where_openssl_reads_all_of_it(self, change):
+        """A library may well read what no server finds."""
+        text = change(self.LEAF.with_chain(self.CA).chain)
+        accepted = accepts(text, b"\n" + self.LEAF.key_pem, self.ROOT.pem.decode(), DOMAIN).accepted
+        assert (len(parse_all(text)), self.differs_from(text)) == (2, not accepted)
+
+    def differs_from(self, text: bytes) -> bool:
         wanted = self.LEAF.with_chain(self.CA).certificate
         assert wanted.trust is Trust.PUBLIC
-        there = installed(PLACE, wanted) | {CERT: file(CERT, self.LEAF.with_chain(*behind).chain)}
+        there = installed(PLACE, wanted) | {CERT: file(CERT, text)}
         return policies.differs(replace(facts(wanted, there), now=MADE_AT))
+
+    def differs(self, *behind: Made) -> bool:
+        return self.differs_from(self.LEAF.with_chain(*behind).chain)
 
     @pytest.mark.parametrize("behind", ["CA ROOT", "ROOT CA", "CA CA", "CA ENDED", "ENDED CA", "CA ASTRAY ENDED"])
     def test_with_more_than_belongs_to_it(self, behind):
