@@ -39,6 +39,7 @@ UNPARSABLE = (
     x509.InvalidVersion,
     x509.DuplicateExtension,
     x509.UnsupportedGeneralNameType,
+    KeyError,  # a TLS feature without a name (RFC 7633)
 )
 
 IPAddress = IPv4Address | IPv6Address

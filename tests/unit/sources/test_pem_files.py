@@ -146,6 +146,19 @@ async def test_many_pairs_in_one_file_are_not_each_compared_with_all(tmp_path, m
     assert len(added) <= 5 * (len(leaves) + len(between))
 
 
+async def test_a_certificate_that_the_library_fails_on_hides_no_other(tmp_path, pair):
+    """A TLS feature of a number that it does not know is a KeyError there."""
+    feature = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.5.5.7.1.24"), bytes.fromhex("3003020113"))
+    odd = make("odd.example.test", names=["odd.example.test"], more=[(feature, False)])
+    for file, content in (("odd.pem", odd.pem + odd.key_pem), ("good.pem", pair.chain + pair.key)):
+        (tmp_path / file).write_bytes(content)
+    found = await Reader(PEM, tmp_path).load()
+    assert [entry.label for entry in found.entries] == ["good.pem"]
+    assert [problem.message for problem in found.problems] == [
+        "odd.pem: a certificate that does not parse; it is damaged; bring the right file"
+    ]
+
+
 async def test_a_leaf_in_several_files_is_one_certificate(tmp_path, pair):
     (tmp_path / "cert.pem").write_bytes(pair.certificate.leaf_pem)
     (tmp_path / "fullchain.pem").write_bytes(pair.chain)
