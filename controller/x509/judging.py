@@ -34,7 +34,7 @@ _ADD_ROOT = "if it is to be trusted, name it in CERTFERRY_EXTRA_ROOTS"
 _COMPLETE = "give the whole chain (fullchain.pem)"
 _NO_PATH = "clients refuse its chain"
 _WHY = {
-    Fault.EXPIRED: "it expired on {end:%Y-%m-%d}",
+    Fault.EXPIRED: "it expired on {end:%Y-%m-%d}; get the current chain from its CA",
     Fault.NOT_YET_VALID: "it begins on {begin:%Y-%m-%d}",
     Fault.NO_AUTHORITY: "it does not say that it is a CA's (basicConstraints or keyUsage)",
     Fault.TOO_LONG: "the CA above it allows no further one (path length)",
@@ -58,6 +58,11 @@ class Judged:
     why: str = ""
     root_unknown: bool = False
     until: datetime | None = None
+
+    @property
+    def vouched(self) -> Trust:
+        """Which trust it is, for people; see `Certificate.vouched`."""
+        return Trust.ROOT_UNKNOWN if self.root_unknown else self.trust
 
 
 @dataclass(frozen=True)
@@ -204,7 +209,7 @@ def _refused(question: _Question, path: Path, everything: Pool) -> Judged:
     if _is_public(question, path):
         return Judged(path, Trust.INCOMPLETE, f"the chain is incomplete: the intermediate {name} is missing; {_COMPLETE}")
     why = f"the chain is incomplete: {name}, which issued it, is neither beside it nor among this system's trusted roots"
-    return Judged(path, Trust.INCOMPLETE, f"{why}; {_COMPLETE}; {_ADD_ROOT}")
+    return Judged(path, Trust.INCOMPLETE, f"{why}; {_COMPLETE}, or name {name} in CERTFERRY_EXTRA_ROOTS if it is a root")
 
 
 def _is_public(question: _Question, path: Path) -> bool:

@@ -93,7 +93,8 @@ class TestAnIntermediateThatWasIssuedAnew:
         judged = asked(self.ONE, self.ENDED)
         assert (chain_of(judged), judged.trust) == ([self.ENDED.certificate], Trust.REFUSED)
         assert (
-            judged.why == f"clients refuse its chain because of R1: it expired on {self.ENDED.certificate.not_after:%Y-%m-%d}"
+            judged.why == f"clients refuse its chain because of R1: it expired on {self.ENDED.certificate.not_after:%Y-%m-%d};"
+            " get the current chain from its CA"
         )
         assert "it begins on" in asked(self.ONE, self.NOT_YET).why
 
