@@ -10,8 +10,8 @@ from controller.domain.certificate import Certificate, Leaf, Trust
 from controller.domain.errors import MalformedPem
 from controller.domain.observed import Observed
 from controller.domain.target import Place, Target
-from controller.x509.chains import above, is_signed_by
-from controller.x509.judging import Judged, judge
+from controller.x509.chains import Pool, above, is_signed_by
+from controller.x509.judging import Judged, as_sent, judge
 from controller.x509.keys import key_fits
 from controller.x509.leaves import parse_leaf
 from controller.x509.parsed import ParsedCertificate, parse_all
@@ -86,21 +86,26 @@ class InstalledPair:
     def means(self, certificate: Certificate, moment: datetime) -> bool:
         """Whether it is the same certificate and key, in whatever form they are written, with a chain that is as good.
 
-        That is one which has all of the other's in its order, or which clients accept at the moment.
+        That is one which has all of the other's in its order, or which clients accept at the moment; but none in which they
+        lose their way between what belongs to it and what does not.
         """
         if self.leaf is None or self.leaf.fingerprint != certificate.fingerprint or not self.key_fits:
             return False
-        wanted = parse_all(certificate.fullchain_pem)
-        if tuple(one for one in dict.fromkeys(self._all) if one in wanted) == wanted:
+        wanted, there = parse_all(certificate.fullchain_pem), tuple(dict.fromkeys(self._all))
+        if there == wanted:
             return True
-        return certificate.trust is self.trust(moment) is Trust.PUBLIC
+        has_all = tuple(one for one in there if one in wanted) == wanted
+        if self.trust(moment) is not Trust.PUBLIC:
+            return has_all
+        accepted = as_sent(self._all[0], self._all[1:], trusted_roots(), moment) is None
+        return accepted and (has_all or certificate.trust is Trust.PUBLIC)
 
     @cached_property
     def chain_pem(self) -> bytes:
         """The certificates above its leaf as they stand in its files, without roots and what is foreign to it."""
         if not self._all:
             return b""
-        belongs = above(self._all[0], self._all[1:])
+        belongs = above(self._all[0], Pool(self._all[1:]))
         return b"".join(one.pem for one in dict.fromkeys(self._all[1:]) if one in belongs)
 
     @cached_property

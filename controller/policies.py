@@ -21,6 +21,7 @@ from controller.selection import Candidate, Selection
 from controller.served_chain import gap
 from controller.switching import NO_SWITCH, Origin, Verdict, judge
 from controller.x509.hostnames import covers
+from controller.x509.pairs import trust_of
 
 OTHERS_LIMIT = 60.0
 """Seconds that whoever else writes the files is given to take up a new certificate."""
@@ -33,6 +34,10 @@ READ_ONLY_LIMIT = 10.0
 
 EARLY = timedelta(hours=48)
 """A certificate may begin by so much after it was signed (CA/Browser Forum, Baseline Requirements 7.1.2.7)."""
+
+
+_NO_GOOD_CHAIN = {Trust.INCOMPLETE, Trust.REFUSED}
+"""Of two chains that clients refuse neither is better."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,7 +306,7 @@ def _less_accepted(facts: Facts, place: Place, candidate: Candidate, trust: Trus
     pair, certificate = pair_in(place, facts.observed), candidate.certificate
     if pair.leaf is None:
         return None
-    if trust > certificate.trust and not _has_a_new_root(facts, place, candidate):
+    if trust > certificate.trust and not _may_renew(facts, place, candidate, trust):
         return _less_trusted(pair.leaf, trust, certificate)
     if trust is certificate.trust and certificate.warnings and not pair.warnings:
         text = f"{certificate.leaf.short} would replace {pair.leaf.short}, which all clients accept: {certificate.warnings[0]}"
@@ -309,17 +314,27 @@ def _less_accepted(facts: Facts, place: Place, candidate: Candidate, trust: Trus
     return _less_trusted(pair.leaf, trust, certificate) if certificate.trust is trust is Trust.SELF_SIGNED else None
 
 
-def _has_a_new_root(facts: Facts, place: Place, candidate: Candidate) -> bool:
-    """Whether only the root of a renewal is not known here: by whoever delivered the installed pair, verified up to that root.
+def _may_renew(facts: Facts, place: Place, candidate: Candidate, trust: Trust) -> bool:
+    """Whether a less trusted certificate is a renewal all the same, by whoever delivered the installed pair.
 
-    A list of roots that ages must not hold up a renewal (design §4). The same authority, or any that is a public one.
+    An intermediate with which no server starts lies in the source alone, so by its files the installed pair is no worse for it.
     """
     certificate, installed = candidate.certificate, installed_leaf(place, facts.observed)
     origin = facts.origins.get(place)
-    if installed is None or origin is None or candidate.source not in origin.sources or not certificate.root_unknown:
+    if installed is None or origin is None or candidate.source not in origin.sources:
         return False
+    if _has_a_new_root(certificate, installed) or {certificate.trust, trust} == _NO_GOOD_CHAIN:
+        return True
+    return certificate.trust is Trust.REFUSED and trust_of(certificate.fullchain_pem, facts.now) >= trust
+
+
+def _has_a_new_root(certificate: Certificate, installed: Leaf) -> bool:
+    """Whether only the root of a renewal is not known here, and everything up to that root was verified.
+
+    A list of roots that ages must not hold up a renewal (design §4). The same authority, or any that is a public one.
+    """
     alike = certificate.trust is Trust.PRIVATE and certificate.leaf.organisation == installed.organisation
-    return certificate.trust is Trust.ROOT_UNKNOWN or alike
+    return certificate.root_unknown and (certificate.trust is Trust.ROOT_UNKNOWN or alike)
 
 
 def _less_trusted(installed: Leaf, trust: Trust, certificate: Certificate) -> Finding | None:

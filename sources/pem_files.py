@@ -22,7 +22,7 @@ from controller.domain.finding import Reason
 from controller.domain.snapshot import Problem
 from controller.x509.bundles import Bundle, Bundles, FoundKey
 from controller.x509.chains import Pool, above
-from controller.x509.parsed import Named, ParsedCertificate
+from controller.x509.parsed import LONGEST_CHAIN, Named, ParsedCertificate
 from sources.files import MIB, read_file
 from sources.layout import FileOptions, Layout, Read, StoreOptions, Tree
 from sources.pairs import Contents, RawPair, label_of
@@ -31,6 +31,8 @@ from sources.pem_leftovers import BRING, explain, is_of_no_certificate
 _PASSWORD = "password-file"  # noqa: S105 -- the option, not a password
 _PARTIAL = ("~", ".tmp", ".part", ".partial", ".filepart", ".swp", ".next")
 """Endings of files that are not (yet) meant: half-written, an editor's, acme.sh's next key. Those of rsync begin with a dot."""
+_LONGEST = LONGEST_CHAIN - 1
+"""Certificates above a leaf that count as its own chain; the others are in the pool of all."""
 _DEEPER = ("certs", "keys", "private")
 """Folders below which there is one for each name: of uacme, OPNsense and others."""
 _NOT_ORDERED = "bring the certificate; where one is being ordered, or an order failed, see the log of what orders it"
@@ -116,18 +118,27 @@ def _read(bundles: Bundles, tree: Tree, options: StoreOptions) -> Contents:
         _match(pool, contents)
     if tree.focus:
         contents.problems = [p for p in contents.problems if p.label.partition("#")[0] in (label_of(tree.focus), _PASSWORD)]
+        if not (contents.pairs or contents.problems):
+            text = f"{tree.focus} holds certificates of CAs only; name the file of the server's certificate, or the folder"
+            contents.problems.append(Problem(label_of(tree.focus), Reason.KEY_MISMATCH, text))
     return contents
 
 
 def _match(pool: _Pool, contents: Contents) -> None:
     """Put the pairs together, and tell what is left over."""
+    for certificate in pool.leaves:  # of a CA that does not say so: what OpenSSL makes without extensions
+        if certificate.subject in pool.issuers and certificate.public_key_hash not in pool.keys:
+            pool.authorities.add(certificate)
     contents.authorities = pool.authorities
     per_file = Counter(path for path, _ in pool.leaves.values())
     halves: set[str] = set()
+    beside = {path: Pool(certificates) for path, certificates in pool.beside.items()}
     paths = {
-        leaf: above(leaf, pool.beside[path]) for leaf, (path, _) in pool.leaves.items() if leaf.public_key_hash in pool.keys
+        leaf: above(leaf, beside[path])[:_LONGEST]
+        for leaf, (path, _) in pool.leaves.items()
+        if leaf.public_key_hash in pool.keys
     }
-    issuers = {issuer for path in paths.values() for issuer in path}
+    issuers = {issuer for path in paths.values() for issuer in path} | set(pool.authorities)
     for leaf, (path, _) in pool.leaves.items():
         if pool.focus and leaf.public_key_hash not in pool.in_focus:
             continue

@@ -16,6 +16,7 @@ from functools import partial
 
 from controller.domain.errors import OtherStore, SourceMalformed, SourceUnavailable
 from controller.domain.finding import Reason
+from controller.domain.moment import EARLIEST, TOLERANCE
 from controller.domain.snapshot import Entry, Problem, Snapshot
 from sources.layout import Layout, Storage, StoreOptions, Tree
 from sources.other_stores import other_store
@@ -35,6 +36,8 @@ class _Memory:
     """What is remembered from one load to the next."""
 
     known: Known = field(default_factory=dict)
+    moment: datetime = EARLIEST
+    """When that was, by the wall clock."""
     had_content: bool = False
     good: dict[str, tuple[Entry, ...]] = field(default_factory=dict)
     """The entries in use, by label."""
@@ -78,7 +81,8 @@ class StoredSource:
             where = f"{tree.where}/{tree.focus}" if tree.focus else tree.where
             raise SourceMalformed(f"{where} is empty, and was not before; if it stays so, restore it from a backup")
         moment = self._now()
-        reading = read_pairs(contents, before.known, moment=moment, remedy=self.layout.remedy)
+        known = before.known if moment > before.moment - TOLERANCE else {}  # that was judged by a clock that was wrong
+        reading = read_pairs(contents, known, moment=moment, remedy=self.layout.remedy)
         problems = tuple(dict.fromkeys(map(_on_one_line, (*contents.problems, *reading.problems))))
         good = _by_label(reading.entries)
         # What went while nothing is wrong was removed; else it may be a part of that, whatever label that has.
@@ -87,7 +91,7 @@ class StoredSource:
         kept = {label: before.good[label] for label in sorted(lost & rests.keys())}
         entries = (*reading.entries, *(entry for group in kept.values() for entry in group))
         reported = _at_most(tuple(problem for problem in problems if problem.label not in rests))
-        memory = _Memory(reading.known, not contents.blank, good | kept, bad_since)
+        memory = _Memory(reading.known, moment, not contents.blank, good | kept, bad_since)
         again = min((*rests.values(), *filter(None, [next_change(entries, moment)])), default=None)
         snapshot = Snapshot(self.name, entries, (*self.storage.problems(), *reported), again, self.layout.schedule)
         snapshot.by_name  # noqa: B018 -- made here, since the loop would be held by that: a store may have millions of names

@@ -16,11 +16,11 @@ from controller.domain.certificate import Trust
 from controller.domain.errors import MalformedPem
 from controller.domain.observed import Served
 from controller.probe.network import sni_of
-from controller.x509 import openssl, usage
+from controller.x509 import usage
 from controller.x509.hostnames import covers
-from controller.x509.judging import Judged, say
+from controller.x509.judging import Judged, as_sent, say
 from controller.x509.judging import judge as judge_chain
-from controller.x509.openssl import Fault, Refusal
+from controller.x509.openssl import Fault
 from controller.x509.parsed import ParsedCertificate, parse_all
 from controller.x509.roots import Roots, trusted_roots
 
@@ -91,23 +91,17 @@ def _answers(
         (Judgement.TRUST, "" if chain else judged.why),
         (Judgement.USAGE, wrong_usage),
         (Judgement.KEY, usage.weak_key(leaf)),
-        (Judgement.SIGNATURE, "" if leaf.is_self_issued else usage.weak_signature(leaf)),
+        (Judgement.SIGNATURE, "" if leaf.is_root else usage.weak_signature(leaf)),
     )
 
 
 def _chain(judged: Judged, leaf: ParsedCertificate, behind: Sequence[ParsedCertificate], now: datetime, roots: Roots) -> str:
     if judged.trust in _BAD_CHAIN:
         return judged.why
-    refused = _as_sent(leaf, behind, now, roots)
+    refused = as_sent(leaf, behind, roots, now)
     if judged.trust is Trust.PUBLIC:
         return _ODD_PATH if refused or _meets_a_weak_one(judged.chain, behind) else ""
     return say(refused) if refused and refused.fault not in _ONLY_THE_ROOT else ""
-
-
-def _as_sent(leaf: ParsedCertificate, behind: Sequence[ParsedCertificate], now: datetime, roots: Roots) -> Refusal | None:
-    """Why OpenSSL refuses what it finds in all that was sent, as clients find it."""
-    moment = min(max(now, leaf.not_before), leaf.not_after)
-    return openssl.verify(leaf, behind, roots.for_path(leaf, behind), moment)
 
 
 def _meets_a_weak_one(chain: Sequence[ParsedCertificate], behind: Sequence[ParsedCertificate]) -> bool:

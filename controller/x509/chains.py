@@ -36,12 +36,14 @@ class Pool:
     def __init__(self, certificates: Iterable[ParsedCertificate] = (), others: Pool | None = None) -> None:
         self._by_subject: dict[Named, dict[ParsedCertificate, None]] = {}
         self._others = others
+        self._issuers: dict[ParsedCertificate, tuple[ParsedCertificate, ...]] = {}
         for certificate in certificates:
             self.add(certificate)
 
     def add(self, certificate: ParsedCertificate) -> None:
         """Remember one, once."""
         self._by_subject.setdefault(certificate.subject, {})[certificate] = None
+        self._issuers.clear()
 
     @property
     def digest(self) -> bytes:
@@ -58,12 +60,17 @@ class Pool:
         more = self._others.named(subject) if self._others else ()
         return tuple(islice(dict.fromkeys((*known, *more)), MOST_ISSUERS))
 
-    def issuers_of(self, certificate: ParsedCertificate) -> Iterator[ParsedCertificate]:
-        """Whoever signed a certificate, and is not itself: the one with the right key identifier first."""
-        candidates = sorted(self.named(certificate.issuer), key=lambda one: _other_key(certificate, one))
-        for issuer in candidates:
-            if issuer != certificate and is_signed_by(certificate, issuer):
-                yield issuer
+    def issuers_of(self, certificate: ParsedCertificate) -> tuple[ParsedCertificate, ...]:
+        """Whoever signed a certificate, and is not itself: the one with the right key identifier first.
+
+        Each is asked once: many paths may go through a few authorities that sign each other.
+        """
+        if certificate not in self._issuers:
+            candidates = sorted(self.named(certificate.issuer), key=lambda one: _other_key(certificate, one))
+            self._issuers[certificate] = tuple(
+                issuer for issuer in candidates if issuer != certificate and is_signed_by(certificate, issuer)
+            )
+        return self._issuers[certificate]
 
 
 def paths(leaf: ParsedCertificate, pool: Pool) -> Iterator[Path]:
@@ -81,9 +88,8 @@ def paths(leaf: ParsedCertificate, pool: Pool) -> Iterator[Path]:
             waiting += [(*path, issuer) for issuer in issuers]
 
 
-def above(leaf: ParsedCertificate, certificates: Iterable[ParsedCertificate]) -> Path:
+def above(leaf: ParsedCertificate, pool: Pool) -> Path:
     """Those that may stand above a leaf, in the order in which they are met; what is foreign to it, and roots, are left out."""
-    pool = Pool(one for one in certificates if one != leaf)
     return tuple(dict.fromkeys(one for path in paths(leaf, pool) for one in path))
 
 

@@ -32,9 +32,11 @@ _PUBLIC_POLICIES = frozenset(f"2.23.140.1.{kind}" for kind in ("1", "2.1", "2.2"
 
 _ADD_ROOT = "if it is to be trusted, name it in CERTFERRY_EXTRA_ROOTS"
 _COMPLETE = "give the whole chain (fullchain.pem)"
-_NO_PATH = "clients refuse its chain"
+_NO_PATH = "clients refuse its chain: OpenSSL finds no way from it to a root; get the current chain from the CA"
+_SAME_NAME = "it has the name of the CA that issued it, so clients take it for self-signed; make it with another subject"
 _WHY = {
-    Fault.EXPIRED: "it expired on {end:%Y-%m-%d}; get the current chain from its CA",
+    Fault.NO_ISSUER: "what issued it has another key than the one that it names (authorityKeyIdentifier)",
+    Fault.EXPIRED: "it expired on {end:%Y-%m-%d}",
     Fault.NOT_YET_VALID: "it begins on {begin:%Y-%m-%d}",
     Fault.NO_AUTHORITY: "it does not say that it is a CA's (basicConstraints or keyUsage)",
     Fault.TOO_LONG: "the CA above it allows no further one (path length)",
@@ -43,6 +45,7 @@ _WHY = {
     Fault.BAD_SIGNATURE: "its signature is wrong",
     Fault.UNKNOWN_EXTENSION: "it has a critical extension that OpenSSL does not know",
 }
+_BY_ITS_DATES = (Fault.EXPIRED, Fault.NOT_YET_VALID)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +102,10 @@ class _Question:
         return self._first(((path, path[-1:]) for path in whole if not self._has_bad_root(path)), partial=True)
 
     def weak_issuer(self, path: Path, beside: Pool) -> ParsedCertificate | None:
-        """What was left out above a path, because a server would not start with it."""
+        """What was left out above a path, because a server would not start with it; a root always is."""
         last = (self.leaf, *path)[-1]
-        return next((one for one in beside.named(last.issuer) if is_weak(one) and is_signed_by(last, one)), None)
+        weak = (one for one in beside.named(last.issuer) if is_weak(one) and not one.is_root)
+        return next((one for one in weak if is_signed_by(last, one)), None)
 
     def _has_bad_root(self, path: Path) -> bool:
         if not self.roots.pool.named(path[-1].issuer):
@@ -137,14 +141,21 @@ def judge(
     if _is_in_order(leaf, own) and question.trusted(_in_time([tuple(own)], question.moment)):
         return Judged(tuple(own), Trust.PUBLIC, until=_next_change(leaf, [tuple(own)], [roots.pool], moment))
     beside = Pool(one for one in own if one != leaf)
-    everything = Pool(beside, pool)
-    theirs, all_paths = list(paths(leaf, beside)), list(paths(leaf, everything))
-    judged = _judge(question, _longest_first(theirs, question.moment), _in_time(all_paths, question.moment), everything)
+    everything = beside if pool is None else Pool(beside, pool)
+    theirs = list(paths(leaf, beside))
+    all_paths = theirs if pool is None else list(paths(leaf, everything))
+    others = [] if pool is None else _in_time(all_paths, question.moment)
+    judged = _judge(question, _longest_first(theirs, question.moment), others, everything)
     if judged is None:
-        judged = _refused(question, max(theirs, key=len), everything)
+        judged = _refused(question, max(theirs, key=len) or max(all_paths, key=len), everything)
     if judged.trust is not Trust.PUBLIC and (weak := question.weak_issuer(judged.chain, everything)):
-        judged = replace(judged, trust=Trust.REFUSED, why=say(Refusal(Fault.OTHER, weak)), root_unknown=False)
+        judged = replace(judged, trust=Trust.REFUSED, why=_with_remedy(Refusal(Fault.OTHER, weak)), root_unknown=False)
     return replace(_with_mark(leaf, judged), until=_next_change(leaf, all_paths, [roots.pool, everything], moment))
+
+
+def as_sent(leaf: ParsedCertificate, behind: Sequence[ParsedCertificate], roots: Roots, moment: datetime) -> Refusal | None:
+    """Why OpenSSL refuses what it finds in all that is sent, as clients find it: of several paths it tries the first alone."""
+    return openssl.verify(leaf, behind, roots.for_path(leaf, behind), min(max(moment, leaf.not_before), leaf.not_after))
 
 
 def _is_in_order(leaf: ParsedCertificate, own: Sequence[ParsedCertificate]) -> bool:
@@ -162,6 +173,8 @@ def _judge(question: _Question, theirs: Sequence[Path], others: Sequence[Path], 
     if (found := question.private(theirs, everything)) is not None or (
         found := question.private(others, everything)
     ) is not None:
+        if found and _is_public(question, found):  # as it is once installed, without its root; a renewal must be no less
+            return _root_unknown(question, found)
         return Judged(found, Trust.PRIVATE, _private((question.leaf, *found)[-1].issuer_shown))
     if found := question.up_to(theirs, everything) or question.up_to(others, everything):
         return _root_unknown(question, found)
@@ -204,7 +217,7 @@ def _refused(question: _Question, path: Path, everything: Pool) -> Judged:
     anchors = question.roots.for_path(question.leaf, path) or question.roots_of(path, everything) or path[-1:]
     found = question.verify(path, anchors, partial=True) if anchors else Refusal(Fault.NO_ISSUER, question.leaf)
     if path or found is None or found.fault is not Fault.NO_ISSUER:
-        return Judged(path, Trust.REFUSED, say(found) if found else _NO_PATH)
+        return Judged(path, Trust.REFUSED, _with_remedy(found) if found else _NO_PATH)
     name = question.leaf.issuer_shown
     if _is_public(question, path):
         return Judged(path, Trust.INCOMPLETE, f"the chain is incomplete: the intermediate {name} is missing; {_COMPLETE}")
@@ -226,7 +239,9 @@ def _with_mark(leaf: ParsedCertificate, judged: Judged) -> Judged:
     if judged.trust is Trust.PUBLIC:
         return judged
     issuers = [one.issuer_shown for one in (leaf, *judged.chain)]
-    if leaf.is_self_issued:
+    if leaf.is_self_issued and not leaf.is_root:
+        return replace(judged, why=_SAME_NAME) if judged.trust is Trust.REFUSED else judged
+    if leaf.is_root:
         return replace(judged, trust=Trust.SELF_SIGNED, why="it is self-signed, so clients refuse it", root_unknown=False)
     if SELF_SIGNED_MARK in issuers[0]:
         why = "certferry's own CA signed it, so clients that do not have that CA refuse it"
@@ -235,6 +250,12 @@ def _with_mark(leaf: ParsedCertificate, judged: Judged) -> Judged:
         why = f"{issuers[0]} belongs to a staging CA, which is for tests: every client refuses it"
         return replace(judged, trust=Trust.STAGING, why=why, root_unknown=False)
     return judged
+
+
+def _with_remedy(refusal: Refusal) -> str:
+    """What a client says, and what helps."""
+    remedy = "get the current chain from the CA" if refusal.fault in _BY_ITS_DATES else "have the CA issue it anew"
+    return f"{say(refusal)}; {remedy}"
 
 
 def say(refusal: Refusal) -> str:

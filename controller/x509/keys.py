@@ -36,7 +36,8 @@ def load_key(pem: bytes) -> PrivateKey:
     if isinstance(key, rsa.RSAPrivateKey) and (key.key_size > LARGEST_RSA_BITS or not _is_consistent(key)):
         raise MalformedPem("the numbers of the private key do not fit each other; it is damaged")
     if not isinstance(key, PrivateKey):
-        raise WeakKey(f"keys of type {type(key).__name__} are not used for TLS")
+        kind = type(key).__name__.lstrip("_").removesuffix("PrivateKey")
+        raise WeakKey(f"it is a key of the kind {kind}, which TLS certificates do not have; bring the key of the certificate")
     return key
 
 

@@ -25,7 +25,7 @@ def parse_certificate(chain_pem: bytes, key_pem: bytes, moment: datetime, pool: 
             delivered.
     """
     key = load_key(key_pem)
-    leaf, own = _find_leaf(parse_all(chain_pem), public_key_hash(key.public_key()))
+    leaf, own = _find_leaf(parse_all(chain_pem), public_key_hash(key.public_key()), moment)
     facts = leaf.leaf
     if not facts.names:
         raise _nameless(leaf)
@@ -45,12 +45,18 @@ def parse_certificate(chain_pem: bytes, key_pem: bytes, moment: datetime, pool: 
     )
 
 
-def _find_leaf(certificates: Sequence[ParsedCertificate], key: str) -> tuple[ParsedCertificate, Sequence[ParsedCertificate]]:
-    """The certificate of the key, one of a server before one of a CA, and the others in their order."""
+def _find_leaf(
+    certificates: Sequence[ParsedCertificate], key: str, moment: datetime
+) -> tuple[ParsedCertificate, Sequence[ParsedCertificate]]:
+    """The certificate of the key, and the others in their order.
+
+    Of several one of a server comes before one of a CA, then one that is valid, then the one that ends last: a program that
+    keeps the key may leave what it renewed in the file.
+    """
     fitting = [one for one in certificates if one.public_key_hash == key]
     if not fitting:
         raise KeyMismatch("the private key belongs to another certificate")
-    leaf = next((one for one in fitting if not one.is_authority), fitting[0])
+    leaf = max(fitting, key=lambda one: (not one.is_authority, one.is_valid_at(moment), one.not_after))
     return leaf, [one for one in certificates if one != leaf]
 
 

@@ -40,7 +40,7 @@ def refusal(leaf: ParsedCertificate) -> CertificateError | None:
     """Why mail clients refuse a leaf that is in time and for the right name; ``None`` where they do not."""
     if why := weak_key(leaf):
         return WeakKey(f"{why}; let its program make a new one: RSA with 2048 bits at least, or the curve P-256")
-    if not leaf.is_self_issued and (why := weak_signature(leaf)):
+    if not leaf.is_root and (why := weak_signature(leaf)):
         return WeakSignature(f"{why}, which OpenSSL and Thunderbird refuse; let its CA sign it with SHA-256")
     if why := wrong_usage(leaf):
         return WrongUsage(why)
@@ -95,7 +95,7 @@ def wrong_usage(leaf: ParsedCertificate) -> str:
         usages = leaf.extension(x509.ExtendedKeyUsage) or ()
         only = " and ".join(map(_usage_name, usages))
         return f"it is not for servers but for {only}, so every client refuses it; ask its CA for a server certificate"
-    if leaf.is_authority and not leaf.is_self_issued:
+    if leaf.is_authority and not leaf.is_root:
         return "it is the certificate of a CA, not of a server (CA:TRUE), and Thunderbird refuses it; use the server's own"
     usage = leaf.extension(x509.KeyUsage)
     rsa_only = usage is not None and usage.key_encipherment and isinstance(leaf.x509.public_key(), rsa.RSAPublicKey)

@@ -1,4 +1,4 @@
-"""What it costs to read a store of thousands of certificates: all of them at first, and one that changed."""
+"""What it costs to read a store of thousands of certificates, in processor time: all of them at first, and one that changed."""
 
 from __future__ import annotations
 
@@ -65,13 +65,13 @@ def _read(store: bytes, before: Reading | None = None) -> Reading:
 
 
 def _cold(store: bytes) -> float:
-    begin = time.perf_counter()
+    begin = time.process_time()
     _read(store)
-    return time.perf_counter() - begin
+    return time.process_time() - begin
 
 
 def _warm(store: bytes, renewed: bytes) -> float:
     before = _read(store)
-    begin = time.perf_counter()
+    begin = time.process_time()
     _read(renewed, before)
-    return time.perf_counter() - begin
+    return time.process_time() - begin

@@ -12,7 +12,13 @@ from tests.differential.properties import check
 
 COMMANDS_EVERY = 20
 """Of so many worlds the openssl command is asked about one: it takes longer than all the rest."""
-_PHASES = (Phase.generate, Phase.shrink)
+_SETTINGS = settings(
+    deadline=None,
+    database=None,
+    phases=(Phase.generate, Phase.shrink),
+    report_multiple_bugs=False,
+    suppress_health_check=list(HealthCheck),
+)
 
 
 def compare(worlds: int, number: int) -> Counter[str]:
@@ -24,7 +30,7 @@ def compare(worlds: int, number: int) -> Counter[str]:
     met = Counter[str]()
 
     @seed(number)
-    @settings(max_examples=worlds, deadline=None, database=None, phases=_PHASES, suppress_health_check=list(HealthCheck))
+    @settings(_SETTINGS, max_examples=worlds)
     @given(plans(), st.integers(1, COMMANDS_EVERY))
     def each(plan: Plan, drawn: int) -> None:
         met["worlds"] += 1

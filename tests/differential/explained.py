@@ -1,7 +1,7 @@
 """Where certferry and OpenSSL may differ, and why. Nothing else may.
 
-`STRICTER` names the client that refuses what OpenSSL accepts. `MILDER` has no rows: certferry is never milder than OpenSSL. The
-other tables are about the openssl command, which is not what mail programs verify with.
+`STRICTER` names the client that refuses what OpenSSL accepts, or the limit that certferry has. `MILDER` has no rows: certferry
+is never milder than OpenSSL. The other tables are about the openssl command, which is not what mail programs verify with.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tests.differential.judged import Verdict
-from tests.differential.plans import Plan, Usage, host_of
+from tests.differential.plans import ENTITIES, NOT_ASCII, Aki, Form, Plan, Usage, host_of
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,15 @@ class Row:
     applies: Callable[[Plan, Verdict], bool]
 
 
+_WITH_NAME = (Aki.SERIAL_TOO, Aki.ONLY_SERIAL, Aki.WRONG_SERIAL)
 _NO_SIGNATURE = (Usage.ONLY_ENCIPHERMENT, Usage.ONLY_AGREEMENT)
+
+
+def _names_an_issuer_in_latin_1(plan: Plan) -> bool:
+    """Whether the leaf's authority key identifier holds a name with an umlaut in a T61String: its issuer's issuer."""
+    names = (one for one in plan.authorities if one.who == plan.leaf.by and one.issuer_form is Form.TELETEX)
+    return plan.leaf.aki in _WITH_NAME and any(ENTITIES[one.by][0] == NOT_ASCII for one in names)
+
 
 STRICTER: tuple[Row, ...] = (
     Row(
@@ -37,6 +45,12 @@ STRICTER: tuple[Row, ...] = (
         "Thunderbird",
         "MOZILLA_PKIX_ERROR_CA_CERT_USED_AS_END_ENTITY: CA:TRUE is not for a server; OpenSSL does not look at it in a leaf",
         lambda plan, verdict: plan.leaf.usage in (Usage.AUTHORITY, Usage.AUTHORITY_THAT_SIGNS) and not verdict.is_usable,
+    ),
+    Row(
+        "Latin-1 in an authority key identifier",
+        "none: a limit of certferry's",
+        "where one extension holds text that the cryptography package does not read, it reads none of the certificate's",
+        lambda plan, verdict: _names_an_issuer_in_latin_1(plan) and not verdict.is_usable,
     ),
     Row(
         "no name",

@@ -58,7 +58,10 @@ def trust_of(chain: Sequence[x509.Certificate], roots: Roots) -> Verdict:
 
 def problems_of_a_port(world: World, sent: Sequence[x509.Certificate], name: str) -> tuple[str, ...]:
     """What `certferry probe` says of a port that hands these out, leaf first."""
-    served = Served(IMAPS, parsed(world.leaf).leaf, "network", chain_pem=pem(sent))
+    try:
+        served = Served(IMAPS, parsed(world.leaf).leaf, "network", chain_pem=pem(sent))
+    except CertificateError as error:
+        return (str(error),)
     return probe_judge(served, name, NOW, Roots.of(map(parsed, world.roots))).problems
 
 

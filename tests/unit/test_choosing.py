@@ -236,6 +236,30 @@ class TestARenewalWhoseRootIsNotKnownHere:
         assert refused(choose(situation, self.RENEWED)) is Reason.UNTRUSTED_ISSUER
 
 
+class TestARenewalWhoseChainIsAsBadAsTheInstalledOne:
+    """With an intermediate by SHA-1, say: it lies in the source, where it is judged, and never in a container."""
+
+    def choice(self, there: Trust, trust: Trust, source: str, monkeypatch: pytest.MonkeyPatch) -> Facts:
+        monkeypatch.setattr(InstalledPair, "trust", lambda *_: there)
+        known = Known(held={old.fingerprint: frozenset({source})})
+        situation = replace(facts((), installed(PLACE, old), serves(old)), known=known)
+        return choose(situation, replace(new, trust=trust))
+
+    @pytest.mark.parametrize(
+        ("there", "trust"),
+        [(Trust.INCOMPLETE, Trust.REFUSED), (Trust.REFUSED, Trust.INCOMPLETE), (Trust.REFUSED, Trust.REFUSED)],
+    )
+    def test_is_taken_from_whoever_delivered_it(self, there, trust, monkeypatch):
+        assert decide(self.choice(there, trust, "traefik", monkeypatch)).write.keys() == BOTH
+
+    def test_is_not_taken_from_another_source(self, monkeypatch):
+        assert refused(self.choice(Trust.INCOMPLETE, Trust.REFUSED, "other", monkeypatch)) is Reason.UNTRUSTED_ISSUER
+
+    @pytest.mark.parametrize("trust", [Trust.SELF_SIGNED, Trust.STAGING])
+    def test_is_not_taken_where_it_is_worse_than_that(self, trust, monkeypatch):
+        assert refused(self.choice(Trust.INCOMPLETE, trust, "traefik", monkeypatch)) is Reason.UNTRUSTED_ISSUER
+
+
 class TestWhatSomeClientsRefuse:
     """It is used where there is nothing better, and replaces nothing that all accept."""
 

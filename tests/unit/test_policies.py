@@ -22,7 +22,11 @@ from controller.domain.target import Place, Slot
 from controller.installed import InstalledPair
 from controller.policies import Decision, Facts, decide
 from controller.x509.parsed import parse_all
+from controller.x509.roots import Roots
 from tests.certs import Authority
+from tests.differential.libssl import accepts
+from tests.odd_certificates import NOW as MADE_AT
+from tests.odd_certificates import SIGNS, Made, make
 from tests.unit.made import (
     ALT_CERT,
     ALT_PRIVATE,
@@ -30,6 +34,7 @@ from tests.unit.made import (
     CHAIN,
     CLOSED,
     COMBINED,
+    DOMAIN,
     IMAPS,
     NEW,
     NOW,
@@ -627,6 +632,44 @@ class TestTheForm:
     )
     def test_another_meaning_is_one(self, files):
         assert policies.differs(facts(new, installed(PLACE, new) | files))
+
+
+def odd_authority(common: str, issuer: Made | None = None, *, days: float = 900, number: int = 202) -> Made:
+    return make(common, issuer, authority=True, usage=SIGNS, begin=timedelta(days=-300), days=days, number=number)
+
+
+class TestAChainThatClientsAcceptStays:
+    """What an older certferry wrote, or another program: corrected only where clients refuse it."""
+
+    ROOT = odd_authority("Stays root", number=201)
+    CA = odd_authority("Stays CA", ROOT)
+    ENDED = odd_authority("Stays CA", ROOT, days=200)
+    ASTRAY = odd_authority("Stays CA", odd_authority("Elsewhere", number=203), days=990)
+    LEAF = make(DOMAIN, CA, names=[DOMAIN], number=204)
+
+    @pytest.fixture(autouse=True)
+    def the_root_is_known(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        roots = Roots.of(parse_all(self.ROOT.pem))
+        monkeypatch.setattr("controller.installed.trusted_roots", lambda: roots)
+        monkeypatch.setattr("controller.x509.pairs.trusted_roots", lambda: roots)
+
+    def differs(self, *behind: Made) -> bool:
+        wanted = self.LEAF.with_chain(self.CA).certificate
+        assert wanted.trust is Trust.PUBLIC
+        there = installed(PLACE, wanted) | {CERT: file(CERT, self.LEAF.with_chain(*behind).chain)}
+        return policies.differs(replace(facts(wanted, there), now=MADE_AT))
+
+    @pytest.mark.parametrize("behind", ["CA ROOT", "ROOT CA", "CA CA", "CA ENDED", "ENDED CA", "CA ASTRAY ENDED"])
+    def test_with_more_than_belongs_to_it(self, behind):
+        there = [getattr(self, name) for name in behind.split()]
+        accepted = accepts(b"".join(one.pem for one in (self.LEAF, *there)), self.LEAF.key_pem, self.ROOT.pem.decode(), DOMAIN)
+        assert (self.differs(*there), accepted.accepted) == (False, True)
+
+    @pytest.mark.parametrize("behind", ["", "ENDED", "ASTRAY", "ASTRAY CA", "ROOT ASTRAY CA", "ASTRAY ENDED CA"])
+    def test_but_not_one_in_which_clients_lose_their_way(self, behind):
+        there = [getattr(self, name) for name in behind.split()]
+        accepted = accepts(b"".join(one.pem for one in (self.LEAF, *there)), self.LEAF.key_pem, self.ROOT.pem.decode(), DOMAIN)
+        assert (self.differs(*there), accepted.accepted) == (True, False)
 
 
 FILLED = Place(Slot(alternative=True, optional=True, fill=True), ALT_CERT, ALT_PRIVATE)

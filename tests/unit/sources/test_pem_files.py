@@ -12,11 +12,15 @@ from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
+from controller.domain.certificate import Trust
 from controller.domain.errors import MalformedPem, SourceMalformed, SourceUnavailable
 from controller.x509 import bundles
 from controller.x509.bundles import Bundle
+from controller.x509.chains import Pool
+from controller.x509.parsed import LONGEST_CHAIN, ParsedCertificate, parse_all
 from sources.pem_files import PEM
 from tests.certs import Authority, Pair, key_pem, new_key, self_signed
+from tests.odd_certificates import SIGNS, make, version_1
 from tests.unit.sources.planted import Reader, play, rewrite
 from tests.unit.sources.recorded import DATA
 
@@ -94,6 +98,52 @@ async def test_the_chain_is_completed_from_other_files_and_put_in_order(tmp_path
     (tmp_path / "other-issuer.pem").write_bytes(Authority("certferry test CA").intermediate_pem)
     (entry,) = (await Reader(PEM, tmp_path).load()).entries
     assert entry.certificate.fullchain_pem == pair.chain, "without the root, and not with one of the same name"
+
+
+@pytest.mark.parametrize(
+    "made", [{}, {"change": version_1, "key_id": False, "issuer_key_id": False}], ids=["bare", "version 1"]
+)
+async def test_the_chain_of_a_ca_that_does_not_say_that_it_is_one_is_taken_from_another_file(tmp_path, made):
+    """What openssl x509 -req makes without extensions."""
+    between = make("Home CA", make("Home root", authority=True, usage=SIGNS), number=1, **made)
+    one = make(NAME, between, number=2, names=[NAME])
+    for file, content in (("cert.pem", one.pem), ("chain.pem", between.pem), ("key.pem", one.key_pem)):
+        (tmp_path / file).write_bytes(content)
+    (entry,) = (found := await Reader(PEM, tmp_path).load()).entries
+    assert (entry.certificate.trust, entry.certificate.chain_pem) == (
+        Trust.REFUSED,
+        b"".join(one.pem for one in parse_all(between.pem)),
+    )
+    assert "Home CA: it does not say that it is a CA's" in entry.certificate.why
+    assert found.problems == (), "nobody needs a key for it"
+
+
+async def test_more_authorities_of_one_name_and_key_than_a_chain_has_are_no_chain(tmp_path):
+    """Of one that is issued anew each day, say, and all kept in one file."""
+    top = make("Daily root", authority=True, usage=SIGNS, number=3)
+    daily = [make("Daily CA", top, authority=True, usage=SIGNS, number=4, days=day) for day in range(60, 60 + LONGEST_CHAIN)]
+    one = make(NAME, daily[0], number=5, names=[NAME])
+    (tmp_path / "all.pem").write_bytes(one.with_chain(*daily).chain + one.key_pem)
+    (entry,) = (found := await Reader(PEM, tmp_path).load()).entries
+    assert (found.problems, len(parse_all(entry.certificate.chain_pem))) == ((), 1)
+
+
+async def test_many_pairs_in_one_file_are_not_each_compared_with_all(tmp_path, monkeypatch):
+    """950 of them took half a minute."""
+    top = make("Many root", authority=True, usage=SIGNS, number=6)
+    between = [make(f"Many CA {n}", top, authority=True, usage=SIGNS, number=7) for n in range(50)]
+    leaves = [make(f"{n}.{NAME}", issuer, names=[f"{n}.{NAME}"], number=8) for n, issuer in enumerate(between)]
+    (tmp_path / "all.pem").write_bytes(b"".join(one.pem for one in (*leaves, *between)) + leaves[0].key_pem)
+    added: list[object] = []
+    add = Pool.add
+
+    def count(pool: Pool, one: ParsedCertificate) -> None:
+        added.append(one)
+        add(pool, one)
+
+    monkeypatch.setattr(Pool, "add", count)
+    assert len((await Reader(PEM, tmp_path).load()).entries) == len(leaves)
+    assert len(added) <= 5 * (len(leaves) + len(between))
 
 
 async def test_a_leaf_in_several_files_is_one_certificate(tmp_path, pair):
@@ -401,6 +451,15 @@ class TestOneFile:
         (tmp_path / "key.pem").write_bytes(pair.key)
         (entry,) = (await Reader(PEM, tmp_path / "cert.pem").load()).entries
         assert (entry.label, entry.certificate.fullchain_pem) == ("cert.pem", pair.chain)
+
+    async def test_that_holds_only_the_chain_is_told(self, tmp_path, pair):
+        for file, content in (("chain.pem", AUTHORITY.intermediate_pem), ("cert.pem", pair.chain), ("key.pem", pair.key)):
+            (tmp_path / file).write_bytes(content)
+        said = await Reader(PEM, tmp_path / "chain.pem").problems()
+        assert said == {
+            "chain.pem": "KeyMismatch: chain.pem holds certificates of CAs only;"
+            " name the file of the server's certificate, or the folder"
+        }
 
     async def test_without_its_key_it_is_told(self, tmp_path, pair):
         (tmp_path / "mail.crt").write_bytes(pair.chain)

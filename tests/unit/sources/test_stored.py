@@ -6,10 +6,12 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any, cast
 
 import pytest
 
+from controller.domain.certificate import Trust
 from controller.domain.errors import SourceMalformed, SourceUnavailable
 from controller.domain.finding import Reason
 from controller.domain.snapshot import Problem, Snapshot
@@ -20,6 +22,7 @@ from sources.layout import FileOptions, Layout, Tree
 from sources.pairs import Contents, RawPair
 from sources.stored import StoredSource
 from tests.certs import Authority, Pair
+from tests.odd_certificates import NOW, SIGNS, make
 
 PATIENCE = 2.0
 AUTHORITY = Authority()
@@ -246,6 +249,18 @@ async def test_only_a_pair_that_changed_is_parsed_again(toy, monkeypatch):
     await toy.holds(a=NEWER, b=B).load()
     await toy.holds(b=B, a=NEWER).load()
     assert parsed == [A.chain, B.chain, NEWER.chain]
+
+
+async def test_what_a_wrong_clock_said_of_a_chain_is_forgotten_when_it_is_put_back(toy, monkeypatch):
+    """An intermediate that ends before its leaf counted as ended until the next start."""
+    top = make("Clock root", authority=True, usage=SIGNS, number=1)
+    between = make("Clock CA", top, authority=True, usage=SIGNS, number=2, days=30)
+    toy.holds(a=make("a.example.test", between, names=["a.example.test"], number=3).with_chain(between))
+    found = []
+    for days in (0, 60, 0):
+        monkeypatch.setattr(toy.source, "_now", lambda days=days: NOW + timedelta(days=days))
+        found += [entry.certificate.trust for entry in (await toy.source.load()).entries]
+    assert found == [Trust.PRIVATE, Trust.REFUSED, Trust.PRIVATE]
 
 
 async def test_a_load_that_was_given_up_leaves_no_trace(toy):

@@ -10,7 +10,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ObjectIdentifier
 
 from controller.domain.certificate import Trust
-from controller.x509.chains import MOST_PATHS, Pool, paths
+from controller.x509 import chains
+from controller.x509.chains import MOST_PATHS, Pool, is_signed_by, paths
 from controller.x509.judging import Judged, judge
 from controller.x509.parsed import ParsedCertificate
 from controller.x509.roots import Roots
@@ -20,6 +21,7 @@ ROOT = root()
 ROOTS = Roots.of([ROOT.certificate])
 R1 = intermediate(ROOT)
 LEAF = leaf(R1)
+MUTUAL = {"A": root("A", own=key(5)), "B": root("B", own=key(6))}
 PUBLIC_POLICY = (
     x509.CertificatePolicies([x509.PolicyInformation(ObjectIdentifier("2.23.140.1.2.1"), None)]),
     False,
@@ -94,7 +96,7 @@ class TestAnIntermediateThatWasIssuedAnew:
         assert (chain_of(judged), judged.trust) == ([self.ENDED.certificate], Trust.REFUSED)
         assert (
             judged.why == f"clients refuse its chain because of R1: it expired on {self.ENDED.certificate.not_after:%Y-%m-%d};"
-            " get the current chain from its CA"
+            " get the current chain from the CA"
         )
         assert "it begins on" in asked(self.ONE, self.NOT_YET).why
 
@@ -102,6 +104,12 @@ class TestAnIntermediateThatWasIssuedAnew:
         assert asked(self.ONE, self.ENDED, self.NOT_YET).until == self.NOT_YET.certificate.not_before
         assert asked(self.ONE, self.NEW).until == self.NEW.certificate.not_after
         assert asked(self.ONE, self.ENDED, self.NOT_YET, later=3).trust is Trust.PUBLIC
+
+    def test_it_is_judged_anew_when_its_root_ends(self):
+        """AddTrust in 2020 and DST Root CA X3 in 2021 ended before the intermediates that they had signed."""
+        old = root("Old", days=(-3000, 5))
+        between = intermediate(old, "Between")
+        assert asked(leaf(between), between, roots=Roots.of([old.certificate])).until == old.certificate.not_after
 
 
 class TestTrust:
@@ -132,6 +140,31 @@ class TestTrust:
         assert judged.why.startswith(
             "its root Root is not among this system's trusted roots, so only clients that have it accept"
         )
+
+    @pytest.mark.parametrize("own", [(R1,), (R1, ROOT), (ROOT, R1)], ids=["without its root", "with it", "before it"])
+    def test_of_a_public_one_with_an_unknown_root_is_the_same_with_that_root_beside_it(self, own):
+        """What is installed has no root beside it; were it trusted more than its renewal, that would never come."""
+        judged = asked(LEAF, *own, roots=Roots.of([root("Pub Root X1").certificate]))
+        assert (judged.trust, judged.root_unknown, chain_of(judged)) == (Trust.ROOT_UNKNOWN, True, [R1.certificate])
+
+    def test_is_no_other_for_a_weak_root_beside_the_chain(self):
+        """Nobody delivers it, so what is installed does not tell of it."""
+        weak = root("Weak root", own=rsa.generate_private_key(65537, 1024))
+        between = intermediate(weak, "Between")
+        one = leaf(between)
+        with_it, without = asked(one, between, weak, roots=Roots()), asked(one, between, roots=Roots())
+        assert (with_it.trust, with_it.root_unknown, with_it.chain) == (without.trust, without.root_unknown, without.chain)
+        assert with_it.trust is Trust.PRIVATE
+
+    def test_of_a_leaf_with_the_name_of_its_root_is_by_who_signed_it(self):
+        """People answer all questions of openssl req alike, for the CA and for the server."""
+        home = make(name("mail.example.com"), ca=True, signs=True, days=(-30, 300))
+        one = make(name("mail.example.com"), home, names=["mail.example.com"])
+        assert asked(one, home, roots=Roots()).trust is Trust.PRIVATE
+        assert asked(one, roots=Roots.of([home.certificate])).trust is Trust.PUBLIC
+        bare = make(name("mail.example.com"), home, names=["mail.example.com"], key_ids=False)
+        judged = asked(bare, home, roots=Roots.of([home.certificate]))
+        assert (judged.trust, "the name of the CA that issued it" in judged.why) == (Trust.REFUSED, True)
 
     def test_of_one_that_signed_itself(self):
         assert asked(leaf(None)).trust is Trust.SELF_SIGNED
@@ -173,6 +206,7 @@ class TestWhatClientsRefuse:
         judged = asked(leaf(odd), odd)
         assert (judged.trust, chain_of(judged)) == (Trust.REFUSED, [odd.certificate])
         assert said in judged.why
+        assert judged.why.endswith("; have the CA issue it anew")
 
     def test_of_a_path_that_is_too_long(self):
         first = intermediate(ROOT, "First", path_length=0)
@@ -180,6 +214,28 @@ class TestWhatClientsRefuse:
         judged = asked(leaf(second), second, first)
         assert (judged.trust, chain_of(judged)) == (Trust.REFUSED, [second.certificate, first.certificate])
         assert "allows no further one" in judged.why
+
+    @pytest.mark.parametrize(
+        ("options", "said", "delivered"),
+        [
+            ({"days": (-30, -1)}, "it expired on", True),
+            ({"ca": False}, "it does not say that it is a CA's", True),
+            ({"own": rsa.generate_private_key(65537, 1024)}, "its key is too weak", False),
+        ],
+        ids=["ended", "no CA", "weak"],
+    )
+    def test_of_an_intermediate_in_another_file(self, options, said, delivered):
+        """It is not missing, so to ask for the whole chain is no remedy."""
+        odd = intermediate(ROOT, "Odd", **options)
+        judged = asked(leaf(odd), pool=(odd,))
+        assert (judged.trust, chain_of(judged)) == (Trust.REFUSED, [odd.certificate] if delivered else [])
+        assert said in judged.why
+
+    def test_of_a_leaf_that_names_another_key_as_its_issuers(self):
+        other = x509.AuthorityKeyIdentifier(b"another".ljust(20), None, None)
+        judged = asked(leaf(R1, key_ids=False, more=[(other, False)]), R1)
+        assert judged.trust is Trust.REFUSED
+        assert "has another key than the one that it names (authorityKeyIdentifier)" in judged.why
 
     def test_a_good_one_of_the_pool_is_taken_instead(self):
         odd = intermediate(ROOT, "Odd", own=key(3), ca=False)
@@ -219,6 +275,21 @@ def test_authorities_that_sign_each_other_have_an_end():
     one = leaf(first)
     assert sum(1 for _ in paths(one.certificate, Pool(each.certificate for each in crossed))) == MOST_PATHS
     assert asked(one, *crossed, roots=Roots.of([second.certificate])).trust is Trust.PUBLIC
+
+
+def test_of_authorities_that_sign_each_other_each_signature_is_verified_once(monkeypatch):
+    """In one installed file there may be 20 of them, and a path is looked for while everything else waits."""
+    crossed = [intermediate(MUTUAL["BA"[n % 2]], "AB"[n % 2], own=MUTUAL["AB"[n % 2]].key, days=(-9, 9 + n)) for n in range(19)]
+    verified: list[tuple[ParsedCertificate, ...]] = []
+
+    def count(*two: ParsedCertificate) -> bool:
+        verified.append(two)
+        return is_signed_by(*two)
+
+    monkeypatch.setattr(chains, "is_signed_by", count)
+    judged = judge(leaf(MUTUAL["A"]).certificate, [one.certificate for one in crossed], Roots(), NOW)
+    assert judged.trust is Trust.PRIVATE
+    assert 0 < len(verified) <= len(set(verified)) + 20
 
 
 def test_the_name_of_a_staging_authority_is_looked_for_in_all_of_it():

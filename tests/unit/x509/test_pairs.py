@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -187,7 +188,7 @@ def damaged_rsa() -> Pair:
         (damaged_rsa, MalformedPem, "it is damaged"),
         (weak_rsa, WeakKey, "its key is too weak: RSA with 1024 bits; let its program make a new one"),
         (weak_curve, WeakKey, "its key is on the curve secp224r1, which Thunderbird refuses"),
-        (not_for_tls, WeakKey, "not used for TLS"),
+        (not_for_tls, WeakKey, "the kind DSA, which TLS certificates do not have"),
         (lambda: authority().issue(DOMAIN, san=False), NameMissing, "names no host in its subjectAltName"),
     ],
     ids=[
@@ -227,6 +228,17 @@ def test_an_intermediate_with_a_key_of_an_unknown_kind_does_not_hide_that_the_ke
 @pytest.mark.parametrize("made", [swapped, lambda: Pair(pair().chain * 3, pair().key), with_foreign, with_root])
 def test_any_order_doubles_a_foreign_certificate_and_the_root_do_no_harm(made):
     assert certificate_of(made().chain, made().key).fullchain_pem == pair().certificate.fullchain_pem
+
+
+def test_of_two_for_one_key_the_one_that_is_valid_and_ends_last_is_the_leaf():
+    """Whoever renews with the key kept, and puts the new one behind the old one, or before it."""
+    same = new_key()
+    ended, other, newest = (authority().issue(DOMAIN, key=same, days=days, age=timedelta(days=9)) for days in (5, 20, 60))
+    texts = [pair.certificate.leaf_pem for pair in (ended, other, newest)]
+    for order in permutations(texts):
+        found = certificate_of(b"".join((*order, authority().intermediate_pem)), newest.key)
+        assert found.leaf_pem == newest.certificate.leaf_pem
+        assert found.chain_pem == authority().intermediate_pem
 
 
 def test_a_root_in_place_of_the_intermediate_is_left_out():

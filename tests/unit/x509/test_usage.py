@@ -9,7 +9,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from controller.domain.errors import WeakKey, WrongUsage
 from controller.x509 import usage
-from tests.unit.x509.making import SERVER, intermediate, key_usage, leaf, root
+from tests.unit.x509.making import NAME, SERVER, intermediate, key_usage, leaf, make, name, root
 
 CA = intermediate(root())
 CLIENT, MAIL, ANY = (
@@ -74,6 +74,12 @@ def test_what_clients_refuse_is_refused_with_its_reason(options, error, said):
 
 def test_a_self_signed_one_may_be_a_ca():
     assert usage.refusal(leaf(None, ca=True).certificate) is None
+
+
+def test_one_that_only_has_the_name_of_its_issuer_may_not():
+    home = make(name(NAME), ca=True, signs=True)
+    one = make(name(NAME), home, names=[NAME], ca=True)
+    assert isinstance(usage.refusal(one.certificate), WrongUsage)
 
 
 @pytest.mark.parametrize(
