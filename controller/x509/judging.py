@@ -203,7 +203,8 @@ def _root_unknown(question: _Question, path: Path) -> Judged:
     """All but the root was verified."""
     name = path[-1].issuer_shown
     public = _is_public(question, path)
-    which = "it may be newer than they are, or no root and missing in the chain" if public else "it is a private CA's, or newer than they are"
+    newer = "it may be newer than they are, or no root and missing in the chain"
+    which = newer if public else "it is a private CA's, or newer than they are"
     why = f"its root {name} is not among this system's trusted roots: {which}; {_ADD_ROOT}"
     return Judged(path, Trust.ROOT_UNKNOWN if public else Trust.PRIVATE, why, root_unknown=True)
 
