@@ -245,7 +245,7 @@ def _lost_against(loser: Candidate, chosen: _Chosen, ranks: _Ranks, preferences:
     installed = preferences.installed.get(place)
     ours, theirs = (_for_place(ranks[id(c)], c, installed) for c in (loser, winner))
     told = {
-        "trust": f"its issuer is {ours.trust.word}, that of {winner} is {theirs.trust.word}",
+        "trust": f"fewer clients trust it than {winner}: {_trusts(loser.certificate, winner.certificate)}",
         "sound": f"some clients refuse it: {loser.certificate.warnings[0] if loser.certificate.warnings else ''}",
         "lasting": f"less than a fifth of its life is left, of {winner} more",
         "there": f"its source is gone, that of {winner} is not",
@@ -259,6 +259,12 @@ def _lost_against(loser: Candidate, chosen: _Chosen, ranks: _Ranks, preferences:
     }
     differs = (name for name in _Rank._fields if getattr(ours, name) != getattr(theirs, name))
     return told[next(differs, "alike")]
+
+
+def _trusts(loser: Certificate, winner: Certificate) -> str:
+    """The word for the trust of each; where both have roots that nobody here knows, what is behind that."""
+    one, other = loser.vouched, winner.vouched
+    return f"{one.called}, not {other.called}" if one is not other else f"{loser.trust.called}, not {winner.trust.called}"
 
 
 def _why_none(

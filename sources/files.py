@@ -132,6 +132,9 @@ def _explain(path: Path, error: OSError) -> str:
     match error:
         case FileNotFoundError() if is_orphaned(path.parent):
             return f"{path} is gone: its directory was removed on the host after it was mounted; recreate certferry's container"
+        case FileNotFoundError() if target := _target(path):
+            there = "which is not there in certferry's container; mount the folder that holds both (of certbot all of it)"
+            return f"{path} is a link to {target}, {there}"
         case FileNotFoundError():
             remedy = "mount the directory that holds it into certferry's container, or correct the path"
             return f"{path} does not exist (yet); {remedy}"
@@ -139,6 +142,14 @@ def _explain(path: Path, error: OSError) -> str:
             return f"{path} may not be read; run certferry as root or as {_owner(path)}, and leave the file's mode as it is"
         case _:
             return f"{path} cannot be read ({error.strerror}); correct the path or the mount"
+
+
+def _target(path: Path) -> str:
+    """Where a link leads; empty for anything else."""
+    try:
+        return str(path.readlink())
+    except OSError:
+        return ""
 
 
 def _owner(path: Path) -> str:

@@ -36,6 +36,7 @@ _LONGEST = LONGEST_CHAIN - 1
 _DEEPER = ("certs", "keys", "private")
 """Folders below which there is one for each name: of uacme, OPNsense and others."""
 _NOT_ORDERED = "bring the certificate; where one is being ordered, or an order failed, see the log of what orders it"
+_ISSUED = "leave it, and bring the certificate that it signed for the host, with the key of that"
 _ANEW = "make it anew with -addext subjectAltName=DNS:<name>, or ask the issuer for one that names the host"
 
 
@@ -177,7 +178,8 @@ def _tell_nameless(pool: _Pool, contents: Contents) -> None:
     """Those that were meant to be a leaf: with their key here, and without anything that they issued."""
     for certificate, path in pool.nameless.items():
         if certificate.public_key_hash in pool.keys and certificate.subject not in pool.issuers:
-            text = f"{path} names no host in its subjectAltName, and clients look at nothing else; {_ANEW}"
+            whose = f"; where it is your CA's own, {_ISSUED}" if certificate.is_authority else ""
+            text = f"{path} names no host in its subjectAltName, and clients look at nothing else; {_ANEW}{whose}"
             contents.problems.append(Problem(label_of(path), Reason.NAME_MISMATCH, text))
 
 

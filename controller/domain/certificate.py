@@ -36,13 +36,8 @@ class Trust(IntEnum):
     """It leads to a root of this system, or to one that the operator added."""
 
     @property
-    def word(self) -> str:
-        """As a sentence says it."""
-        return self.name.lower().replace("_", "-")
-
-    @property
     def called(self) -> str:
-        """As conditions and documentation name it: a CamelCase constant, as of reasons."""
+        """As commands, conditions, metrics and documentation name it: a CamelCase constant, as of reasons."""
         return _CALLED[self]
 
 

@@ -84,7 +84,7 @@ def _answers(
     judged = judge_chain(leaf, behind, roots, now)
     chain = _chain(judged, leaf, behind, now, roots)
     wrong_usage = usage.wrong_usage(leaf)
-    return judged.trust, (
+    return judged.vouched, (
         (Judgement.NAME, _name(leaf, name)),
         (Judgement.DATES, _dates(leaf, now)),
         (Judgement.CHAIN, "" if wrong_usage and judged.trust is Trust.REFUSED else chain),  # that is what is refused then

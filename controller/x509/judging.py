@@ -62,6 +62,11 @@ class Judged:
     root_unknown: bool = False
     until: datetime | None = None
 
+    @property
+    def vouched(self) -> Trust:
+        """Which trust it is, for people; see `Certificate.vouched`."""
+        return Trust.ROOT_UNKNOWN if self.root_unknown else self.trust
+
 
 @dataclass(frozen=True)
 class _Question:
@@ -198,7 +203,8 @@ def _root_unknown(question: _Question, path: Path) -> Judged:
     """All but the root was verified."""
     name = path[-1].issuer_shown
     public = _is_public(question, path)
-    which = "it may be newer than they are" if public else "it is a private CA's, or newer than they are"
+    newer = "it may be newer than they are, or no root and missing in the chain"
+    which = newer if public else "it is a private CA's, or newer than they are"
     why = f"its root {name} is not among this system's trusted roots: {which}; {_ADD_ROOT}"
     return Judged(path, Trust.ROOT_UNKNOWN if public else Trust.PRIVATE, why, root_unknown=True)
 
@@ -217,7 +223,7 @@ def _refused(question: _Question, path: Path, everything: Pool) -> Judged:
     if _is_public(question, path):
         return Judged(path, Trust.INCOMPLETE, f"the chain is incomplete: the intermediate {name} is missing; {_COMPLETE}")
     why = f"the chain is incomplete: {name}, which issued it, is neither beside it nor among this system's trusted roots"
-    return Judged(path, Trust.INCOMPLETE, f"{why}; {_COMPLETE}; {_ADD_ROOT}")
+    return Judged(path, Trust.INCOMPLETE, f"{why}; {_COMPLETE}, or name {name} in CERTFERRY_EXTRA_ROOTS if it is a root")
 
 
 def _is_public(question: _Question, path: Path) -> bool:

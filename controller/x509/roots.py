@@ -59,11 +59,16 @@ def use_extra_roots(path: Path) -> None:
     """Trust the roots of a file, or of all files in a folder, from now on.
 
     Raises:
-        OSError, CertificateError: it cannot be read, or holds no certificate; then nothing has changed.
+        OSError, CertificateError: it cannot be read, or holds no root; then nothing has changed.
     """
-    roots = tuple(_read_roots(path))
-    if not roots:
+    found = tuple(_read_roots(path))
+    if not found:
         raise CertificateError("it holds no certificate")
+    roots = tuple(one for one in found if one.is_root)
+    if not roots:
+        raise CertificateError(
+            f"it holds no root: {found[0].shown} was signed by {found[0].issuer_shown}, so name the root above it"
+        )
     _Extra.roots = roots
     trusted_roots.cache_clear()
 

@@ -115,7 +115,7 @@ REFUSED: dict[str, tuple[Callable[[Lab], Pair], str, str]] = {
     "not yet valid": (lambda lab: lab.issue(age=timedelta(days=-1)), "NotYetValid", "begins on"),
     "older than the installed one": (lambda lab: lab.issue(age=timedelta(days=9)), "WouldDowngrade", "begins later"),
     "a weak key": (lambda lab: lab.issue(kind="rsa", bits=1024), "WeakKey", "1024 bits"),
-    "a chain without its intermediate": (_without_intermediate, "UntrustedIssuer", "(incomplete) would replace"),
+    "a chain without its intermediate": (_without_intermediate, "UntrustedIssuer", "(ChainIncomplete) would replace"),
     "no name at all": (lambda lab: lab.issue(san=False), "NameMismatch", "subjectAltName"),
     "of less trust": (lambda _: self_signed(DOMAIN), "UntrustedIssuer", "would replace"),
 }

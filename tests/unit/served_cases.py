@@ -273,7 +273,7 @@ CASES = [
     # the chain
     Case("leaf only", lambda: sent(leaf()), CHAIN, said=Trust.INCOMPLETE),
     Case("leaf only, of a public authority", lambda: sent(leaf(more=_PUBLIC)), CHAIN, said=Trust.INCOMPLETE),
-    Case("one of two intermediates missing", _one_of_two_missing, TRUST, said=Trust.PRIVATE),
+    Case("one of two intermediates missing", _one_of_two_missing, TRUST, said=Trust.ROOT_UNKNOWN),
     Case("intermediate expired", below(days=100), CHAIN),
     Case("intermediate not yet valid", below(begin=timedelta(days=1)), CHAIN),
     Case("intermediate expired, with its next generation", _two_generations),
@@ -293,7 +293,7 @@ CASES = [
     Case("intermediate that may not sign", below(usage={"digital_signature"}), CHAIN),
     Case("intermediate without keyUsage", below(usage=None)),
     Case("path length exceeded", _too_deep, CHAIN),
-    Case("upper intermediate expired", _upper_ended, CHAIN, said=Trust.PRIVATE),
+    Case("upper intermediate expired", _upper_ended, CHAIN, said=Trust.ROOT_UNKNOWN),
     Case("path length kept", below(path_length=0)),
     Case("intermediate for clients only", below(extended=(CLIENT,)), CHAIN),
     Case("intermediate for servers", below(extended=(SERVER, CLIENT))),
@@ -314,8 +314,8 @@ CASES = [
     Case("intermediate with an unknown critical extension", below(more=((_UNKNOWN, True),)), CHAIN),
     # trust
     Case("only the intermediate is trusted", lambda: sent(leaf(), between(), roots=between()), TRUST, said=Trust.ROOT_UNKNOWN),
-    Case("only the leaf is trusted", lambda: sent(held := leaf(), between(), roots=held), TRUST, said=Trust.PRIVATE),
-    Case("unknown root", _foreign_root, TRUST, said=Trust.PRIVATE),
+    Case("only the leaf is trusted", lambda: sent(held := leaf(), between(), roots=held), TRUST, said=Trust.ROOT_UNKNOWN),
+    Case("unknown root", _foreign_root, TRUST, said=Trust.ROOT_UNKNOWN),
     Case("unknown root of a public authority", _new_root, TRUST, said=Trust.ROOT_UNKNOWN),
     Case("unknown root, which is sent", _private_root_sent, TRUST, said=Trust.PRIVATE),
     Case("self-signed", lambda: sent(_self_signed()), TRUST, said=Trust.SELF_SIGNED),
@@ -359,7 +359,7 @@ CASES = [
     Case("intermediate with a weak key", below(kind="rsa1024"), CHAIN),
     Case("intermediate with Ed25519", below(kind="ed25519")),
     Case("intermediate on P-224", below(kind="p224"), CHAIN, f"{PKIX}: ERROR_UNSUPPORTED_ELLIPTIC_CURVE of any key)"),
-    Case("root with a weak key", _weak_root, TRUST, said=Trust.PRIVATE),
+    Case("root with a weak key", _weak_root, TRUST, said=Trust.ROOT_UNKNOWN),
     # signatures
     Case("signed with SHA-256 by RSA", _rsa_chain),
     Case("signed with SHA-1", lambda: _rsa_chain(sha1_leaf=True), SIGNATURE),

@@ -400,14 +400,13 @@ class TestNeverWorseThanBefore:
         monkeypatch.setattr(InstalledPair, "trust", lambda *_: there)
         return decide(situation).refused
 
-    def test_the_message_names_both(self, monkeypatch):
-        refused = self.refusal(
-            facts(certificate(trust=Trust.STAGING, **NEW), installed(PLACE, old), serves(old)), Trust.PUBLIC, monkeypatch
-        )
+    def test_the_message_names_both_and_says_why(self, monkeypatch):
+        offered = replace(certificate(trust=Trust.STAGING, **NEW), why="it is for tests")
+        refused = self.refusal(facts(offered, installed(PLACE, old), serves(old)), Trust.PUBLIC, monkeypatch)
         assert refused == Finding(
             Reason.UNTRUSTED_ISSUER,
-            f"{new.leaf.short} of certferry test CA (staging) would replace {old.leaf.short} of certferry test CA (public),"
-            f" valid until {old.leaf.not_after:%Y-%m-%d}",
+            f"{new.leaf.short} of certferry test CA (Staging) would replace {old.leaf.short} of certferry test CA (Trusted),"
+            f" valid until {old.leaf.not_after:%Y-%m-%d}: it is for tests",
         )
 
     def test_the_message_of_a_downgrade_names_the_remedy(self, monkeypatch):

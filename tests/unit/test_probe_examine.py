@@ -61,7 +61,7 @@ async def test_a_host_without_address_is_an_error_of_every_port() -> None:
 def test_a_good_chain_of_a_private_authority_is_only_untrusted() -> None:
     verdict = judge(served(pair()), NAME, NOW)
 
-    assert (verdict.trust, verdict.problems) == (Trust.PRIVATE, (PRIVATE,))
+    assert (verdict.trust, verdict.problems) == (Trust.ROOT_UNKNOWN, (PRIVATE,))
     assert verdict.days_left == pytest.approx(90, abs=0.2)
 
 

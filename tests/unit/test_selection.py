@@ -54,17 +54,17 @@ def lost(selection: Selection) -> list[str]:
         (
             certificate(trust=Trust.PUBLIC, **OLD),
             certificate(trust=Trust.PRIVATE, **NEW),
-            "its issuer is private, that of traefik:le/mail.example.com {better} is public",
+            "fewer clients trust it than traefik:le/mail.example.com {better}: PrivateRoot, not Trusted",
         ),
         (
             certificate(trust=Trust.PRIVATE, **OLD),
             certificate(trust=Trust.STAGING, **NEW),
-            "its issuer is staging, that of traefik:le/mail.example.com {better} is private",
+            "fewer clients trust it than traefik:le/mail.example.com {better}: Staging, not PrivateRoot",
         ),
         (
             certificate(trust=Trust.STAGING, **OLD),
             certificate(trust=Trust.SELF_SIGNED, **NEW),
-            "its issuer is self-signed, that of traefik:le/mail.example.com {better} is staging",
+            "fewer clients trust it than traefik:le/mail.example.com {better}: SelfSigned, not Staging",
         ),
         (certificate(**OLD), certificate(WILD, **NEW), "it fits by a wildcard, traefik:le/mail.example.com {better} by name"),
         (certificate(**NEW), certificate(**OLD), "it is older than traefik:le/mail.example.com {better}"),
@@ -76,7 +76,7 @@ def lost(selection: Selection) -> list[str]:
         (
             certificate(trust=Trust.PUBLIC, kind="rsa"),
             certificate(trust=Trust.PRIVATE),
-            "its issuer is private, that of traefik:le/mail.example.com {better} is public",
+            "fewer clients trust it than traefik:le/mail.example.com {better}: PrivateRoot, not Trusted",
         ),
     ],
     ids=["public", "private", "staging", "by name", "newer", "newer of another key type", "public of another key type"],

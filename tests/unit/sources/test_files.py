@@ -36,9 +36,12 @@ def test_a_missing_file_is_said_to_be_mounted(tmp_path):
     )
 
 
-def test_a_dangling_link_is_a_missing_file(tmp_path):
-    (tmp_path / "link").symlink_to("nowhere")
-    assert "does not exist" in complaint(tmp_path / "link")
+def test_of_a_link_it_is_said_where_it_leads(tmp_path):
+    """Certbot's folder ``live`` mounted without ``archive``."""
+    (tmp_path / "cert.pem").symlink_to("../../archive/mail/cert1.pem")
+    assert complaint(tmp_path / "cert.pem").startswith(
+        f"{tmp_path}/cert.pem is a link to ../../archive/mail/cert1.pem, which is not there in certferry's container; mount"
+    )
 
 
 def test_a_circle_of_links_is_said(tmp_path):

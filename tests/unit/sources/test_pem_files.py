@@ -433,6 +433,9 @@ class TestNamesNoHost:
         (message,) = (await Reader(PEM, tmp_path).problems()).values()
         assert message.startswith("NameMismatch: ")
         assert "names no host in its subjectAltName" in message
+        assert (
+            message.endswith("with the key of that") is authority
+        )  # what a CA signed is not signed anew by whoever reads this
 
     async def test_is_no_fault_of_an_authority_that_issued_the_pair(self, tmp_path):
         """A home CA keeps its key beside the certificates."""

@@ -56,6 +56,16 @@ def test_what_holds_none_is_told_and_changes_nothing(tmp_path: Path) -> None:
     assert trust(OURS) is Trust.PUBLIC
 
 
+def test_an_intermediate_is_no_root_and_it_is_said_which_one_to_name(tmp_path: Path) -> None:
+    (tmp_path / "between.pem").write_bytes((between := intermediate(OURS)).pem)
+    with pytest.raises(CertificateError, match=f"it holds no root: {between.certificate.shown} was signed by Our root"):
+        use_extra_roots(tmp_path)
+    (tmp_path / "ours.pem").write_bytes(OURS.pem)
+    use_extra_roots(tmp_path)
+    assert trust(OURS) is Trust.PUBLIC
+    assert judge(leaf(between).certificate, [], trusted_roots(), NOW).trust is Trust.INCOMPLETE
+
+
 def test_they_are_read_once_at_the_start(tmp_path: Path) -> None:
     (tmp_path / "ours.pem").write_bytes(OURS.pem)
     use_extra_roots(tmp_path)
