@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
 
+from controller.domain.certificate import Trust
 from controller.domain.finding import Finding
 from controller.domain.proxy import told_unused
 from controller.domain.snapshot import Snapshot
@@ -15,6 +16,7 @@ from controller.installed import installed_leaf, pair_in
 from controller.policies import Facts, compare_files, is_worth_keeping, judge_source, preflight
 from controller.selection import SHOWN, Candidate, Preferences, Selection, judge_all, select
 from controller.switching import Installed, Origin, find_origin, next_look
+from controller.x509.pairs import completed
 
 
 def choose(facts: Facts, snapshots: Mapping[str, Snapshot]) -> Facts:
@@ -24,7 +26,7 @@ def choose(facts: Facts, snapshots: Mapping[str, Snapshot]) -> Facts:
     a stand-in that is not needed is none.
     """
 
-    judged = judge_all(facts.target, snapshots, facts.at)
+    judged = _completed(facts, judge_all(facts.target, snapshots, facts.at))
     installed = {place: leaf for place in facts.target.places if (leaf := installed_leaf(place, facts.observed))}
     origins: dict[Place, Origin] = {}
     facts = replace(facts, origins=origins)
@@ -46,6 +48,20 @@ def choose(facts: Facts, snapshots: Mapping[str, Snapshot]) -> Facts:
         if not any(candidate.stand_in for _, candidate in best.chosen):
             selection = best
     return replace(facts, selection=_explain_choice(facts, selection))
+
+
+def _completed(facts: Facts, judged: Sequence[Candidate]) -> list[Candidate]:
+    """What lost an intermediate in its source, with that of the installed pair: a root that is not known looks the same as an
+    intermediate that is missing."""
+    if not any(map(_lacks_something, judged)):
+        return list(judged)
+    pairs = [pair_in(place, facts.observed) for place in facts.target.places]
+    others = [one for pair in pairs if pair.trust(facts.now) is Trust.PUBLIC for one in pair.above]
+    return [replace(c, certificate=completed(c.certificate, others, facts.now)) if _lacks_something(c) else c for c in judged]
+
+
+def _lacks_something(candidate: Candidate) -> bool:
+    return not candidate.lost and (candidate.certificate.root_unknown or candidate.certificate.trust is Trust.INCOMPLETE)
 
 
 def _find_origin(facts: Facts, place: Place, snapshots: Mapping[str, Snapshot], judged: Iterable[Candidate]) -> Origin | None:

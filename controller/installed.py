@@ -106,6 +106,11 @@ class InstalledPair:
         accepted = as_sent(self._all[0], self._all[1:], trusted_roots(), moment) is None
         return accepted and (has_all or certificate.trust is Trust.PUBLIC)
 
+    @property
+    def above(self) -> tuple[ParsedCertificate, ...]:
+        """Whatever stands beside its leaf."""
+        return self._all[1:]
+
     @cached_property
     def chain_pem(self) -> bytes:
         """The certificates above its leaf as they stand in its files, without roots and what is foreign to it."""

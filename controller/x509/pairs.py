@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from controller.domain.certificate import Certificate, Trust
@@ -43,6 +44,16 @@ def parse_certificate(chain_pem: bytes, key_pem: bytes, moment: datetime, pool: 
         root_unknown=judged.root_unknown,
         until=judged.until,
     )
+
+
+def completed(certificate: Certificate, others: Iterable[ParsedCertificate], moment: datetime) -> Certificate:
+    """The same with intermediates that its producer left out and `others` have, where clients accept it with them."""
+    leaf, *own = parse_all(certificate.fullchain_pem)
+    judged = judge(leaf, own, trusted_roots(), moment, Pool(others))
+    if judged.trust is not Trust.PUBLIC:
+        return certificate
+    chain = b"".join(one.pem for one in judged.chain)
+    return replace(certificate, chain_pem=chain, trust=judged.trust, why="", root_unknown=False, until=judged.until)
 
 
 def _find_leaf(

@@ -105,3 +105,27 @@ async def test_is_replaced_by_the_next_one_and_stays(kind: str) -> None:
 
 def test_they_are_of_every_trust() -> None:
     assert {two_of_one()[1].trust for two_of_one in KINDS.values()} == set(Trust)
+
+
+LOWER = authority("Lower CA", OF_KNOWN)
+
+
+@pytest.mark.parametrize("left", [(LOWER,), ()], ids=["the upper intermediate", "both"])
+@virtually
+async def test_a_renewal_that_lost_an_intermediate_goes_on_with_that_of_the_installed_pair(left: tuple[Made, ...]) -> None:
+    """A root that is not known looks the same; taken for that, it replaced what clients accept by what none does."""
+    whole = (LOWER, OF_KNOWN)
+    old = make(DOMAIN, LOWER, names=[DOMAIN], number=12, begin=AGES[0], more=POLICY).with_chain(*whole).certificate
+    lost = make(DOMAIN, LOWER, names=[DOMAIN], number=13, begin=AGES[1], more=POLICY).with_chain(*left).certificate
+    assert (old.trust, lost.trust) == (Trust.PUBLIC, Trust.ROOT_UNKNOWN if left else Trust.INCOMPLETE)
+    world = World(Mailbox())
+    for held in (old, lost):
+        world.offer(held)
+        await world.look()
+    file = world.box.files[CERT]
+    assert file is not None
+    assert parse_all(file.content) == parse_all(b"\n".join((lost.leaf_pem, LOWER.pem, OF_KNOWN.pem)))
+    world.done()
+    await world.look()
+    await world.look()
+    assert (world.done(), world.status.condition.ready) == ([], True)
