@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from controller.app import Plan, Unplanned
+from controller.domain.certificate import Trust
 from controller.domain.finding import Finding, Reason
 from controller.domain.observed import Served
 from controller.domain.target import InvalidTarget, Reload
@@ -70,7 +71,7 @@ def _candidate(candidate: Candidate) -> Json:
         "names": list(leaf.names),
         "key_type": str(leaf.key_type),
         "issuer": leaf.issuer,
-        "trust": candidate.certificate.vouched.called,
+        "trust": candidate.certificate.vouched.name.lower(),
         "why": candidate.certificate.why,
         "warnings": list(candidate.certificate.warnings),
         "not_before": leaf.not_before.isoformat(),
@@ -103,7 +104,7 @@ def describe_probe(host: str, served: Served, *, name: str, min_days: int, requi
         "not_after": leaf.not_after.isoformat() if leaf else None,
         "days_left": round(verdict.days_left, 1) if verdict.days_left is not None else None,
         "fingerprint": leaf.fingerprint if leaf else None,
-        "trust": verdict.trust.called if verdict.trust is not None else None,
+        "trust": verdict.trust.name.lower() if verdict.trust is not None else None,
         "as": name,
         "judgements": {str(one): verdict.found.get(one, "") for one in Judgement} if leaf else {},
         "warnings": list(verdict.warnings),
@@ -143,7 +144,7 @@ def _candidates(candidates: list[Json]) -> Table:
     table = _table("", "source", "fingerprint", "key", "issuer", "until", "why not")
     for row in sorted(candidates, key=lambda c: not c["chosen"]):
         mark = Text("chosen", "green") if row["chosen"] else ""
-        source, issuer = f"{row['source']}:{row['label']}", f"{row['issuer']} ({row['trust']})"
+        source, issuer = f"{row['source']}:{row['label']}", _issuer(row)
         table.add_row(mark, source, row["fingerprint"][:12], row["key_type"], issuer, row["not_after"][:10], row["lost"])
     return table
 
@@ -202,7 +203,7 @@ def _certificates(certificates: list[Json]) -> Table:
             entry["label"],
             ", ".join(entry["names"]),
             f"{entry['key_type']} {entry['key_bits']}",
-            f"{entry['issuer']} ({entry['trust']})",
+            _issuer(entry),
             entry["not_before"][:10],
             _until(entry["not_after"][:10], entry.get("expires", "")),
             entry["fingerprint"][:12],
@@ -212,6 +213,11 @@ def _certificates(certificates: list[Json]) -> Table:
 
 def _until(day: str, expires: str) -> Text:
     return Text(f"{day}, {expires}", "red" if expires == "expired" else "yellow") if expires else Text(day)
+
+
+def _issuer(described: Json) -> str:
+    """Who issued it, and which trust that makes."""
+    return f"{described['issuer']} ({Trust[described['trust'].upper()].called})"
 
 
 def _distrust(certificates: list[Json]) -> list[str]:

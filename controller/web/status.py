@@ -79,7 +79,7 @@ def _describe_entry(entry: Entry) -> Json:
     return {
         "label": entry.label,
         **_describe_leaf(entry.certificate.leaf),
-        "trust": entry.certificate.vouched.called,
+        "trust": entry.certificate.vouched.name.lower(),
         "why": entry.certificate.why,
         "warnings": list(entry.certificate.warnings),
     }

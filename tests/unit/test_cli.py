@@ -238,7 +238,7 @@ class TestProbe:
         ended = self.ask(certferry, pair(), "--json")
         (row,) = ended.json
         assert (ended.code, row["fingerprint"], row["problems"]) == (OK, pair().certificate.fingerprint, [])
-        assert (row["host"], row["names"], row["trust"]) == ("127.0.0.1", [DOMAIN], "Trusted")
+        assert (row["host"], row["names"], row["trust"]) == ("127.0.0.1", [DOMAIN], "public")
 
     def test_each_judgement_has_a_field_of_its_own(self, certferry):
         (row,) = self.ask(certferry, pair(), "--json").json
@@ -508,7 +508,7 @@ class TestExtraRoots:
         (tmp_path / "cert.pem").write_bytes(held.chain)
         (tmp_path / "key.pem").write_bytes(held.key)
         before = certferry("sources", "--json", sources=f"pem://{tmp_path}").json["sources"][0]["certificates"][0]
-        assert (before["trust"], "a CA of our own root" in before["why"]) == ("RootUnknown", True)
+        assert (before["trust"], "a CA of our own root" in before["why"]) == ("root_unknown", True)
         ended = certferry("sources", sources=f"pem://{tmp_path}", extra_roots=str(tmp_path / "nothing.pem"))
         assert (ended.code, ended.out) == (CONFIG, "")
         assert (

@@ -74,8 +74,8 @@ class TestPlan:
 
     def test_tells_of_every_candidate_why_it_lost(self):
         first, second = plan_of(self.RENEWAL)["candidates"]
-        assert (first["chosen"], first["lost"], first["trust"], first["fingerprint"]) == (True, "", "Trusted", new.fingerprint)
-        assert (second["chosen"], second["trust"]) == (False, "Staging")
+        assert (first["chosen"], first["lost"], first["trust"], first["fingerprint"]) == (True, "", "public", new.fingerprint)
+        assert (second["chosen"], second["trust"]) == (False, "staging")
         assert second["lost"].startswith("fewer clients trust it than ")
 
     def test_is_readable(self):

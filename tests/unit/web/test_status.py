@@ -51,7 +51,7 @@ def test_a_source_is_shown_with_its_age_certificates_and_problems(store, pair):
                 "not_after": leaf.not_after.isoformat(),
                 "fingerprint": leaf.fingerprint,
                 "issuer": "certferry test CA",
-                "trust": "RootUnknown",
+                "trust": "root_unknown",
                 "why": pair.certificate.why,
                 "warnings": [],
                 "expires": "",
