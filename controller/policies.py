@@ -287,7 +287,7 @@ def preflight(facts: Facts, place: Place, candidate: Candidate) -> Finding | Non
     if place.slot.fill and installed.key_type is not certificate.leaf.key_type:
         return None  # two of one type would leave the services without any
     trust = pair_in(place, facts.observed).trust(facts.now)
-    if not facts.target.allow_untrusted and (worse := _less_accepted(facts, place, candidate, trust)):
+    if not facts.target.allow_untrusted and (worse := _less_accepted(facts, place, candidate, installed)):
         return worse
     source = judge_source(facts, place, candidate)
     if not source.allowed:
@@ -301,17 +301,16 @@ def preflight(facts: Facts, place: Place, candidate: Candidate) -> Finding | Non
     return None
 
 
-def _less_accepted(facts: Facts, place: Place, candidate: Candidate, trust: Trust) -> Finding | None:
-    """Why fewer clients accept a certificate than the installed one, which has a `trust` of its own."""
+def _less_accepted(facts: Facts, place: Place, candidate: Candidate, installed: Leaf) -> Finding | None:
+    """Why fewer clients accept a certificate than the `installed` one."""
     pair, certificate = pair_in(place, facts.observed), candidate.certificate
-    if pair.leaf is None:
-        return None
+    trust = pair.trust(facts.now)
     if trust > certificate.trust and not _may_renew(facts, place, candidate, trust):
-        return _less_trusted(pair.leaf, trust, certificate)
+        return _less_trusted(installed, trust, certificate)
     if trust is certificate.trust and certificate.warnings and not pair.warnings:
-        text = f"{certificate.leaf.short} would replace {pair.leaf.short}, which all clients accept: {certificate.warnings[0]}"
+        text = f"{certificate.leaf.short} would replace {installed.short}, which all clients accept: {certificate.warnings[0]}"
         return Finding(Reason.SOME_CLIENTS_REFUSE, text)
-    return _less_trusted(pair.leaf, trust, certificate) if certificate.trust is trust is Trust.SELF_SIGNED else None
+    return _less_trusted(installed, trust, certificate) if certificate.trust is trust is Trust.SELF_SIGNED else None
 
 
 def _may_renew(facts: Facts, place: Place, candidate: Candidate, trust: Trust) -> bool:
@@ -477,10 +476,9 @@ def is_expected(served: Served, wanted: Iterable[Expected]) -> bool:
 
 def chain_problem(served: Served, wanted: Iterable[Expected]) -> str:
     """What is missing behind a right leaf; nothing where one of the chains that may stand there is complete."""
-    if served.leaf is None:
-        return ""
-    gaps = [gap(each.chain_pem, served.chain_pem) for each in wanted if each.leaf.fingerprint == served.leaf.fingerprint]
-    return f"port {served.port} hands out {served.leaf.short} {gaps[0]}" if gaps and all(gaps) else ""
+    leaf = served.leaf
+    gaps = [gap(each.chain_pem, served.chain_pem) for each in wanted if leaf and each.leaf.fingerprint == leaf.fingerprint]
+    return f"port {served.port} hands out {leaf.short} {gaps[0]}" if leaf and gaps and all(gaps) else ""
 
 
 def not_askable(facts: Facts) -> list[Served]:
