@@ -141,7 +141,7 @@ def _decide_without_writing(facts: Facts, *, running: bool) -> Decision:
     if facts.observed.pending and not facts.loaded and not _shown(facts):
         return Decision((Finding(Reason.RELOAD_PENDING, "a reload after the last change was not confirmed"),), reload=True)
     if problems:
-        return Decision((Finding(Reason.SERVED_DIFFERS, told(problems)),), reload=True, silent=silent)
+        return Decision((Finding(Reason.SERVED_DIFFERS, "; ".join(text for _, text in problems)),), reload=True, silent=silent)
     return Decision()
 
 
@@ -454,19 +454,6 @@ def port_problem(served: Served, wanted: Sequence[Expected], target: Target) -> 
         leaves = " or ".join(dict.fromkeys(each.leaf.short for each in wanted))
         return f"port {served.port} hands out {served.leaf.short}, not {leaves}"
     return chain_problem(served, wanted)
-
-
-def told(problems: Iterable[tuple[Served, str]]) -> str:
-    """What is wrong with ports, as `port_problem` says it; what several have in common is said once."""
-    alike: dict[str, dict[str, str]] = {}
-    for served, text in problems:
-        alike.setdefault(text.removeprefix(f"port {served.port}"), {}).setdefault(str(served.port), text)
-    return "; ".join(_once(ports) for ports in alike.values())
-
-
-def _once(ports: Mapping[str, str]) -> str:
-    first, *others = ports
-    return f"{ports[first]} (the same: {', '.join(others)})" if others else ports[first]
 
 
 def is_expected(served: Served, wanted: Iterable[Expected]) -> bool:

@@ -10,7 +10,7 @@ from controller.domain.certificate import KeyType
 from controller.domain.errors import ProbeUnavailable
 from controller.domain.observed import Ask, Expected, Served
 from controller.domain.target import ProbePort, Target
-from controller.policies import is_expected, port_problem, told
+from controller.policies import is_expected, port_problem
 from controller.ports import Probe
 from controller.together import together
 
@@ -76,7 +76,7 @@ class Verified:
     @property
     def problems(self) -> str:
         """What is wrong, each once."""
-        return told((served, problem) for _, served, problem in self.answers if problem)
+        return "; ".join(dict.fromkeys(problem for _, _, problem in self.answers if problem))
 
 
 class Prover:

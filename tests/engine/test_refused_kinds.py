@@ -50,8 +50,8 @@ KINDS: dict[str, tuple[Callable[[Path], Pair], str, str]] = {
     "for clients": (lambda _: issued(extended=[CLIENT]), "WrongUsage", "not for servers but for client authentication"),
     "of a CA": (lambda _: issued(authority=True), "WrongUsage", "CA:TRUE"),
     "no usable key usage": (lambda _: issued(usage={"key_agreement"}), "WrongUsage", "digitalSignature is missing"),
-    "staging": (lambda _: issued(STAGING), "UntrustedIssuer", "(staging) would replace"),
-    "an ended intermediate": (lambda _: issued(ENDED), "UntrustedIssuer", "(refused) would replace"),
+    "staging": (lambda _: issued(STAGING), "UntrustedIssuer", "(Staging) would replace"),
+    "an ended intermediate": (lambda _: issued(ENDED), "UntrustedIssuer", "(ChainRefused) would replace"),
     "Ed25519": (lambda _: issued(kind="ed25519"), "SomeClientsRefuse", "its key is Ed25519"),
     "must-staple": (lambda _: issued(more=STAPLE), "SomeClientsRefuse", "must-staple"),
     "encipherment alone": (

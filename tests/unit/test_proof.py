@@ -199,16 +199,6 @@ class TestAChainThatIsMissing:
         assert (verified.wrong, verified.incomplete) == ((OLD_SERVED,), False)
         assert verified.problems.count("; ") == 1
 
-    @virtually
-    async def test_on_several_ports_is_said_once(self):
-        other = serves(new, SMTP, chain_pem=new.leaf_pem)
-        proven, _ = prover({993: {0: self.BARE}, 25: {0: other}})
-        verified = await proven.verify(target(), asking(IMAPS, SMTP), seconds=1)
-        assert verified.problems == (
-            f"port 993/imaps hands out {new.leaf.short} without the intermediate certferry test CA: clients cannot verify it"
-            " (the same: 25/smtp)"
-        )
-
 
 class TestAskingAgain:
     @virtually
