@@ -6,6 +6,7 @@ import base64
 import json
 import logging
 import time
+from typing import Any
 
 import pytest
 from docker.models.containers import Container
@@ -69,9 +70,18 @@ def test_what_traefik_orders_and_renews_is_served_by_the_mail_server(lab: Lab, t
 
 
 def _chosen(lab: Lab) -> Leaf:
-    """The leaf in acme.json, read without certferry's sources."""
-    stored = json.loads(lab.acme.path.read_text())
+    """The leaf in acme.json, read without certferry's sources and between Traefik's writes, which are in place."""
+    stored = wait_until(lambda: _whole(lab.acme.path.read_bytes()), what="acme.json is whole")
     return parse_leaf(base64.b64decode(stored["pebble"]["Certificates"][0]["certificate"]))
+
+
+def _whole(text: bytes) -> dict[str, Any]:
+    """What a file says; nothing while it is being written."""
+    try:
+        stored: dict[str, Any] = json.loads(text)
+    except ValueError:
+        return {}
+    return stored
 
 
 RECORDED = sorted(name for name in NAMES if NAMES[name])
